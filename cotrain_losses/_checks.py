@@ -1,0 +1,69 @@
+"""One voice for errors: the rule, what was received, the remedy.
+
+Value checks (finiteness, ranges) run where they cost nothing: eagerly on the CPU; on other devices
+asynchronously, so that a training step never waits for them; under torch.compile not at all.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_features(name: str, source: Tensor, target: Tensor) -> None:
+    """Two feature matrices that can be compared: 2-D, floating, of one width, one device, finite."""
+    received = f"got source {_describe(source)} and target {_describe(target)}"
+    if source.ndim != 2 or target.ndim != 2:
+        raise ValueError(
+            f"{name} compares features of shape (samples, width), {received}.\n"
+            "Fold observation steps into the width first: einops.rearrange(z, 'b t d -> b (t d)')."
+        )
+    if source.shape[1] != target.shape[1]:
+        raise ValueError(
+            f"{name} compares features of one width, {received}.\n"
+            "Take both sides from the same layer, or project them to a common width first."
+        )
+    if not (source.is_floating_point() and target.is_floating_point()):
+        raise TypeError(f"{name} compares floating-point features, {received}.\nConvert them first: z.float().")
+    if source.device != target.device:
+        raise ValueError(
+            f"{name} compares features on one device, got source on {source.device} and target on {target.device}.\n"
+            "Move one of them: z.to(other.device)."
+        )
+    check_finite(f"{name}: the source features", source)
+    check_finite(f"{name}: the target features", target)
+
+
+def check_finite(what: str, values: Tensor) -> None:
+    """No NaN and no infinity, said with their number and the first row that holds one."""
+    if torch.compiler.is_compiling() or values.numel() == 0:
+        return
+    finite = torch.isfinite(values)
+    if values.device.type != "cpu":
+        torch._assert_async(finite.all(), f"{what} must be finite")
+    elif not finite.all():
+        row = int((~finite.reshape(len(values), -1).all(1)).nonzero()[0])
+        raise ValueError(
+            f"{what} must be finite, got {int((~finite).sum())} NaN or infinite values of {values.numel()}, "
+            f"the first in row {row}.\nLook upstream: the encoder diverged or its input holds NaN; "
+            "a lower learning rate or gradient clipping usually helps."
+        )
+
+
+def check_share(name: str, value: float) -> float:
+    """A share of target samples, in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+        remedy = "Use 0.5 for halves."
+        if _is_odds(value):
+            remedy = f'For "{value:g} source to 1 target" use {1 / (1 + value):g}.'
+        raise ValueError(f"{name} is the share of target samples and lies in [0, 1], got {value!r}. {remedy}")
+    return float(value)
+
+
+def _is_odds(value: object) -> bool:
+    return isinstance(value, (int, float)) and 1.0 < value < float("inf")
+
+
+def _describe(x: Tensor) -> str:
+    dtype = "" if x.is_floating_point() else f" {str(x.dtype).removeprefix('torch.')}"
+    return f"{tuple(x.shape)}{dtype}"

@@ -1,0 +1,359 @@
+"""The algebra of terms: what is asked of the features, and how strongly.
+
+    R(source, target) = sum_k lambda_k R_k(source, target)
+
+    value     sum_k lambda_k R_k
+    gradient  lambda_k dR_k/dz  at the features,   dR_k/dphi_k  (unit rate) at a term's own parameters
+
+The weight lambda is signed and scales only what reaches the encoder.  lambda > 0 follows a term,
+lambda < 0 opposes it (for a domain classifier this *is* gradient reversal: Ganin & Lempitsky 2015,
+eq. 4-6), lambda = 0 only watches.  One scalar, one backward, one optimizer.
+
+    0.1 * MMD() + warmup(-1.0, 1000) * DomainClassifier(width)      one flat Regularizer
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import check_features
+from .schedules import Schedule
+
+Weight: TypeAlias = "float | Schedule"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One side of a comparison: n samples and what is known of each.
+
+    Args:
+        features: (n, d), what is aligned.
+        extras: named tensors of n rows (actions, states, predictions) that a term's cost may use.
+        mass: (n,) non-negative; how much each row counts.  None counts all rows alike.
+        group: (n,) integers; rows are only compared with rows of the same group.
+        valid: (n, h) bool; which steps of an (n, h, ...) extra are real rather than padding.
+
+    A bare tensor stands for `Rows(features)` wherever rows are expected.
+    """
+
+    features: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    mass: Tensor | None = None
+    group: Tensor | None = None
+    valid: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self._per_row():
+            if value.ndim == 0 or len(value) != len(self.features):
+                raise ValueError(
+                    f"every part of Rows has one entry per row, got {name} of shape {tuple(value.shape)} "
+                    f"beside features {tuple(self.features.shape)}.\nIndex it with the same mask as the features."
+                )
+
+    @classmethod
+    def of(cls, rows: Rows | Tensor) -> Rows:
+        """`rows` itself, or a bare feature matrix as rows."""
+        if isinstance(rows, Rows):
+            return rows
+        if isinstance(rows, Tensor):
+            return cls(rows)
+        raise TypeError(
+            f"a term compares tensors or Rows, got {type(rows).__name__}. "
+            "Pass z (samples, width) or Rows(z, extras=...)."
+        )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: Any) -> Rows:
+        """The rows that a mask, a slice or an index tensor selects."""
+        return self.map(lambda x: x[index])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        """`function` applied to every tensor held here."""
+        optional = {name: _maybe(function, getattr(self, name)) for name in ("mass", "group", "valid")}
+        extras = {name: function(value) for name, value in self.extras.items()}
+        return replace(self, features=function(self.features), extras=extras, **optional)
+
+    def _per_row(self) -> Iterator[tuple[str, Tensor]]:
+        for item in fields(self)[2:]:
+            if (value := getattr(self, item.name)) is not None:
+                yield item.name, value
+        for name, value in self.extras.items():
+            yield f"extras[{name!r}]", value
+
+
+class Term(nn.Module):
+    """A comparison of source rows (n, d) with target rows (m, d), giving a scalar.
+
+    Subclasses write `compare(source, target)`.  Calling a term does the rest once, at the door: bare
+    tensors become `Rows`; shapes, widths, types and finiteness are checked; half precision is widened
+    to float32 and autocast switched off; a side with fewer than `min_samples` rows gives an exact zero
+    that stays on the graph, own parameters included (DDP needs them there).
+    """
+
+    min_samples: int = 1
+
+    def compare(self, source: Rows, target: Rows) -> Tensor:
+        """The term's value for two sides that passed the door."""
+        raise TypeError(f"{type(self).__name__} is a Term without a rule: define compare(self, source, target) in it.")
+
+    def skips(self, source: Rows, target: Rows) -> bool:
+        """Whether these rows are too few to compare, so that the value is an exact zero."""
+        return min(len(source), len(target)) < self.min_samples
+
+    def forward(self, source: Rows | Tensor, target: Rows | Tensor) -> Tensor:
+        """The term's raw, unweighted value: a scalar of at least float32."""
+        source, target = Rows.of(source), Rows.of(target)
+        check_features(type(self).__name__, source.features, target.features)
+        source, target = source.map(_widened), target.map(_widened)
+        with torch.autocast(source.features.device.type, enabled=False):
+            return self.nothing(source, target) if self.skips(source, target) else self.compare(source, target)
+
+    def nothing(self, source: Rows, target: Rows) -> Tensor:
+        """An exact zero, attached to the features and to the term's own parameters."""
+        empty = [x.flatten()[:0].sum() for x in (source.features, target.features, *self.parameters())]
+        return torch.stack([x.to(empty[0].dtype) for x in empty]).sum()
+
+    def __mul__(self, weight: Weight) -> Regularizer:
+        return Regularizer([(weight, self)])
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Regularizer:
+        return -1.0 * self
+
+    def __add__(self, other: Term | Regularizer | int) -> Regularizer:
+        return 1.0 * self + other
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Term | Regularizer) -> Regularizer:
+        return 1.0 * self + -1.0 * other
+
+
+class Evaluation(NamedTuple):
+    """What a regularizer was worth on one pair of sides."""
+
+    value: Tensor
+    """sum_k lambda_k R_k, the scalar to add to the loss."""
+    raw: dict[str, Tensor]
+    """each term's own value, unweighted and detached."""
+    weights: dict[str, float]
+    """each term's weight at this step."""
+    n: int
+    """source rows."""
+    m: int
+    """target rows."""
+    skipped: tuple[str, ...]
+    """terms that had too few rows and were an exact zero."""
+
+
+class Regularizer(nn.Module):
+    """A flat weighted sum of terms: sum_k lambda_k R_k.
+
+    Built by the algebra, `0.1 * MMD() - 0.05 * DomainClassifier(width)`; every sum, sign and factor
+    gives one flat list of (weight, term).  A weight is a number or a function of the optimizer step.
+
+    Raises:
+        ValueError: when a weight depends on the step and no step was given.
+
+    >>> r = 2 * (0.1 * Term() - Term())
+    >>> [(name, weight) for name, weight, _ in r.parts()]
+    [('term', 0.2), ('term_2', -2.0)]
+    """
+
+    window = 100
+
+    def __init__(self, parts: list[tuple[Weight, Term]]) -> None:
+        super().__init__()
+        self._weights = {name: _checked_weight(weight) for name, (weight, _) in zip(_names(parts), parts, strict=True)}
+        self.terms = nn.ModuleDict({name: term for name, (_, term) in zip(self._weights, parts, strict=True)})
+        self._evaluations, self._skips, self._warned = 0, dict.fromkeys(self._weights, 0), set[str]()
+
+    def parts(self) -> Iterator[tuple[str, Weight, Term]]:
+        """Each term with its name and its weight (a number or a schedule)."""
+        for name, weight in self._weights.items():
+            yield name, weight, self.terms[name]  # type: ignore[misc]
+
+    def weights(self, step: int | None = None) -> dict[str, float]:
+        """Each term's weight at an optimizer step."""
+        return {name: _at(weight, step, name) for name, weight in self._weights.items()}
+
+    def forward(self, source: Rows | Tensor, target: Rows | Tensor, *, step: int | None = None) -> Tensor:
+        """The scalar to add to a loss; `evaluate` tells what it is made of."""
+        return self.evaluate(source, target, step=step).value
+
+    def evaluate(self, source: Rows | Tensor, target: Rows | Tensor, *, step: int | None = None) -> Evaluation:
+        """Every term once: the weighted sum, the raw values, the row counts, the terms skipped."""
+        source, target = Rows.of(source), Rows.of(target)
+        weights, raw = self.weights(step), {}
+        value = source.features.new_zeros((), dtype=_wide(source.features.dtype))
+        for name, _, term in self.parts():
+            raw[name], weighted = _weighted(term, weights[name], source, target)
+            value = value + weighted
+        skipped = tuple(name for name, _, term in self.parts() if term.skips(source, target))
+        self._count(skipped)
+        return Evaluation(value, raw, weights, len(source), len(target), skipped)
+
+    def _count(self, skipped: tuple[str, ...]) -> None:
+        if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):
+            return
+        self._evaluations += 1
+        for name in skipped:
+            self._skips[name] += 1
+        if self._evaluations == self.window:
+            for name in self._skips:
+                self._warn(name)
+            self._evaluations, self._skips = 0, dict.fromkeys(self._skips, 0)
+
+    def _warn(self, name: str) -> None:
+        if self._skips[name] * 2 <= self.window or name in self._warned:
+            return
+        self._warned.add(name)
+        needed = self.terms[name].min_samples
+        warnings.warn(
+            f"{name} compares at least {needed} source rows with {needed} target rows; {self._skips[name]} of "
+            f"the last {self.window} batches had fewer, so it was zero there. Raise the ratio or the batch size, or "
+            "draw balanced rows with MixedBatchSampler(share=0.5) and keep the policy's ratio through ratio_weights.",
+            stacklevel=4,
+        )
+
+    def __mul__(self, factor: Weight) -> Regularizer:
+        return Regularizer([(_product(factor, weight), term) for _, weight, term in self.parts()])
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Regularizer:
+        return -1.0 * self
+
+    def __add__(self, other: Term | Regularizer | int) -> Regularizer:
+        if isinstance(other, int) and other == 0:  # so that sum(...) works
+            return self
+        if not isinstance(other, (Term, Regularizer)):
+            return NotImplemented
+        return Regularizer([(weight, term) for _, weight, term in (*self.parts(), *(1.0 * other).parts())])
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Term | Regularizer) -> Regularizer:
+        return self + -1.0 * other
+
+    def extra_repr(self) -> str:
+        return " + ".join(f"{weight} * {name}" for name, weight in self._weights.items())
+
+
+def _weighted(term: Term, weight: float, source: Rows, target: Rows) -> tuple[Tensor, Tensor]:
+    """A term's raw value, and the weighted one with the algebra's gradient."""
+    if weight == 0.0:  # only watches: nothing reaches the encoder, not even a zero times a NaN
+        raw = term(source.map(torch.Tensor.detach), target.map(torch.Tensor.detach))
+        return raw.detach(), _ScaleValue.apply(raw, 0.0)  # type: ignore[no-untyped-call]
+    if not any(p.requires_grad for p in term.parameters()):
+        raw = term(source, target)
+        return raw.detach(), weight * raw
+    raw = term(*(side.map(lambda x: _scaled(x, weight)) for side in (source, target)))
+    return raw.detach(), _ScaleValue.apply(raw, weight)  # type: ignore[no-untyped-call]
+
+
+def _scaled(x: Tensor, weight: float) -> Tensor:
+    return _ScaleGradient.apply(x, weight) if x.requires_grad else x  # type: ignore[no-untyped-call]
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """x -> x, gradient times lambda: what reaches the encoder."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: float) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.weight = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.weight * gradient, None
+
+
+class _ScaleValue(torch.autograd.Function):
+    """x -> lambda x, gradient one: a term's own parameters learn at unit rate."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: float) -> Tensor:
+        return weight * x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def _names(parts: list[tuple[Weight, Term]]) -> list[str]:
+    seen: dict[str, int] = {}
+    names = []
+    for _, term in parts:
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(term).__name__).lower()
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return names
+
+
+def _checked_weight(weight: Weight) -> Weight:
+    if callable(weight):
+        return weight
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) < float("inf"):
+        raise TypeError(
+            f"a weight is a finite number or a function of the optimizer step, got {weight!r}. "
+            "Write 0.1 * term, or schedules.warmup(-1.0, steps) * term."
+        )
+    return float(weight)
+
+
+def _at(weight: Weight, step: int | None, name: str) -> float:
+    if not callable(weight):
+        return weight
+    if step is None:
+        raise ValueError(
+            f"the weight of {name} is a schedule and depends on the optimizer step, got step=None. "
+            "Pass it at the call: regularizer(source, target, step=step) or cotrain(batch, domain=..., step=step)."
+        )
+    return float(weight(step))
+
+
+def _product(factor: Weight, weight: Weight) -> Weight:
+    if callable(factor) or callable(weight):
+        return _Product(factor, weight)
+    return factor * weight
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The product of two weights, at least one of them a schedule."""
+
+    left: Weight
+    right: Weight
+
+    def __call__(self, step: int) -> float:
+        return _at(self.left, step, "a product") * _at(self.right, step, "a product")
+
+
+def _maybe(function: Callable[[Tensor], Tensor], value: Tensor | None) -> Tensor | None:
+    return None if value is None else function(value)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.to(_wide(x.dtype)) if x.is_floating_point() else x

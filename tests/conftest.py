@@ -1,0 +1,16 @@
+"""Settings shared by all tests: one thread, reproducible draws, no deadline (never a timed test)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("here", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("here")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
