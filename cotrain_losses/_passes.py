@@ -1,0 +1,139 @@
+"""What acts at the seam: in a training step, and while actions are sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from .domains import Domains
+from .guidance import DomainGuidance, guide
+from .samples import Samples, SampleWeights
+from .seam import Call, Seam, Tap, with_row_gradients
+
+
+class Training:
+    """Features seen, labels dropped, tokens added, predictions' gradients weighed.
+
+    Outside training (`learns` False) only the token acts, with the true label.
+    """
+
+    def __init__(
+        self,
+        seam: Seam | None,
+        domains: Domains,
+        labels: Tensor,
+        *,
+        learns: bool,
+        wants_features: bool,
+        guidance: DomainGuidance | None,
+        hook: SampleWeights | None,
+        weight: Tensor | None,
+        index: Tensor | None,
+        step: int | None,
+    ) -> None:
+        self.seam, self.learns, self.guidance, self.hook = seam, learns, guidance, hook
+        self.samples = Samples(labels, domains.is_target(labels), index, None, step)
+        self.weight = None if weight is None else checked_weight(weight, len(labels))
+        self.wants_features = learns and wants_features
+        self.weighs = learns and (weight is not None or hook is not None)
+        self.features: list[Tensor] = []
+        self.token = guidance.dropped(labels) if guidance is not None and learns else labels
+        self.used: Tensor | None = None
+
+    def feature(self, z: Tensor) -> None:
+        if self.wants_features:
+            self.features.append(z)
+
+    def enter(self, condition: Tensor) -> Tensor:
+        if self.guidance is None:
+            return condition
+        token = self.token.to(condition.device, non_blocking=True)
+        return self.guidance(condition, token.repeat_interleave(_folded(len(condition), len(token))))  # type: ignore[no-any-return]
+
+    def leave(self, output: Any, call: Call) -> Any:
+        if not self.weighs:
+            return output
+        self.used = self.row_weights(call.time)
+        return with_row_gradients(output, self.used, self.seam.head if self.seam and self.seam.head else "the head")
+
+    def row_weights(self, time: Tensor | None) -> Tensor:
+        """(b,) the product of the weights given and the method's."""
+        weight = torch.ones(len(self.samples.domain)) if self.weight is None else self.weight
+        if self.hook is None:
+            return weight
+        samples = Samples(**{**vars(self.samples), "time": None if time is None else self._per_sample(time)})
+        found = checked_weight(self.hook(samples), len(weight))
+        return weight.to(found.device) * found
+
+    def captured(self) -> Tensor:
+        """The features of this step, released from here; several calls of a feature module (cameras) side by side."""
+        found, self.features = self.features, []
+        if self.seam is None or self.seam.feature is None or len(found) == 1:
+            return found[0]
+        return torch.cat([x.flatten(1) for x in found], 1)
+
+    def check_fired(self, tap: Tap) -> None:
+        """Every module that must run in this step did."""
+        reads_condition = self.wants_features and tap.seam.feature is None
+        needed = {
+            tap.seam.feature: self.wants_features and not tap.fired["feature"],
+            tap.seam.head: self.learns
+            and not tap.fired["head"]
+            and (self.guidance is not None or self.weighs or reads_condition),
+        }
+        for path, silent in needed.items():
+            if path is not None and silent:
+                raise RuntimeError(
+                    f"the seam's modules must run in every training step, got a step in which {path} was not called.\n"
+                    "Either the policy calls a method of it rather than the module (name the module around it), or it "
+                    "was compiled and run before CoTrain was attached (attach first, or call torch._dynamo.reset())."
+                )
+
+    def _per_sample(self, time: Tensor) -> Tensor:
+        b = len(self.samples.domain)
+        return time.expand(b) if time.ndim == 0 or len(time) == 1 else time.reshape(b, -1)[:, 0]
+
+
+class Guided:
+    """uncond + scale * (cond - uncond) in every call of the head; scale 0 and 1 call it once."""
+
+    def __init__(self, guidance: DomainGuidance, label: int, scale: float) -> None:
+        self.guidance, self.label, self.scale = guidance, label, scale
+
+    def feature(self, z: Tensor) -> None:
+        pass
+
+    def enter(self, condition: Tensor) -> Tensor:
+        return self._with_token(condition, self.label if self.scale != 0.0 else -1)
+
+    def leave(self, output: Any, call: Call) -> Any:
+        if self.scale in (0.0, 1.0) or call.condition is None:
+            return output
+        unconditional = call.again(self._with_token(call.condition, -1))
+        return tree_map(lambda c, u: guide(c, u, self.scale), output, unconditional)
+
+    def _with_token(self, condition: Tensor, label: int) -> Tensor:
+        labels = torch.full((len(condition),), label, device=condition.device)
+        return self.guidance(condition, labels)  # type: ignore[no-any-return]
+
+
+def checked_weight(weight: Tensor, samples: int) -> Tensor:
+    """(b,) finite numbers."""
+    if not isinstance(weight, Tensor) or weight.shape != (samples,) or weight.is_complex():
+        received = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+        raise ValueError(f"weight has one number per sample, shape ({samples},), got {received}.")
+    if weight.device.type == "cpu" and not torch.isfinite(weight).all():
+        raise ValueError("weight holds finite numbers, got NaN or infinity. Clip or mask them before the call.")
+    return weight.detach()
+
+
+def _folded(rows: int, samples: int) -> int:
+    if rows % samples:
+        raise ValueError(
+            f"the head's condition holds one row (or a whole number of rows) per sample, got {rows} rows for {samples} "
+            "domain labels. Pass a label for each sample of the batch."
+        )
+    return rows // samples
