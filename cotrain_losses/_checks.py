@@ -50,6 +50,22 @@ def check_finite(what: str, values: Tensor) -> None:
         )
 
 
+def check_mass(what: str, mass: Tensor) -> None:
+    """Masses of rows: (n,), floating, finite and not negative."""
+    if mass.ndim != 1 or not mass.is_floating_point():
+        raise ValueError(f"{what} is one floating-point number per row, got {_describe(mass)}.\nUse weights.float().")
+    check_finite(what, mass)
+    if torch.compiler.is_compiling() or mass.numel() == 0:
+        return
+    if mass.device.type != "cpu":
+        torch._assert_async((mass >= 0).all(), f"{what} must not be negative")
+    elif bool((mass < 0).any()):
+        raise ValueError(
+            f"{what} counts rows and must not be negative, got {float(mass.min()):.4g} in row {int(mass.argmin())}.\n"
+            "Clip estimated weights at zero first: weights.clamp_min(0)."
+        )
+
+
 def check_share(name: str, value: float) -> float:
     """A share of target samples, in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_features
+from ._checks import check_features, check_mass
 from .schedules import Schedule
 
 Weight: TypeAlias = "float | Schedule"
@@ -111,11 +111,19 @@ class Term(nn.Module):
 
     def forward(self, source: Rows | Tensor, target: Rows | Tensor) -> Tensor:
         """The term's raw, unweighted value: a scalar of at least float32."""
-        source, target = Rows.of(source), Rows.of(target)
-        check_features(type(self).__name__, source.features, target.features)
-        source, target = source.map(_widened), target.map(_widened)
+        source, target = self.admit(source, target)
         with torch.autocast(source.features.device.type, enabled=False):
             return self.nothing(source, target) if self.skips(source, target) else self.compare(source, target)
+
+    def admit(self, source: Rows | Tensor, target: Rows | Tensor) -> tuple[Rows, Rows]:
+        """The door: both sides as rows, checked, and in at least float32."""
+        source, target = Rows.of(source), Rows.of(target)
+        name = type(self).__name__
+        check_features(name, source.features, target.features)
+        for side, rows in (("source", source), ("target", target)):
+            if rows.mass is not None:
+                check_mass(f"{name}: the {side} mass", rows.mass)
+        return source.map(_widened), target.map(_widened)
 
     def nothing(self, source: Rows, target: Rows) -> Tensor:
         """An exact zero, attached to the features and to the term's own parameters."""
