@@ -1,11 +1,30 @@
 """Sim-and-real co-training for any robot policy: choices at one seam."""
 
 from .cotrain import CoTrain
+from .discriminator import DomainAdversary, DomainClassifier
 from .guidance import DomainGuidance
 from .method import Method
+from .mmd import MMD
+from .mixing import MixedBatchSampler
 from .seam import Seam
 from .term import Regularizer, Rows, Term
+from .transport import OptimalTransport, Sinkhorn
 
 __version__ = "0.1.0"
 
-__all__ = ["CoTrain", "DomainGuidance", "Method", "Regularizer", "Rows", "Seam", "Term", "__version__"]
+__all__ = [
+    "CoTrain",
+    "DomainAdversary",
+    "DomainClassifier",
+    "DomainGuidance",
+    "MMD",
+    "Method",
+    "MixedBatchSampler",
+    "OptimalTransport",
+    "Regularizer",
+    "Rows",
+    "Seam",
+    "Sinkhorn",
+    "Term",
+    "__version__",
+]

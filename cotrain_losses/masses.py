@@ -1,0 +1,69 @@
+"""How much each row counts, once groups are taken into account.
+
+    a_i, b_j >= 0,   sum_i a_i = sum_j b_j = 1,   and in every group g   sum_{i in g} a_i = sum_{j in g} b_j = q_g
+
+Without groups the masses are the rows' own, normalised.  With groups, alignment asks that the features
+of one group look alike in both domains, not that both domains hold the groups in the same shares: so the
+shares are made equal first, q_g being the mean of the two sides' shares.  A group with too few rows on
+either side has nothing to be compared with: its rows count nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .term import Rows
+
+
+def balanced_masses(source: Rows, target: Rows, least: int = 1) -> tuple[Tensor, Tensor]:
+    """The masses a (n,) and b (m,) of the two sides, constants of the batch.
+
+    Args:
+        least: a group is compared where both sides hold at least this many of its rows.
+
+    Shape:
+        source n rows, target m rows -> (n,), (m,), each summing to one; all zero when nothing can be compared.
+    """
+    a, b = _own_mass(source), _own_mass(target)
+    across = same_group(source, target)
+    if across is None:
+        return _normalised(a), _normalised(b)
+    a, b = _normalised(a), _normalised(b)
+    a, b = _shared(a, b, across, _within(source), least), _shared(b, a, across.T, _within(target), least)
+    return _normalised(a), _normalised(b)
+
+
+def same_group(source: Rows, target: Rows) -> Tensor | None:
+    """(n, m) bool, True where two rows may be compared; None where all may."""
+    if source.group is None and target.group is None:
+        return None
+    if source.group is None or target.group is None:
+        raise ValueError(
+            "rows of one group are compared with rows of the same group, got a group on "
+            f"{'the target' if source.group is None else 'the source'} side only.\nPass group=... on both sides."
+        )
+    return source.group[:, None] == target.group[None, :]
+
+
+def _own_mass(rows: Rows) -> Tensor:
+    return torch.ones_like(rows.features[:, 0]).detach() if rows.mass is None else rows.mass.detach().to(rows.features)
+
+
+def _normalised(mass: Tensor) -> Tensor:
+    return mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)
+
+
+def _within(rows: Rows) -> Tensor:
+    same = same_group(rows, rows)
+    assert same is not None  # groups were found on both sides
+    return same
+
+
+def _shared(own: Tensor, other: Tensor, across: Tensor, within: Tensor, least: int) -> Tensor:
+    """Each row's mass after its group's share became the mean of both sides' shares."""
+    here, there = within.to(own) @ own, across.to(own) @ other
+    rows_here, rows_there = (within & (own > 0)).sum(1), (across & (other > 0)).sum(1)
+    compared = (rows_here >= least) & (rows_there >= least)
+    share = (here + there) / 2
+    return torch.where(compared, own * share / here.clamp_min(torch.finfo(own.dtype).tiny), 0.0)

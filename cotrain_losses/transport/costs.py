@@ -1,0 +1,102 @@
+"""What it costs to move a source row onto a target row: a sum of blocks.
+
+    C_ij = [ sum_k weight_k |x^k_i - y^k_j|^2 ] * factor_ij
+
+A block compares the features or an extra, squared and summed over all its entries.  An extra of shape
+(n, h, ...) with `valid` (n, h) is compared over the steps that are real on both sides, as their mean times
+h: padding changes nothing, and without padding it is the plain sum.  Two rows that share no real step
+differ by nothing in that block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..distances import squared_distances
+from ..masses import same_group
+from ..term import Rows
+
+Callback: TypeAlias = "Callable[[Rows, Rows], Tensor]"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One summand of a cost: weight * |x - y|^2 of the features or of an extra.
+
+    Args:
+        of: "features", or the name of an extra.
+        weight: in cost units per squared unit of what is compared.
+        detach: whether the block shapes the coupling only and sends no gradient.
+    """
+
+    of: str = "features"
+    weight: float = 1.0
+    detach: bool = False
+
+    def __call__(self, source: Rows, target: Rows) -> Tensor:
+        """The (n, m) matrix of this block."""
+        x, y = self._read(source), self._read(target)
+        if x.shape[1:] != y.shape[1:]:
+            raise ValueError(
+                f"a cost block compares extras of one shape per row, got {self.of!r} of shape {tuple(x.shape)} in the "
+                f"source and {tuple(y.shape)} in the target.\nPad or resample them to one length (with valid=...)."
+            )
+        masked = self.of != "features" and x.ndim == 3 and (source.valid is not None or target.valid is not None)
+        squared = _over_valid(x, y, source, target) if masked else squared_distances(x.flatten(1), y.flatten(1))
+        return self.weight * squared
+
+    def _read(self, rows: Rows) -> Tensor:
+        value = rows.features if self.of == "features" else rows.extras.get(self.of)
+        if value is None:
+            raise ValueError(
+                f"a cost block reads rows.extras[{self.of!r}], got extras {sorted(rows.extras)}.\n"
+                f"Pass CoTrain(extras=lambda batch: {{{self.of!r}: ...}})."
+            )
+        value = value if value.is_floating_point() else value.to(rows.features)
+        value = value.unsqueeze(1) if value.ndim == 1 else value
+        return value.detach() if self.detach else value
+
+
+def total_cost(blocks: Sequence[Callback], source: Rows, target: Rows) -> Tensor:
+    """The sum of all blocks, (n, m); a block may be any function of the two sides."""
+    total = source.features.new_zeros(len(source), len(target))
+    for block in blocks:
+        part = block(source, target)
+        if part.shape != total.shape:
+            raise ValueError(
+                f"a cost gives one entry per pair of rows, expected {tuple(total.shape)} and got {tuple(part.shape)}.\n"
+                "Return a matrix (source rows, target rows)."
+            )
+        total = total + part
+    return total
+
+
+def forbidden(source: Rows, target: Rows) -> Tensor | None:
+    """(n, m) bool, True where two rows are of different groups; None where nothing is forbidden."""
+    same = same_group(source, target)
+    return None if same is None else ~same
+
+
+def _over_valid(x: Tensor, y: Tensor, source: Rows, target: Rows) -> Tensor:
+    """h times the mean over common real steps of |x_i,t - y_j,t|^2, by matrix products only."""
+    v, w = (_mask(rows, value) for rows, value in ((source, x), (target, y)))
+    x, y = x.where(v[..., None] > 0, x.new_zeros(())), y.where(w[..., None] > 0, y.new_zeros(()))
+    common = v @ w.T
+    squared = x.square().sum(2) @ w.T + v @ y.square().sum(2).T - 2.0 * x.flatten(1) @ y.flatten(1).T
+    return (x.shape[1] / common.clamp_min(1.0)) * squared.clamp_min(0.0)
+
+
+def _mask(rows: Rows, value: Tensor) -> Tensor:
+    if rows.valid is None:
+        return torch.ones_like(value[..., 0])
+    if rows.valid.shape != value.shape[:2]:
+        raise ValueError(
+            f"valid marks the real steps of chunks (n, h, ...), expected {tuple(value.shape[:2])} and got "
+            f"{tuple(rows.valid.shape)}.\nPass the mask of the chunk that the cost compares."
+        )
+    return rows.valid.to(value)
