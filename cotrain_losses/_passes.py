@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 from .domains import Domains
 from .guidance import DomainGuidance, guide
 from .samples import Samples, SampleWeights
-from .seam import Call, Seam, Tap, with_row_gradients
+from .seam import Call, Seam, Tap, rows_per_sample, with_row_gradients
 
 
 class Training:
@@ -68,12 +68,11 @@ class Training:
         found = checked_weight(self.hook(samples), len(weight))
         return weight.to(found.device) * found
 
-    def captured(self) -> Tensor:
-        """The features of this step, released from here; several calls of a feature module (cameras) side by side."""
+    def captured(self, seam: Seam) -> Tensor:
+        """(b, d) features of this step, released from here; several calls of a module (cameras) side by side."""
         found, self.features = self.features, []
-        if self.seam is None or self.seam.feature is None or len(found) == 1:
-            return found[0]
-        return torch.cat([x.flatten(1) for x in found], 1)
+        rows = [rows_per_sample(x, len(self.samples.domain), seam) for x in found]
+        return rows[0] if seam.feature is None or len(rows) == 1 else torch.cat(rows, 1)
 
     def check_fired(self, tap: Tap) -> None:
         """Every module that must run in this step did."""

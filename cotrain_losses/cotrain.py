@@ -24,7 +24,7 @@ from .domains import Domains
 from .guidance import DomainGuidance
 from .losses import Losses, PolicyLoss, mean_over_sources
 from .method import Method, claim, release
-from .seam import Seam, Tap, rows_per_sample, with_row_gradients
+from .seam import Seam, Tap, with_row_gradients
 from .term import Evaluation, Regularizer, Rows, Term
 
 
@@ -228,7 +228,7 @@ class CoTrain(nn.Module):
         if self.regularizer is None or self.seam is None or not step_pass.wants_features:
             return None
         rows = Rows(
-            rows_per_sample(step_pass.captured(), len(labels), self.seam),
+            step_pass.captured(self.seam),
             extras=self.extras(batch) if self.extras else {},
             group=self.groups(batch) if self.groups else None,
             valid=self.valid(batch) if self.valid else None,

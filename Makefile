@@ -1,0 +1,42 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`. Both can be repeated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export OMP_NUM_THREADS ?= 1
+export MUJOCO_GL ?= egl
+
+.PHONY: help demo test lint types docs clean
+
+help:
+	@echo "make demo    co-train a policy on two MuJoCo domains; table, picture and report in runs/demo"
+	@echo "make test    the whole test suite"
+	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/"
+
+demo: $(VENV)/.installed
+	$(BIN)/cotrain bench sim2sim --preset demo --seed 0 --out runs/demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "cotrain_losses needs Python 3.10 or newer, got: $$($(PYTHON) --version 2>&1 || echo none). Name one: make PYTHON=python3.11 test"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "A virtual environment could not be made with $(PYTHON). On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(PIP) install --quiet -c constraints.txt -e '.[bench,data,dev,docs]' || { \
+	  echo "Installation failed: the lines above name the package. Check the network and the free disk space, then run make again."; exit 1; }
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build site runs *.egg-info
