@@ -1,11 +1,12 @@
 """Sim-and-real co-training for any robot policy: choices at one seam."""
 
+from . import recipes
 from .cotrain import CoTrain
 from .discriminator import DomainAdversary, DomainClassifier
 from .guidance import DomainGuidance
 from .method import Method
-from .mmd import MMD
 from .mixing import MixedBatchSampler
+from .mmd import MMD
 from .seam import Seam
 from .term import Regularizer, Rows, Term
 from .transport import OptimalTransport, Sinkhorn
@@ -27,4 +28,5 @@ __all__ = [
     "Sinkhorn",
     "Term",
     "__version__",
+    "recipes",
 ]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -72,123 +73,6 @@ class Seam:
         return tap
 
 
-class Call(NamedTuple):
-    """One call of the head, as its caller made it."""
-
-    condition: Tensor | None
-    time: Tensor | None
-    again: Callable[[Tensor], Any]
-    """calls the head once more, with another condition."""
-
-
-class Pass(Protocol):
-    """What acts at the seam while a policy runs."""
-
-    def feature(self, z: Tensor) -> None:
-        """Sees the features, before the token."""
-
-    def enter(self, condition: Tensor) -> Tensor:
-        """Gives the condition the head receives."""
-
-    def leave(self, output: Any, call: Call) -> Any:
-        """Gives what the head's caller receives."""
-
-
-class Tap:
-    """Hooks at one seam of one policy, driven through `use`."""
-
-    def __init__(self, seam: Seam) -> None:
-        self.seam = seam
-        self.fired = {"feature": 0, "head": 0}
-        self._active: Pass | None = None
-        self._last: Pass | None = None
-        self._own: list[tuple[Any, Any]] = []
-        self._handles: list[Any] = []
-
-    def attach(self, policy: object) -> None:
-        """Register the hooks."""
-        if self.seam.feature is not None:
-            module = submodule(policy, self.seam.feature)
-            self._handles.append(module.register_forward_hook(self._on_feature))
-        if self.seam.head is not None:
-            head = submodule(policy, self.seam.head)
-            if self.seam.condition is not None:
-                check_argument(head, self.seam.head, self.seam.condition)
-            self._handles.append(head.register_forward_pre_hook(self._on_enter, with_kwargs=True))
-            self._handles.append(head.register_forward_hook(self._on_leave, with_kwargs=True))
-
-    def remove(self) -> None:
-        """Take the hooks off again."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
-    @contextmanager
-    def use(self, active: Pass) -> Iterator[None]:
-        """Let `active` act at the seam while the block runs.
-
-        It goes on acting where autograd runs the head a second time in the backward pass (activation
-        checkpointing), until the next block.
-        """
-        self.fired = dict.fromkeys(self.fired, 0)
-        self._active, before = active, self._active
-        try:
-            yield
-        finally:
-            self._active, self._last = before, active
-            self._own.clear()
-
-    def _acting(self) -> Pass | None:
-        if self._active is None and torch._C._current_graph_task_id() != -1:
-            return self._last
-        return self._active
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _on_feature(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if self._active is not None:
-            self.fired["feature"] += 1
-            self._active.feature(single_tensor(output, self.seam.place))
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _on_enter(self, head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        if (acting := self._acting()) is None or self.seam.condition is None:
-            return None
-        condition = argument(head, args, kwargs, self.seam.condition, self.seam.head or "")
-        if self.seam.feature is None and self._active is not None:
-            acting.feature(condition)
-        self._own.append((args, kwargs))
-        return with_argument(head, args, kwargs, self.seam.condition, acting.enter(condition))
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _on_leave(self, head: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self._acting()) is None:
-            return None
-        self.fired["head"] += 1
-        return acting.leave(output, self._call(head, *(self._own.pop() if self._own else (args, kwargs))))
-
-    def _call(self, head: nn.Module, args: Any, kwargs: Any) -> Call:
-        seam, path = self.seam, self.seam.head or ""
-        condition = None if seam.condition is None else argument(head, args, kwargs, seam.condition, path)
-        time = None if seam.time is None else argument(head, args, kwargs, seam.time, path)
-
-        def again(other: Tensor) -> Any:
-            active, self._active = self._active, None
-            try:
-                new_args, new_kwargs = with_argument(head, args, kwargs, seam.condition or 0, other)
-                return head(*new_args, **new_kwargs)
-            finally:
-                self._active = active
-
-        return Call(condition, time, again)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
-        memo[id(self)] = copy = Tap(self.seam)
-        return copy
-
-    def __reduce__(self) -> Any:
-        return Tap, (self.seam,)
-
-
 class _ScaleRows(torch.autograd.Function):
     """x -> x to the bit, gradient of row i times w_i."""
 
@@ -235,15 +119,4 @@ def rows_per_sample(captured: Tensor, samples: int, seam: Seam) -> Tensor:
             f"features at {seam.place} hold one row (or a whole number of rows) per sample, got shape {tuple(z.shape)} "
             f"for {samples} domain labels. Pass Seam(pool=...) that puts the samples first, or a label for each sample."
         )
-    return z.reshape(samples, -1)
-
-
-def single_tensor(output: Any, place: str) -> Tensor:
-    """The one tensor a feature module returned, alone or in a container."""
-    tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor)]
-    if len(tensors) != 1:
-        raise TypeError(
-            f"features are one tensor, got {len(tensors)} from {place} ({type(output).__name__}). "
-            "Name the module that returns just the features."
-        )
-    return tensors[0]
+    return rearrange(z.reshape(len(z), -1), "(b k) f -> b (k f)", b=samples)
