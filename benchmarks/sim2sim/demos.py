@@ -1,0 +1,183 @@
+"""Demonstrations by the scripted expert: noisy motions, clean labels, successes only, cached on disk.
+
+The expert sees the true state and moves with Gaussian noise (DART's remedy for narrow demonstrations, Laskey et al.
+2017); the command it meant is what is recorded.  A file in the cache is named by the hash of all that determines
+it, versions and source code included, so it never needs to be cleared by hand; `COTRAIN_CACHE` moves the cache.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import CannotContinue, digest, source_digest, versions, write
+from . import cameras, gaps, world
+from .gaps import Gap
+from .world import COMMAND, TASKS, WIDTH, World
+
+GATE = 0.9
+"""least success of the noiseless expert for a (task, gap) to be used"""
+
+GATE_EPISODES = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which demonstrations: what determines them."""
+
+    task: str
+    gap: Gap
+    seed: int
+    count: int
+    noise: float = 0.1
+    """standard deviation of the motion noise, in commands"""
+
+    def key(self) -> dict[str, Any]:
+        """All that determines the demonstrations, versions and source code included."""
+        code = source_digest(*(module.__file__ for module in (cameras, gaps, world)), __file__)
+        return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy")}
+
+
+@dataclass(frozen=True)
+class Demos:
+    """Successful episodes, joined end to end."""
+
+    observations: NDArray[np.float32]
+    """(frames, 25)"""
+    commands: NDArray[np.float32]
+    """(frames, 4)"""
+    lengths: NDArray[np.int64]
+    """(episodes,) frames of each"""
+    tried: int
+    """episodes it took, failures included"""
+    expert: float
+    """success of the noiseless expert at the gate"""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def cache_folder() -> Path:
+    """$COTRAIN_CACHE, else the user's cache folder."""
+    base = os.environ.get("COTRAIN_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cotrain_losses"
+
+
+def demonstrations(
+    request: Request,
+    executor: Executor,
+    *,
+    say: Callable[[str], None] = print,
+    done: Callable[[int], None] = lambda _: None,
+) -> Demos:
+    """The demonstrations asked for, from the cache or newly recorded by the executor's processes.
+
+    Args:
+        say: told in one sentence when a cache file is damaged.
+        done: told how many more demonstrations are there.
+
+    Raises:
+        CannotContinue: when the expert cannot do the task under this gap, or the cache cannot be written.
+    """
+    path = cache_folder() / f"demos-{digest(request.key())}.npz"
+    demos = _read(path, say)
+    if demos is None:
+        demos = _record(request, executor, done)
+        write(path, _bytes(demos))
+    else:
+        done(request.count)
+    return demos
+
+
+def expert_success(task: str, gap: Gap, seeds: Sequence[int]) -> float:
+    """Share of episodes that the noiseless expert solves."""
+    solved = [attempt(task, gap, [seed], noise=0.0)[0] is not None for seed in seeds]
+    return sum(solved) / len(solved)
+
+
+def attempt(task: str, gap: Gap, seeds: Sequence[int], noise: float) -> list[tuple[Any, Any] | None]:
+    """One expert episode a seed: (observations, commands), or None where it failed."""
+    here = World(task, gap)
+    return [_episode(here, seed, noise) for seed in seeds]
+
+
+def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
+    episode, draws = here.episode(seed), np.random.default_rng(seed)
+    observations, commands = [], []
+    while not episode.success and episode.steps < here.task.horizon:
+        observations.append(episode.observation())
+        commands.append(episode.expert())
+        episode.step(commands[-1], noise * draws.standard_normal(COMMAND))
+    recorded = np.asarray(observations, np.float32), np.asarray(commands, np.float32)
+    return recorded if episode.success else None
+
+
+def _record(request: Request, executor: Executor, done: Callable[[int], None]) -> Demos:
+    gate = executor.submit(expert_success, request.task, request.gap, range(10**6, 10**6 + GATE_EPISODES))
+    kept: list[tuple[Any, Any]] = []
+    tried, block = 0, 10
+    while len(kept) < request.count and tried < 4 * request.count + 20:
+        jobs = -(-(request.count - len(kept)) // block)
+        starts = [request.seed + tried + block * job for job in range(jobs)]
+        args = [(request.task, request.gap, range(start, start + block), request.noise) for start in starts]
+        for future in [executor.submit(attempt, *arg) for arg in args]:
+            found = future.result()
+            tried += block
+            new = [episode for episode in found if episode is not None][: request.count - len(kept)]
+            kept += new
+            done(len(new))
+    _check_expert(request, gate.result(), len(kept), tried)
+    observations, commands = (np.concatenate([episode[side] for episode in kept]) for side in (0, 1))
+    return Demos(observations, commands, np.array([len(episode[0]) for episode in kept]), tried, gate.result())
+
+
+def _check_expert(request: Request, success: float, kept: int, tried: int) -> None:
+    if success >= GATE and kept == request.count:
+        return
+    raise CannotContinue(
+        f"demonstrations come from an expert that solves at least {GATE:.0%} of the episodes, got {success:.0%} of "
+        f"{GATE_EPISODES} without noise and {kept} of {tried} with noise {request.noise} on {request.task} under "
+        f"{request.gap.differences()}. Choose a milder gap or another task."
+    )
+
+
+def _bytes(demos: Demos) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **asdict(demos))
+    return file.getvalue()
+
+
+def _read(path: Path, say: Callable[[str], None]) -> Demos | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as file:
+            demos = Demos(
+                file["observations"],
+                file["commands"],
+                file["lengths"],
+                int(file["tried"]),
+                float(file["expert"]),
+            )
+        frames = int(demos.lengths.sum())
+        if demos.observations.shape == (frames, WIDTH) and demos.commands.shape == (frames, COMMAND):
+            return demos
+    except Exception:  # zipfile, zlib, numpy and the disk each have errors of their own for a damaged file
+        pass
+    say(f"{path} is damaged and not used; its demonstrations are recorded again.")
+    return None
+
+
+def known_task(task: str) -> str:
+    """`task` if it is one."""
+    if task not in TASKS:
+        raise ValueError(f"a task is one of {', '.join(TASKS)}, got {task!r}.")
+    return task

@@ -1,0 +1,92 @@
+"""Gaps: how the target domain differs from the source, as named knobs with units.
+
+    camera    x  ->  projection through moved cameras                    what is seen
+    control   u   =  gain * R(yaw) a + bias,   `delay` steps late        what a command does
+    physics   mass, friction, grip, lag of the hand behind its command   how the world answers
+
+The source domain is `Gap()`.  A control gap asks for another command in the same situation, which only
+knowledge of the domain can resolve; a camera gap shows the domain in every observation; a physics gap
+changes neither what is seen nor the frame of the command.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One domain, by the knobs that set it apart from the source, whose values are the defaults."""
+
+    camera_yaw: float = 0.0
+    """degrees by which both cameras are turned about the workspace"""
+    camera_pitch: float = 40.0
+    """degrees from which the cameras look down"""
+    camera_distance: float = 1.5
+    """metres from the cameras to the workspace"""
+    camera_fovy: float = 45.0
+    """vertical field of view, degrees"""
+    command_yaw: float = 0.0
+    """degrees by which the frame of commands is turned about the vertical"""
+    command_gain: float = 1.0
+    """how far a unit command moves the hand, relative to the source"""
+    command_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """added to every command, in commands (1 is the fastest motion, 1 cm a step)"""
+    command_delay: int = 0
+    """control steps between a command and its effect"""
+    mass: float = 1.0
+    """the object's mass and inertia, relative to the source"""
+    friction: float = 1.0
+    """friction of object and finger pads, relative to the source"""
+    grip: float = 1.0
+    """gain of the gripper's motors, relative to the source"""
+    lag: float = 0.02
+    """seconds by which the hand trails its command (time constant of the weld)"""
+
+    def executed(self, command: Array) -> Array:
+        """The motion (4,) that a command (4,) causes: three directions, then the gripper, which no gap touches."""
+        moved = self.command_gain * (self._rotation() @ command[:3]) + np.asarray(self.command_bias)
+        return np.clip(np.append(moved, command[3]), -1.0, 1.0)
+
+    def command(self, motion: Array) -> Array:
+        """The command (4,) that causes a motion (4,) within [-1, 1]: the inverse of `executed`."""
+        asked = self._rotation().T @ (motion[:3] - np.asarray(self.command_bias)) / self.command_gain
+        return np.append(asked, motion[3])
+
+    def differences(self) -> dict[str, object]:
+        """The knobs that differ from the source."""
+        source = Gap()
+        return {name: value for name, value in vars(self).items() if value != getattr(source, name)}
+
+    def _rotation(self) -> Array:
+        c, s = math.cos(math.radians(self.command_yaw)), math.sin(math.radians(self.command_yaw))
+        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+_VISUAL = {"camera_yaw": 25.0, "camera_pitch": 46.0, "camera_distance": 1.35, "camera_fovy": 50.0}
+_CONTROL = {"command_yaw": 30.0, "command_gain": 0.8, "command_bias": (0.0, 0.0, 0.1), "command_delay": 1}
+
+GAPS: dict[str, Gap] = {
+    "none": Gap(),
+    "visual": Gap(**_VISUAL),  # type: ignore[arg-type]
+    "control": Gap(**_CONTROL),  # type: ignore[arg-type]
+    "physics": Gap(mass=1.5, friction=0.7, grip=0.8, lag=0.03),
+    "visual-control": Gap(**_VISUAL, **_CONTROL),  # type: ignore[arg-type]
+    "hard": Gap(
+        camera_yaw=70.0,
+        camera_pitch=60.0,
+        camera_distance=1.2,
+        command_yaw=70.0,
+        command_gain=0.6,
+        command_bias=(0.15, 0.0, 0.15),
+        command_delay=1,
+        mass=1.3,
+        lag=0.03,
+    ),
+}

@@ -1,0 +1,89 @@
+"""Rollouts of many episodes at once: one batched policy call for all of them whenever a chunk is used up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .gaps import Array
+from .world import COMMAND, Episode, World
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What happened in each episode."""
+
+    solved: list[bool]
+    steps: list[int]
+    paths: list[Array]
+    """(steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres"""
+    goals: list[Array]
+    """(3,) each, for the same"""
+
+
+def roll_out(
+    policy: Callable[[Tensor], Tensor],
+    world: World,
+    seeds: Sequence[int],
+    *,
+    seed: int,
+    watched: int = 0,
+    tick: Callable[[float], None] = lambda _: None,
+) -> Rollouts:
+    """Run a policy from observations (b, 2, 25) to chunks (b, horizon, 4) in one episode per seed.
+
+    Episode i draws row i of every batch's noise, whether or not others have ended, so two policies that are
+    given the same seeds meet the same starts, goals and noise.
+
+    Args:
+        seed: of the policy's own noise.
+        watched: of how many episodes the path is kept.
+        tick: told the share of the horizon that is done.
+
+    Raises:
+        ValueError: when the policy returns another shape, or numbers that are not finite.
+    """
+    torch.manual_seed(seed)
+    episodes = [world.episode(k) for k in seeds]
+    now = np.stack([episode.observation() for episode in episodes])
+    past, paths = now.copy(), [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
+    time = 0
+    while time < world.task.horizon and not all(episode.success for episode in episodes):
+        chunk = _commands(policy, np.stack([past, now], axis=1))
+        for commands in chunk.swapaxes(0, 1)[: world.task.horizon - time]:
+            past = now.copy()
+            _step(episodes, commands, now, paths)
+            time += 1
+        tick(time / world.task.horizon)
+    return Rollouts(
+        [episode.success for episode in episodes],
+        [episode.steps for episode in episodes],
+        [np.stack(path) for path in paths],
+        [episode.keypoints()[5] for episode in episodes[:watched]],
+    )
+
+
+def _step(episodes: list[Episode], commands: Array, now: Array, paths: list[list[Array]]) -> None:
+    for i, episode in enumerate(episodes):
+        if episode.success:
+            continue
+        episode.step(commands[i])
+        now[i] = episode.observation()
+        if i < len(paths):
+            paths[i].append(episode.keypoints()[[0, 3]])
+
+
+def _commands(policy: Callable[[Tensor], Tensor], observations: Array) -> Array:
+    chunk = policy(torch.from_numpy(observations).float())
+    if chunk.ndim != 3 or chunk.shape[0] != len(observations) or chunk.shape[2] != COMMAND or not chunk.shape[1]:
+        raise ValueError(
+            f"a policy returns commands of shape (episodes, horizon, {COMMAND}), got {tuple(chunk.shape)} for "
+            f"{len(observations)} episodes."
+        )
+    if not torch.isfinite(chunk).all():
+        raise ValueError("a policy returns finite commands, got NaN or infinity: its training diverged.")
+    return chunk.double().numpy()
