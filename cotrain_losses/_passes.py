@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
+from ._tap import Call, Tap
 from .domains import Domains
 from .guidance import DomainGuidance, guide
+from .losses import PolicyLoss
 from .samples import Samples, SampleWeights
-from .seam import Call, Seam, Tap, rows_per_sample, with_row_gradients
+from .seam import Seam, rows_per_sample, with_row_gradients
 
 
 class Training:
@@ -53,11 +56,17 @@ class Training:
         token = self.token.to(condition.device, non_blocking=True)
         return self.guidance(condition, token.repeat_interleave(_folded(len(condition), len(token))))  # type: ignore[no-any-return]
 
+    def pair(self, condition: Tensor) -> None:
+        return None
+
     def leave(self, output: Any, call: Call) -> Any:
         if not self.weighs:
             return output
         self.used = self.row_weights(call.time)
-        return with_row_gradients(output, self.used, self.seam.head if self.seam and self.seam.head else "the head")
+        return with_row_gradients(output, self.used, (self.seam and self.seam.leaves) or "the head")
+
+    def around(self, predict: Callable[[], Any]) -> Any:
+        return predict()
 
     def row_weights(self, time: Tensor | None) -> Tensor:
         """(b,) the product of the weights given and the method's."""
@@ -68,6 +77,22 @@ class Training:
         found = checked_weight(self.hook(samples), len(weight))
         return weight.to(found.device) * found
 
+    def weighed(self, returned: PolicyLoss) -> tuple[Tensor, Tensor | None]:
+        """The policy's loss with its samples weighed, here if they were not at the head; and the weighted value."""
+        if not self.weighs or returned.per_sample is None:
+            if self.weighs and self.used is None:
+                raise ValueError(
+                    "sample weights act on the head's predictions or on a loss per sample, got a policy that returns "
+                    "one scalar and no seam with a head. Pass Seam(head=..., ...), or a loss with reduction='none'."
+                )
+            return returned.scalar, None
+        each = returned.per_sample
+        weight = (self.row_weights(None) if self.used is None else self.used).to(each.device)
+        weighted = (weight * each.detach().flatten(1).mean(1) if each.ndim > 1 else weight * each.detach()).mean()
+        if self.used is not None:
+            return returned.scalar, weighted
+        return with_row_gradients(each, weight, "the policy's loss").mean(), weighted
+
     def captured(self, seam: Seam) -> Tensor:
         """(b, d) features of this step, released from here; several calls of a module (cameras) side by side."""
         found, self.features = self.features, []
@@ -77,11 +102,11 @@ class Training:
     def check_fired(self, tap: Tap) -> None:
         """Every module that must run in this step did."""
         reads_condition = self.wants_features and tap.seam.feature is None
+        guides = self.guidance is not None
         needed = {
             tap.seam.feature: self.wants_features and not tap.fired["feature"],
-            tap.seam.head: self.learns
-            and not tap.fired["head"]
-            and (self.guidance is not None or self.weighs or reads_condition),
+            tap.seam.token: self.learns and guides and not tap.fired["token"],
+            tap.seam.head: self.learns and not tap.fired["head"] and (guides or self.weighs or reads_condition),
         }
         for path, silent in needed.items():
             if path is not None and silent:
@@ -97,26 +122,60 @@ class Training:
 
 
 class Guided:
-    """uncond + scale * (cond - uncond) in every call of the head; scale 0 and 1 call it once."""
+    """uncond + scale * (cond - uncond) in every prediction; scale 0 and 1 make it once.
+
+    Both predictions come from one call of the head with twice the rows, where every tensor it takes has the
+    samples first, else from two calls.
+    """
 
     def __init__(self, guidance: DomainGuidance, label: int, scale: float) -> None:
-        self.guidance, self.label, self.scale = guidance, label, scale
+        self.guidance, self.scale = guidance, scale
+        self.label = label if scale != 0.0 else -1
 
     def feature(self, z: Tensor) -> None:
         pass
 
     def enter(self, condition: Tensor) -> Tensor:
-        return self._with_token(condition, self.label if self.scale != 0.0 else -1)
+        return self._with_token(condition, self.label)
+
+    def pair(self, condition: Tensor) -> tuple[Tensor, Tensor] | None:
+        if self.scale in (0.0, 1.0):
+            return None
+        return self._with_token(condition, self.label), self._with_token(condition, -1)
 
     def leave(self, output: Any, call: Call) -> Any:
         if self.scale in (0.0, 1.0) or call.condition is None:
             return output
-        unconditional = call.again(self._with_token(call.condition, -1))
-        return tree_map(lambda c, u: guide(c, u, self.scale), output, unconditional)
+        rows = len(call.condition)
+        if call.both and all(len(x) == 2 * rows for x in _tensors(output)):
+            return self._mixed(tree_map(lambda x: x[:rows], output), tree_map(lambda x: x[rows:], output))
+        if call.both:
+            output = call.again(self._with_token(call.condition, self.label))
+        return self._mixed(output, call.again(self._with_token(call.condition, -1)))
+
+    def around(self, predict: Callable[[], Any]) -> Any:
+        conditional, label = predict(), self.label
+        if self.scale in (0.0, 1.0):
+            return conditional
+        self.label = -1
+        try:
+            return self._mixed(conditional, predict())
+        finally:
+            self.label = label
+
+    def _mixed(self, conditional: Any, unconditional: Any) -> Any:
+        def mixed(c: Any, u: Any) -> Any:
+            return guide(c, u, self.scale) if isinstance(c, Tensor) and c.is_floating_point() else c
+
+        return tree_map(mixed, conditional, unconditional)
 
     def _with_token(self, condition: Tensor, label: int) -> Tensor:
         labels = torch.full((len(condition),), label, device=condition.device)
         return self.guidance(condition, labels)  # type: ignore[no-any-return]
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    return [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim]
 
 
 def checked_weight(weight: Tensor, samples: int) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 
 def unwrapped(policy: Any) -> Any:
@@ -33,6 +35,23 @@ def resolved(root: object, path: str) -> Any:
             )
         found, walked = unwrapped(child), f"{walked}.{name}"
     return found
+
+
+def exists(root: object, path: str) -> bool:
+    """Whether there is something at a dotted path."""
+    try:
+        return resolved(root, path) is not None
+    except ValueError:
+        return False
+
+
+def network(policy: object) -> nn.Module | None:
+    """The policy as a module; of an object that is none, the modules it holds."""
+    policy = unwrapped(policy)
+    if isinstance(policy, nn.Module):
+        return policy
+    held = [part for part in getattr(policy, "__dict__", {}).values() if isinstance(part, nn.Module)]
+    return nn.ModuleList(held) if held else None
 
 
 def submodule(root: object, path: str) -> nn.Module:
@@ -75,6 +94,17 @@ def with_argument(head: nn.Module, args: Any, kwargs: Any, name: str | int, valu
     if where == "kwargs":
         return args, {**kwargs, key: value}
     return (*args[:key], value, *args[key + 1 :]), kwargs
+
+
+def doubled(args: Any, kwargs: Any, rows: int) -> tuple[Any, Any] | None:
+    """The call's arguments for twice the batch, or None where a tensor has not the `rows` samples first."""
+    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.ndim]
+    if any(len(x) != rows for x in tensors):
+        return None
+    twice: tuple[Any, Any] = tree_map(
+        lambda x: torch.cat([x, x]) if isinstance(x, Tensor) and x.ndim else x, (args, kwargs)
+    )
+    return twice
 
 
 def _slot(head: nn.Module, args: Any, kwargs: Any, name: str | int) -> tuple[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ._paths import unwrapped
+from ._paths import network
 from .losses import Losses
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def checked(cotrain: CoTrain, batch: Any, domain: Any, step: int | None) -> Chec
 
 
 def _gradients_around(cotrain: CoTrain, batch: Any, domain: Any, step: int | None) -> list[str] | None:
-    policy = unwrapped(cotrain.policy)
+    policy = network(cotrain.policy)
     weighable = cotrain.seam is not None and cotrain.seam.head is not None
-    if not (weighable and isinstance(policy, nn.Module)):
+    if policy is None or not weighable:
         return None
     labels = cotrain.domains.labels(domain, batch)
     silent = cotrain._step(batch, domain=labels, step=step, weight=torch.zeros(len(labels)), only_policy=True)
@@ -91,12 +91,13 @@ def _gradients_around(cotrain: CoTrain, batch: Any, domain: Any, step: int | Non
 @contextmanager
 def _without_trace(cotrain: CoTrain) -> Iterator[None]:
     """Random numbers, buffers, modes and the label draws are afterwards what they were."""
-    modes = [(module, module.training) for module in cotrain.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in cotrain.buffers()]
+    whole = nn.ModuleList([cotrain] if (inner := network(cotrain.policy)) is None else [cotrain, inner])
+    modes = [(module, module.training) for module in whole.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in whole.buffers()]
     draws = None if cotrain.guidance is None else cotrain.guidance.get_extra_state()
     try:
         with torch.random.fork_rng(), torch.enable_grad():
-            cotrain.train()
+            whole.train()
             yield
     finally:
         for module, mode in modes:

@@ -11,21 +11,24 @@ Co-Training in Generative Robot Policies", ICML 2026.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import adapters
+from ._fitting import check_entry, check_gradient, fit_guidance, training, warn_of_batch_norm
 from ._passes import Guided, Training
-from ._paths import submodule, unwrapped
+from ._paths import exists, network, unwrapped
+from ._tap import Tap
 from .check import Check, checked
 from .domains import Domains
-from .guidance import DomainGuidance
 from .losses import Losses, PolicyLoss, mean_over_sources
 from .method import Method, claim, release
-from .seam import Seam, Tap, with_row_gradients
-from .term import Evaluation, Regularizer, Rows, Term
+from .seam import Seam
+from .term import Evaluation, Rows, Term
 
 
 class CoTrain(nn.Module):
@@ -34,9 +37,10 @@ class CoTrain(nn.Module):
     Args:
         policy: the policy, as it is, bare or inside DDP, torch.compile, PEFT or Accelerate wrappers.
         method: the four choices.  Its modules belong to one policy: attach `method.fresh()` elsewhere.
-        seam: where features are read, the token enters and predictions leave.
-        loss: the policy's loss entry, by name or as a function `loss(policy, batch)`; None takes
-            `compute_loss` if there is one, else the policy's call.  It may return a scalar, a loss per
+        seam: where features are read, the token enters and predictions leave; None looks the policy's class
+            up in `adapters`.
+        loss: the policy's loss entry, by name or as a function `loss(policy, batch)`; None takes the adapter's,
+            else `compute_loss` if there is one, else the policy's call.  It may return a scalar, a loss per
             sample, (loss, info), or a dict or output object with `loss`.
         extras: function of the batch giving named tensors (b, ...) for terms whose cost uses more than features.
         groups: function of the batch giving (b,) integers; alignment never crosses groups (tasks, languages).
@@ -71,12 +75,15 @@ class CoTrain(nn.Module):
         self.domains = Domains.named(domains, target, sources)
         regularizer = method.regularizer
         self.regularizer = 1.0 * regularizer if isinstance(regularizer, Term) else regularizer
-        self.policy, self.method, self.seam = policy, method._replace(regularizer=self.regularizer), seam
+        self.adapter = adapters.found(policy)
+        self.seam = seam or (self.adapter.seam_of(policy) if self.adapter else None)
+        self.policy, self.method = policy, method._replace(regularizer=self.regularizer)
         self.guidance, self.weights = method.guidance, method.weights
         self.extras, self.groups, self.valid, self.gather = extras, groups, valid, gather
-        self._loss = loss or ("compute_loss" if hasattr(unwrapped(policy), "compute_loss") else "__call__")
+        self._loss = loss or (self.adapter.loss if self.adapter else None) or _entry(policy)
+        check_entry(policy, self._loss)
         claim(self.method, self)
-        self._tap = self._tapped()
+        self._tap, self._stepped = self._tapped(), False
         self._move_plugins()
 
     def forward(
@@ -120,14 +127,10 @@ class CoTrain(nn.Module):
             return
         label = self.domains.position(domain or self.domains.target)
         guided = Guided(self.guidance, label, self.guidance.scale if scale is None else float(scale))
-        own = policy is None or unwrapped(policy) is unwrapped(self.policy)
-        tap = self._tap if own else self.seam.tap(policy)  # type: ignore[union-attr]
-        try:
-            with tap.use(guided):
-                yield
-        finally:
-            if not own:
-                tap.remove()
+        with ExitStack() as stack:
+            for tap in self._sampling_taps(policy, stack):
+                stack.enter_context(tap.use(guided))
+            yield
 
     def check(self, batch: Any, *, domain: Any, step: int | None = 0) -> Check:
         """Tries one step on a batch and says what happens at the seam; see `Check`."""
@@ -150,13 +153,15 @@ class CoTrain(nn.Module):
         step: int | None = None,
         only_policy: bool = False,
         observe: Callable[[Tensor], None] | None = None,
+        run: Callable[[], Any] | None = None,
     ) -> Losses:
         labels = self.domains.labels(domain, batch)
+        dormant = self.seam is not None and self.seam.dormant is not None and self.seam.dormant(unwrapped(self.policy))
         step_pass = Training(
             self.seam,
             self.domains,
             labels,
-            learns=torch.is_grad_enabled() and _training(self.policy),
+            learns=torch.is_grad_enabled() and training(self.policy) and not dormant,
             wants_features=self.regularizer is not None and not only_policy,
             guidance=self.guidance,
             hook=self.weights,
@@ -165,8 +170,8 @@ class CoTrain(nn.Module):
             step=step,
         )
         with self._used(step_pass):
-            returned = PolicyLoss.of(self._policy_loss(batch), len(labels))
-        policy, weighted = self._weighed(step_pass, returned)
+            returned = PolicyLoss.of(self._policy_loss(batch) if run is None else run(), len(labels))
+        policy, weighted = step_pass.weighed(returned)
         evaluation = self._evaluate(step_pass, batch, labels, step, observe)
         value = policy.new_zeros(()) if evaluation is None else evaluation.value.to(policy.device)
         return Losses(
@@ -179,6 +184,7 @@ class CoTrain(nn.Module):
             skipped=() if evaluation is None else evaluation.skipped,
             weighted=weighted,
             info=returned.info,
+            shares=self.domains.shares(labels, self.valid(batch) if self.valid else None),
         )
 
     def _policy_loss(self, batch: Any) -> Any:
@@ -188,31 +194,14 @@ class CoTrain(nn.Module):
             return self.policy(batch)
         return getattr(unwrapped(self.policy), self._loss)(batch)
 
-    def _weighed(self, step_pass: Training, returned: PolicyLoss) -> tuple[Tensor, Tensor | None]:
-        """The policy's loss with its samples weighed, here if they were not at the head; and the weighted value."""
-        if not step_pass.weighs:
-            return returned.scalar, None
-        if returned.per_sample is None:
-            if step_pass.used is None:
-                raise ValueError(
-                    "sample weights act on the head's predictions or on a loss per sample, got a policy that returns "
-                    "one scalar and no seam with a head. Pass Seam(head=..., ...), or a loss with reduction='none'."
-                )
-            return returned.scalar, None
-        weight = step_pass.row_weights(None) if step_pass.used is None else step_pass.used
-        losses = (
-            returned.per_sample.detach().flatten(1).mean(1) if returned.per_sample.ndim > 1 else returned.per_sample
-        )
-        weighted = (weight.to(losses.device) * losses.detach()).mean()
-        if step_pass.used is not None:
-            return returned.scalar, weighted
-        return with_row_gradients(returned.per_sample, weight.to(losses.device), "the policy's loss").mean(), weighted
-
     @contextmanager
     def _used(self, step_pass: Training) -> Iterator[None]:
         if self._tap is None:
             yield
             return
+        if step_pass.wants_features and not self._stepped:
+            self._stepped = True
+            warn_of_batch_norm(self.policy, self._tap.seam)
         with self._tap.use(step_pass):
             yield
         step_pass.check_fired(self._tap)
@@ -235,7 +224,7 @@ class CoTrain(nn.Module):
         )
         if observe is not None:
             observe(rows.features)
-        self._check_gradient(self.seam, self.regularizer, rows.features, step)
+        check_gradient(self.policy, self.seam, self.regularizer, rows.features, step)
         sides = self.domains.sides(rows, labels)
         if self.gather:
             from .gather import gathered
@@ -244,65 +233,42 @@ class CoTrain(nn.Module):
         found = [(name, self.regularizer.evaluate(source, target, step=step)) for name, source, target in sides]
         return found[0][1] if len(found) == 1 else mean_over_sources(found)
 
-    def _check_gradient(self, seam: Seam, regularizer: Regularizer, features: Tensor, step: int | None) -> None:
-        asking = [name for name, weight in regularizer.weights(step).items() if weight != 0.0]
-        if asking and not features.requires_grad:
-            raise ValueError(
-                f"{' and '.join(asking)} asks something of the features at {seam.place}, which must carry a gradient; "
-                "got features without one: everything before them is frozen or has no parameters.\nThe first trainable "
-                f"module after them is {_first_trainable(self.policy, seam)}. Unfreeze the encoder, move the seam "
-                "behind a trainable module, or give the term weight 0 to only watch; the rest of the method works as is."
-            )
-
     def _tapped(self) -> Tap | None:
         if self.seam is None:
             if self.regularizer is None and self.guidance is None:
                 return None
             raise ValueError(
-                f"a regularizer or guidance acts at a seam, got none for a {type(unwrapped(self.policy)).__name__}. "
+                "a regularizer or guidance acts at a seam, got none for a "
+                f"{type(unwrapped(self.policy)).__name__}, which no adapter knows ({', '.join(adapters.names())}). "
                 "Say where the features are: CoTrain(..., seam=Seam(head='model.unet', condition='global_cond'))."
             )
         if self.guidance is not None:
-            self._fit_guidance(self.guidance, self.seam)
+            fit_guidance(self.guidance, self.seam, self.policy, self.domains)
         return self.seam.tap(self.policy)
 
-    def _fit_guidance(self, guidance: DomainGuidance, seam: Seam) -> None:
-        if seam.head is None or seam.condition is None or not seam.sampler:
-            raise ValueError(
-                "guidance combines two predictions of a head that a sampler calls with a condition, got a seam "
-                f"{seam} {'whose head is a regression' if not seam.sampler else 'without head and condition'}. "
-                "Diffusion and flow policies have such a head; for others leave guidance out."
-            )
-        if guidance.domains != len(self.domains):
-            raise ValueError(
-                f"guidance holds a token for each domain, got {guidance.domains} tokens for the {len(self.domains)} "
-                f"domains {', '.join(self.domains.names)}. Pass DomainGuidance(domains={len(self.domains)})."
-            )
-        if guidance.table is None and not guidance.one_hot:
-            if (width := seam.condition_width(self.policy)) is None:
-                raise ValueError(
-                    "the domain token has the width of the head's condition, which this seam does not know. "
-                    "Pass DomainGuidance(width=...) or Seam(width=...)."
-                )
-            guidance.build(width, len(self.domains))
+    def _sampling_taps(self, policy: Any, stack: ExitStack) -> Iterator[Tap]:
+        """Hooks on what actions are sampled from: the policy, the averaged copies it keeps, or a copy given."""
+        if self._tap is None or self.seam is None:
+            return
+        own = policy is None or unwrapped(policy) is unwrapped(self.policy)
+        places = [] if own else [(self.seam, policy)]
+        for path in self.seam.copies:
+            if exists(policy or self.policy, path):
+                places.append((replace(self.seam, head=path, copies=()), policy or self.policy))
+        if own:
+            yield self._tap
+        for seam, place in places:
+            tap = seam.tap(place)
+            stack.callback(tap.remove)
+            yield tap
 
     def _move_plugins(self) -> None:
-        parameters = getattr(self.policy, "parameters", None)
-        home = next(iter(parameters()), None) if callable(parameters) else None
+        inner = network(self.policy)
+        home = None if inner is None else next(inner.parameters(), None)
         if home is not None:
             for part in self.method.modules():
                 part.to(home.device)
 
 
-def _first_trainable(policy: Any, seam: Seam) -> str:
-    if seam.head is None:
-        return "not known (the seam names no head)"
-    for name, module in submodule(policy, seam.head).named_modules():
-        if any(p.requires_grad for p in module.parameters(recurse=False)):
-            return ".".join(filter(None, (seam.head, name)))
-    return "none: the head is frozen too"
-
-
-def _training(policy: Any) -> bool:
-    inner = unwrapped(policy)
-    return bool(getattr(inner, "training", True))
+def _entry(policy: Any) -> str:
+    return "compute_loss" if hasattr(unwrapped(policy), "compute_loss") else "__call__"

@@ -60,6 +60,12 @@ class Domains:
         found = torch.bincount(labels, minlength=len(self)).tolist()
         return dict(zip(self.names, found, strict=True))
 
+    def shares(self, labels: Tensor, valid: Tensor | None = None) -> dict[str, float]:
+        """Each domain's share of the samples, or of the (b, h) steps marked valid."""
+        steps = torch.ones(len(labels)) if valid is None else valid.detach().cpu().float().flatten(1).sum(1)
+        total = torch.zeros(len(self)).index_add_(0, labels, steps)
+        return dict(zip(self.names, (total / total.sum().clamp_min(1.0)).tolist(), strict=True))
+
     def labels(self, domain: Any, batch: Any = None) -> Tensor:
         """(b,) integer labels on the CPU, checked against the batch they label."""
         labels = self._integers(domain)

@@ -32,6 +32,8 @@ class Losses(NamedTuple):
     """mean of weight * loss over the samples, where the policy returns a loss per sample."""
     info: Any
     """whatever else the policy's loss entry returned."""
+    shares: dict[str, float]
+    """each domain's share of the policy's loss by count: of the samples, or of their steps that are not padding."""
 
 
 class PolicyLoss(NamedTuple):

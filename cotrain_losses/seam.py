@@ -11,17 +11,17 @@ carries hooks that nobody drives, and so is the bare policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
-from ._paths import argument, check_argument, resolved, submodule, with_argument
+from ._paths import exists, resolved
+from ._tap import Tap
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,18 @@ class Seam:
         time: name or position of the head's argument that holds the diffusion or flow time.
         pool: function of the captured tensor giving (b, ...) or (b * k, ...); None keeps it.  Steps and
             cameras folded into the rows are unfolded into the width, (b * k, f) -> (b, k * f).
-        width: width of the condition, or the dotted path of an attribute of the policy that holds it.
-        sampler: whether predictions are sampled from the head, so that guidance means something.
+        mask: name or position of the head's argument (b, tokens) that marks the tokens of a condition
+            (b, tokens, d) which are real; z is then their mean.
+        width: width of the condition, the dotted path of an attribute of the policy that holds it, or a
+            function of the policy.
+        token: the module whose output the domain token is added to, where that is not the head's condition.
+        then: the module that takes the head's output straight on to predictions, which leave from it.
+        sampler: whether predictions are sampled from the head, so that guidance means something; a dotted
+            path names the method that makes one prediction while actions are sampled, where that is more
+            than one call of the head (a step of a VLA's action expert).
+        copies: dotted paths of heads that sampling uses instead (an EMA the policy keeps), as far as they exist.
+        dormant: function of the policy, True in a phase of training that does not reach the seam (a codebook
+            learned first); the loss is then the policy's own.
 
     Features come from `feature` if given, else from the head's condition.
     """
@@ -46,8 +56,13 @@ class Seam:
     feature: str | None = None
     time: str | int | None = None
     pool: Callable[[Tensor], Tensor] | None = None
-    width: int | str | None = None
-    sampler: bool = True
+    mask: str | int | None = None
+    width: int | str | Callable[[Any], int] | None = None
+    token: str | None = None
+    then: str | None = None
+    sampler: bool | str = True
+    copies: tuple[str, ...] = ()
+    dormant: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
         if self.feature is None and (self.head is None or self.condition is None):
@@ -62,8 +77,26 @@ class Seam:
         """Where the features are, in words for an error."""
         return self.feature if self.feature is not None else f"{self.head}({self.condition})"
 
+    @property
+    def leaves(self) -> str | None:
+        """The module that predictions leave from."""
+        return self.then or self.head
+
+    @property
+    def guidable(self) -> bool:
+        """Whether a sampler calls something that takes a token and gives a prediction."""
+        enters = self.token is not None or (self.head is not None and self.condition is not None)
+        return bool(self.sampler) and enters
+
+    def fits(self, policy: object) -> bool:
+        """Whether the policy has the parts this seam names."""
+        parts = (self.head, self.feature, self.token, self.then, self.sampler)
+        return all(exists(policy, path) for path in parts if isinstance(path, str))
+
     def condition_width(self, policy: object) -> int | None:
         """Width of the head's condition, if the seam knows it."""
+        if callable(self.width):
+            return int(self.width(resolved(policy, "")))
         return int(resolved(policy, self.width)) if isinstance(self.width, str) else self.width
 
     def tap(self, policy: object) -> Tap:

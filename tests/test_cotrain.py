@@ -252,15 +252,15 @@ def test_guided_sampling_combines_both_predictions_in_every_call_of_the_head(sca
     assert torch.equal(sampler.sample(observation), policy().sample(observation))  # outside, the bare policy
 
 
-def test_scale_one_and_zero_call_the_head_once_and_others_twice() -> None:
-    p, calls = policy(), []
-    p.head.net.register_forward_hook(lambda *_: calls.append(1))
+def test_scale_one_and_zero_run_one_branch_and_others_both_in_one_call() -> None:
+    p, rows = policy(), []
+    p.head.net.register_forward_hook(lambda _, args, __: rows.append(len(args[0])))
     cotrain = CoTrain(p, Method(guidance=DomainGuidance(4)), seam=SEAM)
-    for scale, expected in ((0.0, 4), (1.0, 4), (0.5, 8)):
-        calls.clear()
+    for scale, expected in ((0.0, [6] * 4), (1.0, [6] * 4), (0.5, [12] * 4)):
+        rows.clear()
         with cotrain.guided(scale=scale):
             p.sample(batch()["observation"])
-        assert len(calls) == expected
+        assert rows == expected
 
 
 def test_guided_without_guidance_is_the_bare_policy() -> None:
