@@ -1,0 +1,102 @@
+"""Alignments of demonstrations in time.
+
+    DTW(x, y) = min over monotone paths of [ sum_(i,j) |x_i - y_j|^2 ]^(1/2)           Sakoe & Chiba 1978
+    soft-DTW  = the same with min -> -gamma log sum exp(- . / gamma), and no root      Cuturi & Blondel 2017, eq. 1
+
+Both are tslearn's: pip install "cotrain-losses[dtw]".  The literature disagrees on the root and on what the distance
+is divided by; here it keeps the root (tslearn's) and is divided by the longer arc length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Alignment(NamedTuple):
+    """How one source demonstration runs along one target demonstration."""
+
+    source: int
+    """the source demonstration's number."""
+    target: int
+    """the target demonstration's number."""
+    distance: float
+    """how unlike they are; what `cutoff` is compared with."""
+    path: NDArray[np.int64]
+    """(k, 2): matched frames (source frame, target frame), counted within their demonstrations."""
+
+
+def alignments(
+    source: Sequence[Any], target: Sequence[Any], *, gamma: float = 0.0, normalise: bool = True
+) -> list[Alignment]:
+    """Every source demonstration aligned with every target demonstration.
+
+    Args:
+        source, target: trajectories (frames, d), of any lengths, in the same units (end-effector positions, say).
+        gamma: 0 is DTW; above, soft-DTW with that smoothing, in squared units: a target frame is then matched with
+            the source frame of the largest expected alignment.
+        normalise: divide each distance by the larger arc length of the two trajectories, so that it has no unit.
+
+    Raises:
+        ValueError: an empty or non-finite trajectory, widths that differ.
+
+    Time O(frames^2 d) for each pair, once.
+    """
+    for side, demonstrations in (("source", source), ("target", target)):
+        for number, x in enumerate(demonstrations):
+            _check_trajectory(side, number, np.asarray(x), np.asarray(target[0]).shape[-1:])
+    return [
+        _aligned(k, j, _doubles(x), _doubles(y), gamma, normalise)
+        for j, y in enumerate(target)
+        for k, x in enumerate(source)
+    ]
+
+
+def dtw_distances(source: Sequence[Any], target: Sequence[Any], *, gamma: float = 0.0) -> NDArray[np.float64]:
+    """DTW (gamma 0) or soft-DTW of all trajectories, (n, m); soft-DTW can be negative."""
+    metrics = _tslearn()
+    x, y = [_doubles(t) for t in source], [_doubles(t) for t in target]
+    found = metrics.cdist_soft_dtw(x, y, gamma=gamma) if gamma else metrics.cdist_dtw(x, y)
+    return np.asarray(found, dtype=np.float64).reshape(len(x), len(y))
+
+
+def _aligned(
+    source: int, target: int, x: NDArray[np.float64], y: NDArray[np.float64], gamma: float, normalise: bool
+) -> Alignment:
+    metrics = _tslearn()
+    if gamma:
+        expected, distance = metrics.soft_dtw_alignment(x, y, gamma=gamma)
+        path = np.stack([np.asarray(expected).argmax(0), np.arange(len(y))], 1)
+    else:
+        found, distance = metrics.dtw_path(x, y)
+        path = np.array(found)
+    length = max(_arc_length(x), _arc_length(y)) if normalise else 1.0
+    return Alignment(source, target, float(distance) / max(length, np.finfo(float).tiny), path.astype(np.int64))
+
+
+def _arc_length(x: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(np.diff(x, axis=0), axis=1).sum())
+
+
+def _check_trajectory(side: str, number: int, x: NDArray[Any], width: tuple[int, ...]) -> None:
+    if x.ndim != 2 or len(x) == 0 or x.shape[1:] != width or not np.isfinite(x).all():
+        raise ValueError(
+            f"DTW aligns trajectories (frames, d) of one width, finite and not empty, got {side} demonstration "
+            f"{number} of shape {x.shape}{'' if np.isfinite(x).all() else ' with NaN or infinite values'}. "
+            "Compare the same quantity of both domains, such as end-effector positions."
+        )
+
+
+def _doubles(x: Any) -> NDArray[np.float64]:
+    return np.asarray(x, dtype=np.float64)
+
+
+def _tslearn() -> Any:
+    try:
+        from tslearn import metrics  # type: ignore[import-untyped]  # compiles with numba, so only here
+    except ImportError as error:
+        raise ImportError('dynamic time warping is tslearn\'s: pip install "cotrain-losses[dtw]"') from error
+    return metrics
