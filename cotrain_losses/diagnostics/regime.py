@@ -1,0 +1,90 @@
+"""Which regime a layer is in: disjoint, structured or overlapping (Lei et al. 2026).
+
+    far   u = W_debiased / (sqrt(2) s_target)      s_target the spread of the target's features
+    read  a = held-out accuracy of the domain probe
+
+sqrt(2) s_target is the root mean squared distance between two of the target's own samples (of its halves at one
+sample each), so u = 1 says: carrying the source onto the target moves a sample as far as two target samples differ.
+u depends neither on the scale of the features nor, to first order, on their width or the number of rows.
+
+                    a < 3/4         a > 3/4
+    u > 4/5         -               disjoint
+    u < 5/4         overlapping     structured
+
+3/4 is half way between chance and certainty (proxy A-distance 1).  A regime is possible if the interval of u (two
+standard errors) and the 95 % interval of a both reach into its cell.  If one regime is possible the layer is in it; else
+it is uncertain, between those that are: where u lies between 4/5 and 5/4 with the domain readable it always is.  The margins 4/5 and 5/4 are conventions of this library, set before any policy was looked
+at; the paper gives regimes by example and no thresholds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .alignment import Estimate
+from .discernibility import Reading
+
+NEAR, FAR, READ = 0.8, 1.25, 0.75
+
+FOUND = {
+    "disjoint": "In disjoint layers the paper found log distance and success strongly opposed (r = -.70): closer was "
+    "better.",
+    "structured": "Inside the structured regime the paper found distance to say little about success (r = -.31): "
+    "a smaller distance here is no promise.",
+    "overlapping": "In overlapping layers the paper found success to rise with distance (r = +.61): the domain is lost, "
+    "actions of both domains are averaged or mixed.",
+}
+NEXT = {
+    "disjoint": "Bring the domains closer: a share of target samples between N / (N + M) and sqrt(N / M), then a term "
+    "at this seam (OptimalTransport, Sinkhorn, or DomainClassifier with a negative weight), raised until the probe "
+    "just stays high.",
+    "structured": "Leave the alignment as it is. Search the ratio in the balanced band, and let the head know the domain "
+    "(DomainGuidance, scale 0.5).",
+    "overlapping": "Lower the weight of alignment terms here, or take them off, and give the domain back to the head: "
+    "DomainGuidance, or a domain column before the head.",
+    "uncertain": "Collect more episodes of both domains, or look at the neighbouring layers, before changing anything.",
+}
+
+
+@dataclass(frozen=True)
+class Regime:
+    """The regime of a layer and why."""
+
+    name: str
+    """disjoint, structured, overlapping or uncertain."""
+    between: tuple[str, ...]
+    """the regimes that the intervals touch; one unless uncertain."""
+    distance: tuple[float, float, float]
+    """u and its interval."""
+    because: str
+    found: str
+    """what the paper found in this regime."""
+    next: str
+    """the suggested next move."""
+
+
+def regime(distance: tuple[float, float, float], probe: Reading) -> Regime:
+    """The regime from u with its interval, (u, low, high), and the probe's reading."""
+    u, low, high = distance
+    near, far = low < FAR, high > NEAR
+    read, unread = probe.interval[1] > READ, probe.interval[0] < READ
+    possible = {"disjoint": far and read, "structured": near and read, "overlapping": near and unread}
+    between = tuple(name for name, yes in possible.items() if yes)
+    name = between[0] if len(between) == 1 else "uncertain"
+    because = (
+        f"carrying the source onto the target moves a sample {u:.2f} [{low:.2f}, {high:.2f}] times as far as two "
+        f"target samples differ (near below {NEAR}, far above {FAR}); the domain is read with accuracy "
+        f"{probe.accuracy:.3f} [{probe.interval[0]:.3f}, {probe.interval[1]:.3f}] (readable above {READ})"
+    )
+    return Regime(name, between, distance, because, _found(between), NEXT[name])
+
+
+def relative_distance(transport: Estimate, unit: float, target_spread: float) -> tuple[float, float, float]:
+    """u with its interval, from the distance in units of `unit`."""
+    factor = unit / (2**0.5 * target_spread) if target_spread > 0 else float("inf")
+    low, high = transport.debiased_interval
+    return transport.debiased * factor, low * factor, high * factor
+
+
+def _found(between: tuple[str, ...]) -> str:
+    return " ".join(FOUND[each] for each in between)

@@ -1,0 +1,113 @@
+"""One side of a diagnosis: rows of features and the episodes they come from; halves and samples of it.
+
+Frames of one episode resemble each other, so whatever asks "how far apart are two samples of one domain" or
+"does this generalise" must put whole episodes on one side.  Without groups every row is its own episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Side:
+    """Features (n, d) of one domain, with the episode (n,) of each row as integers 0 .. episodes - 1."""
+
+    features: Tensor
+    groups: Tensor
+    grouped: bool
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: Tensor) -> Side:
+        return replace(self, features=self.features[index], groups=self.groups[index])
+
+    @property
+    def episodes(self) -> int:
+        """How many independent pieces the rows come in."""
+        return len(self.groups.unique())
+
+    @classmethod
+    def of(cls, name: str, features: Any, groups: Any = None) -> Side:
+        """Checked rows on the CPU in float64: (n, ...) is folded to (n, d), groups may be integers or names."""
+        x = torch.as_tensor(features).detach().cpu()
+        if x.is_complex() or x.dtype == torch.bool or x.ndim == 0:
+            raise TypeError(
+                f"features are real numbers, one row per sample, got {name} of shape {tuple(x.shape)} and type "
+                f"{str(x.dtype).removeprefix('torch.')}. Pass (samples, width)."
+            )
+        x = x.double().reshape(len(x), -1)
+        if len(x) < 2 or x.shape[1] == 0:
+            raise ValueError(
+                f"a diagnosis compares two samples of features, got {name} of shape {tuple(x.shape)}. "
+                "One sample shows no distribution: collect at least 2 rows a domain, better several hundred."
+            )
+        _check_finite(name, x)
+        return cls(x, _episodes(name, groups, len(x)), groups is not None)
+
+
+def subsample(side: Side, rows: int, generator: torch.Generator) -> Side:
+    """At most `rows` rows, drawn without replacement, in random order."""
+    if len(side) <= rows:
+        return side
+    return side[torch.randperm(len(side), generator=generator)[:rows]]
+
+
+def halves(side: Side, generator: torch.Generator) -> tuple[Side, Side]:
+    """Two disjoint parts of about equal size, no episode in both; of a single episode, halves of its rows."""
+    groups = side.groups if side.episodes > 1 else torch.arange(len(side))
+    names, counts = groups.unique(return_counts=True)
+    order = torch.randperm(len(names), generator=generator)
+    before = counts[order].cumsum(0) - counts[order]
+    first = names[order][before * 2 < len(side)]
+    if len(first) == len(names):
+        first = first[:-1]
+    in_first = torch.isin(groups, first)
+    return side[in_first], side[~in_first]
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """Two disjoint halves of each domain, all four of one size."""
+
+    source: tuple[Tensor, Tensor]
+    target: tuple[Tensor, Tensor]
+
+
+def replicates(source: Side, target: Side, *, rows: int, repeats: int, seed: int = 0) -> Iterator[Replicate]:
+    """`repeats` random halvings of both domains into parts of at most `rows` rows each."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(repeats):
+        parts = [*halves(source, generator), *halves(target, generator)]
+        size = min(rows, *(len(part) for part in parts))
+        c, d, a, b = (subsample(part, size, generator).features for part in parts)
+        yield Replicate((c, d), (a, b))
+
+
+def _check_finite(name: str, x: Tensor) -> None:
+    bad = ~torch.isfinite(x).all(1)
+    if bad.any():
+        raise ValueError(
+            f"features are finite, got {int(bad.sum())} rows of {name} with NaN or infinity, the first in row "
+            f"{int(bad.nonzero()[0])}. Drop them, or look for the step at which the encoder diverged."
+        )
+
+
+def _episodes(name: str, groups: Any, rows: int) -> Tensor:
+    if groups is None:
+        return torch.arange(rows)
+    import numpy as np
+
+    labels = np.asarray(groups)
+    if labels.shape != (rows,):
+        raise ValueError(
+            f"groups name the episode of each row, shape ({rows},), got shape {labels.shape} for {name}. "
+            "Repeat the episode's number for every frame of it."
+        )
+    return torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64))
