@@ -1,0 +1,148 @@
+"""Weights over training: functions of what is known of a batch, `weights(samples) -> (b,)`.
+
+They go where a method takes its weights, `Method(weights=...)`, and act as given: no hook rescales another's.  All
+state is buffers, so a checkpoint of the method resumes them.
+
+    ratio    w_k / s_k                   samples drawn at share s train as if drawn at w
+    table    u[index]                    one weight per sample of the dataset, from a density ratio or a curator
+    time     1 if low <= t <= high       a domain counts at some noise levels only: Ambient Diffusion Policy (2026)
+    product  w1(samples) w2(samples)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import check_finite
+from ..mixing.shares import Ratio, shares
+from ..samples import Samples, SampleWeights
+
+
+class RatioWeights(nn.Module):
+    """`ratio_weights` as a hook: the loss sees `ratio` where `share` was drawn.
+
+    Args:
+        ratio, share: the target's share, or mappings name -> share over `domains`.
+        domains: the names that `samples.domain` indexes.
+        target: which of them a single number speaks of.
+    """
+
+    factors: Tensor
+
+    def __init__(
+        self, ratio: Ratio, share: Ratio, *, domains: Sequence[str] = ("source", "target"), target: str = "target"
+    ) -> None:
+        super().__init__()
+        wanted, drawn = (shares(what, x, domains, target=target) for what, x in (("ratio", ratio), ("share", share)))
+        if any(w > 0 and s == 0 for w, s in zip(wanted, drawn, strict=True)):
+            raise ValueError(f"weights scale samples that are drawn, got ratio {wanted} and share {drawn}.")
+        factors = [w / s if s > 0 else 0.0 for w, s in zip(wanted, drawn, strict=True)]
+        self.register_buffer("factors", torch.tensor(factors))
+
+    def forward(self, samples: Samples) -> Tensor:
+        """(b,) the factor of each sample's domain."""
+        return self.factors.to(samples.domain.device)[samples.domain]
+
+
+class TableWeights(nn.Module):
+    """One weight per sample of the dataset, read by the sample's index.
+
+    Args:
+        weights: (N,) non-negative, used as given; `normalised_weights` gives mean 1.
+
+    >>> ratio_at_source = torch.tensor([0.5, 1.5])
+    >>> weights = TableWeights(torch.cat([ratio_at_source, torch.ones(3)]))     # source first, then the target
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        check_finite("the weights of samples", weights)
+        if weights.ndim != 1 or not (weights >= 0).all():
+            raise ValueError(
+                f"one non-negative weight per sample, (samples,), got shape {tuple(weights.shape)} with least value "
+                f"{float(weights.min()) if weights.numel() else float('nan'):g}. Clip at zero first."
+            )
+        self.register_buffer("weights", weights.detach().clone())
+
+    def forward(self, samples: Samples) -> Tensor:
+        """(b,) the weight of each sample."""
+        return self.weights[indices(samples, len(self.weights), "TableWeights").to(self.weights.device)]
+
+
+class TimeWindow(nn.Module):
+    """A domain counts at some diffusion times only.
+
+    Args:
+        windows: name -> (low, high), both ends included, in the units of the time that the policy's head receives
+            (diffusers: steps, noise grows with them; flow matching: [0, 1], which end is noise is the policy's choice).
+            A domain not named counts at all times.
+        domains: the names that `samples.domain` indexes.
+
+    >>> from cotrain_losses.samples import Samples
+    >>> late = TimeWindow({"source": (50, 100)})
+    >>> late(Samples(torch.tensor([0, 0, 1]), torch.tensor([False, False, True]), time=torch.tensor([10, 70, 10])))
+    tensor([0., 1., 1.])
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self, windows: Mapping[str, tuple[float, float]], *, domains: Sequence[str] = ("source", "target")
+    ) -> None:
+        super().__init__()
+        if unknown := sorted(set(windows) - set(domains)):
+            raise ValueError(f"windows are for the domains {tuple(domains)}, got {unknown}.")
+        ends = [windows.get(name, (-float("inf"), float("inf"))) for name in domains]
+        if any(not low <= high for low, high in ends):
+            raise ValueError(f"a window is (low, high) with low <= high, got {dict(windows)}.")
+        self.register_buffer("low", torch.tensor([low for low, _ in ends]))
+        self.register_buffer("high", torch.tensor([high for _, high in ends]))
+
+    def forward(self, samples: Samples) -> Tensor:
+        """(b,) 1 where the sample's time lies in its domain's window, else 0."""
+        if samples.time is None:
+            raise ValueError(
+                "a TimeWindow reads each sample's diffusion time, got none. Name it at the seam: Seam(..., time=...), "
+                "the argument in which the head receives it."
+            )
+        domain, time = samples.domain.to(samples.time.device), samples.time
+        low, high = self.low.to(time.device)[domain], self.high.to(time.device)[domain]
+        return ((low <= time) & (time <= high)).to(low.dtype)
+
+
+class ProductWeights(nn.Module):
+    """Several hooks at once, multiplied: `ProductWeights(RatioWeights(.1, .5), TimeWindow({"source": (50, 100)}))`."""
+
+    def __init__(self, *hooks: SampleWeights) -> None:
+        super().__init__()
+        self.hooks = hooks
+        self.parts = nn.ModuleList([hook for hook in hooks if isinstance(hook, nn.Module)])
+
+    def forward(self, samples: Samples) -> Tensor:
+        """(b,) the product."""
+        product = torch.ones(len(samples.domain))
+        for hook in self.hooks:
+            factor = hook(samples)
+            product = product.to(factor.device) * factor
+        return product
+
+
+def indices(samples: Samples, size: int, name: str) -> Tensor:
+    """The samples' places in the dataset, checked."""
+    if samples.index is None:
+        raise ValueError(
+            f"{name} reads each sample's place in the dataset, got none. Let the dataset return it and pass it on: "
+            "cotrain(batch, domain=..., index=batch['index'])."
+        )
+    if len(samples.index) and not 0 <= int(samples.index.min()) <= int(samples.index.max()) < size:
+        raise ValueError(
+            f"{name} has weights for samples 0 to {size - 1}, got indices from {int(samples.index.min())} to "
+            f"{int(samples.index.max())}. Build it for the whole mixed dataset, in the order of its indices."
+        )
+    return samples.index

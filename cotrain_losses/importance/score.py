@@ -1,0 +1,262 @@
+"""The optimal co-trained score of an empirical mixture, in closed form.
+
+    a^t = alpha a + sigma eps        w_target = w / N,  w_source = (1 - w) / M
+
+    g = softmax_i( ln w_k(i) + ln K(z, z_i) - |a^t - alpha a_i|^2 / 2 sigma^2 )
+
+    denoiser  E[a | a^t] = sum_i g_i a_i          score  s(a^t) = (alpha E[a | a^t] - a^t) / sigma^2
+
+g is the posterior of the training samples: what each contributes to the score that co-training at ratio w can at best
+learn.  Its sum over the target is the target's contribution.  Lei et al. 2026, closed form; K is a kernel on latents
+(none: one fixed observation, the form on the project page; that page's special case leaves out the factor d of
+r^2 d / 2, which is true for d = 1 only).  The score is the gradient of the log-density of the mixture, which the tests
+hold it to.
+
+    relative contribution    g_t / g_s = [w / (1 - w)] [M / N] exp((r_s^2 - r_t^2) d / 2)      one sample of each
+    Bhattacharyya overlap    exp(-alpha^2 D^2 / 8 sigma^2)                                     two points at distance D
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .._checks import check_finite, check_share
+
+Level = float | Tensor
+
+
+@dataclass(frozen=True)
+class EmpiricalMixture:
+    """The demonstrations of both domains, weighed at a ratio.
+
+    Args:
+        actions: (n, d); chunks are folded into the width.
+        is_target: (n,) bool.
+        ratio: w in [0, 1]; 0 and 1 leave one domain out exactly.  A domain given weight must have samples.
+        latents: (n, c), each sample's feature z_i; None: all samples share one observation.
+        bandwidth: of the Gaussian kernel on latents; needed with them.
+        chunk: samples looked at together.  Memory is O(queries * chunk), so 10^5 samples fit.
+
+    Sums run in float64 whatever the inputs are.
+    """
+
+    actions: Tensor
+    is_target: Tensor
+    ratio: float
+    latents: Tensor | None = None
+    bandwidth: float | None = None
+    chunk: int = 4096
+
+    def __post_init__(self) -> None:
+        n = len(self.actions)
+        if self.actions.ndim != 2 or self.is_target.shape != (n,) or self.is_target.dtype != torch.bool:
+            raise ValueError(
+                "a mixture is actions (samples, width) with a bool mask (samples,), got "
+                f"{tuple(self.actions.shape)} and {tuple(self.is_target.shape)} {self.is_target.dtype}. "
+                "Fold action chunks first: einops.rearrange(a, 'n t d -> n (t d)')."
+            )
+        check_finite("the actions of a mixture", self.actions)
+        self._check_latents(n)
+        check_share("ratio", self.ratio)
+        for name, weight, count in zip(("target", "source"), (self.ratio, 1 - self.ratio), self._sizes(), strict=True):
+            if weight > 0 and count == 0:
+                raise ValueError(f"a domain with weight has samples, got none of the {name} at ratio {self.ratio:g}.")
+
+    def _check_latents(self, n: int) -> None:
+        if self.latents is None:
+            return
+        if self.latents.ndim != 2 or len(self.latents) != n or not self.bandwidth or self.bandwidth <= 0:
+            raise ValueError(
+                "latents are (samples, width), one row per action, with a bandwidth above 0, got "
+                f"{tuple(self.latents.shape)} for {n} actions and bandwidth={self.bandwidth!r}. "
+                "The median distance between latents is a start."
+            )
+        check_finite("the latents of a mixture", self.latents)
+
+    def _sizes(self) -> tuple[int, int]:
+        target = int(self.is_target.sum())
+        return target, len(self.is_target) - target
+
+    def prior(self) -> Tensor:
+        """(n,) ln w_k(i); -inf for a domain that is left out."""
+        n_target, n_source = self._sizes()
+        target, source = _log(self.ratio, n_target), _log(1 - self.ratio, n_source)
+        return torch.where(self.is_target, target, source).double()
+
+
+def score_weights(
+    noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
+) -> Tensor:
+    """(q, n) what each sample contributes to the score at each of q noised actions; rows sum to 1.
+
+    Args:
+        noised: (q, d) noised actions a^t.
+        alpha, sigma: the noise level, numbers or (q,); flow matching at time x from data has alpha = 1 - x, sigma = x.
+        latent: (q, c) the feature of each query, when the mixture has latents.
+
+    The result is O(q n); the sums below are not.
+    """
+    return torch.cat([logits for _, logits in _pieces(noised, mixture, alpha, sigma, latent)], 1).softmax(1)
+
+
+def log_density(
+    noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
+) -> Tensor:
+    """(q,) ln sum_i w_i K(z, z_i) N(a^t; alpha a_i, sigma^2 I), with the Gaussian's constant and without K's."""
+    sums = _Sums.over(noised, mixture, alpha, sigma, latent)
+    constant = noised.shape[1] * (_level(sigma, noised).log() + 0.5 * math.log(2 * math.pi))
+    return sums.peak + sums.total.log() - constant
+
+
+def denoised(
+    noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
+) -> Tensor:
+    """(q, d) E[a | a^t, z]: the optimal denoiser."""
+    sums = _Sums.over(noised, mixture, alpha, sigma, latent)
+    return sums.actions / sums.total.unsqueeze(1)
+
+
+def optimal_score(
+    noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
+) -> Tensor:
+    """(q, d) the score of the mixture at the noised actions."""
+    mean = denoised(noised, mixture, alpha=alpha, sigma=sigma, latent=latent)
+    alpha, sigma = _level(alpha, noised).unsqueeze(1), _level(sigma, noised).unsqueeze(1)
+    return (alpha * mean - noised.double()) / sigma.square()
+
+
+def target_contribution(
+    noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
+) -> Tensor:
+    """(q,) the summed weights of the target samples; exactly 0 at ratio 0 and 1 at ratio 1."""
+    sums = _Sums.over(noised, mixture, alpha, sigma, latent)
+    return sums.target / sums.total
+
+
+def relative_contribution(ratio: float, n_target: int, n_source: int, *, advantage: float = 0.0) -> float:
+    """g_t / (g_t + g_s) of one target and one source sample.
+
+    Args:
+        ratio: w.   n_target, n_source: N, M.
+        advantage: (r_s^2 - r_t^2) d / 2, how much nearer the target sample is; 0 gives the paper's scaling curves,
+            (w / rho) / (w / rho + 1 - w) with rho = N / M.
+
+    >>> round(relative_contribution(0.0909, 1, 100), 3)
+    0.909
+    """
+    check_share("ratio", ratio)
+    if min(n_target, n_source) < 1:
+        raise ValueError(f"sizes are at least 1, got n_target={n_target} and n_source={n_source}.")
+    if ratio in (0.0, 1.0):
+        return ratio
+    odds = math.log(ratio) - math.log1p(-ratio) + math.log(n_source / n_target) + advantage
+    return 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))
+
+
+def overlap_coefficient(distance: Level, *, alpha: Level, sigma: Level) -> Tensor:
+    """exp(-alpha^2 D^2 / 8 sigma^2): Bhattacharyya's coefficient of two actions at distance D once noised.
+
+    The overlap figure of Lei et al. 2026 is this with alpha = 1 - x, sigma = x, D^2 = 100 (real, real) and
+    700 (real, sim).
+
+    >>> round(overlap_coefficient(10.0, alpha=0.5, sigma=0.5).item(), 6)
+    4e-06
+    """
+    distance, alpha, sigma = (torch.as_tensor(x, dtype=torch.float64) for x in (distance, alpha, sigma))
+    return torch.where(
+        sigma > 0, torch.exp(-((alpha * distance / sigma).square()) / 8), (alpha * distance == 0).double()
+    )
+
+
+def empirical_overlap(first: Tensor, second: Tensor) -> Tensor:
+    """Bhattacharyya's coefficient, the integral of sqrt(p q), from log-densities at draws of (p + q) / 2.
+
+    Args:
+        first, second: (q,) ln p and ln q at the same draws, half of them from each side.
+
+    The integrand 2 sqrt(p q) / (p + q) lies in [0, 1], so q draws give a standard error below 1 / (2 sqrt(q)).
+    """
+    return (1 / torch.cosh(((first - second) / 2).clamp(-700, 700))).mean()
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over samples of exp(logit - peak): one pass in chunks, rescaled as the peak grows."""
+
+    peak: Tensor
+    total: Tensor
+    target: Tensor
+    actions: Tensor
+
+    @classmethod
+    def over(
+        cls, noised: Tensor, mixture: EmpiricalMixture, alpha: Level, sigma: Level, latent: Tensor | None
+    ) -> _Sums:
+        peak = torch.full((len(noised),), -math.inf, dtype=torch.float64, device=noised.device)
+        total, target, actions = torch.zeros_like(peak), torch.zeros_like(peak), torch.zeros_like(noised).double()
+        for rows, logits in _pieces(noised, mixture, alpha, sigma, latent):
+            higher = torch.maximum(peak, logits.amax(1))
+            base = higher.clamp_min(torch.finfo(torch.float64).min)  # while every sample so far has weight zero
+            kept, new = torch.exp(peak - base), torch.exp(logits - base.unsqueeze(1))
+            total = total * kept + new.sum(1)
+            target = target * kept + new @ mixture.is_target[rows].double()
+            actions = actions * kept.unsqueeze(1) + new @ mixture.actions[rows].double()
+            peak = higher
+        return cls(peak, total, target, actions)
+
+
+def _pieces(
+    noised: Tensor, mixture: EmpiricalMixture, alpha: Level, sigma: Level, latent: Tensor | None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Slices of the samples and their logits (q, chunk)."""
+    _check_query(noised, mixture, latent)
+    alpha, sigma, prior = _level(alpha, noised), _level(sigma, noised), mixture.prior()
+    if not (sigma > 0).all():
+        raise ValueError(f"sigma is the noise at the query and above 0, got {float(sigma.min()):g}. Start at 1e-3.")
+    whitened = noised.double() / sigma.unsqueeze(1)
+    for begin in range(0, len(prior), mixture.chunk):
+        rows = slice(begin, begin + mixture.chunk)
+        logits = prior[rows] - _squared(whitened, mixture.actions[rows].double(), alpha / sigma) / 2
+        if mixture.latents is not None and latent is not None:
+            width = float(mixture.bandwidth or 1.0)
+            logits = logits - _squared(latent.double() / width, mixture.latents[rows].double(), 1 / width) / 2
+        yield rows, logits
+
+
+def _squared(queries: Tensor, samples: Tensor, factor: Level) -> Tensor:
+    """(q, n) of |query - factor * sample|^2 by differences, a few queries at a time when the factor varies."""
+    exact = "donot_use_mm_for_euclid_dist"
+    levels = torch.as_tensor(factor, dtype=torch.float64, device=queries.device).expand(len(queries))
+    out = queries.new_empty(len(queries), len(samples))
+    for level in torch.unique(levels):  # type: ignore[no-untyped-call]
+        here = levels == level
+        out[here] = torch.cdist(queries[here], level * samples, compute_mode=exact).square()
+    return out
+
+
+def _log(share: float, n: int) -> float:
+    return math.log(share / n) if share > 0 else -math.inf
+
+
+def _level(value: Level, noised: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64, device=noised.device).expand(len(noised))
+
+
+def _check_query(noised: Tensor, mixture: EmpiricalMixture, latent: Tensor | None) -> None:
+    if noised.ndim != 2 or noised.shape[1] != mixture.actions.shape[1]:
+        raise ValueError(
+            f"noised actions are (queries, {mixture.actions.shape[1]}) like the mixture's, got {tuple(noised.shape)}. "
+            "Fold chunks the same way on both sides."
+        )
+    wanted = None if mixture.latents is None else (len(noised), mixture.latents.shape[1])
+    if (None if latent is None else tuple(latent.shape)) != wanted:
+        raise ValueError(
+            f"each query has a latent exactly when the mixture has, here {wanted}, got "
+            f"{None if latent is None else tuple(latent.shape)}. Pass latent=z of the observation at hand."
+        )
+    check_finite("noised actions", noised)
