@@ -75,7 +75,8 @@ class DomainClassifier(Term):
 
     def _logits(self, rows: Rows, parameters: dict[str, Tensor]) -> Tensor:
         joined = self.join(rows).to(next(self.head.parameters()).dtype)
-        return functional_call(self.head, parameters, (joined,)).squeeze(-1)
+        logits: Tensor = functional_call(self.head, parameters, (joined,))
+        return logits.squeeze(-1)
 
     def _cross_entropy(self, source: Rows, target: Rows, *, fixed: bool = False, inverted: bool = False) -> Tensor:
         """Balanced BCE, with the head held fixed or the labels inverted."""
@@ -122,12 +123,16 @@ class _Join(nn.Module):
     """Features, and with them the extras a conditional discriminator reads."""
 
     widest = 4096
+    left: Tensor | None
+    right: Tensor | None
 
     def __init__(self, width: int, conditional: dict[str, int], combine: str) -> None:
         super().__init__()
         self.conditional, self.combine = conditional, combine
         extra = 1 + sum(conditional.values())
         self.width = width + extra - 1
+        self.register_buffer("left", None)
+        self.register_buffer("right", None)
         if combine == "multilinear":
             self.width = min(width * extra, self.widest)
             if width * extra > self.widest:  # Long et al. 2018, eq. 6: random maps in place of the full product
@@ -142,7 +147,7 @@ class _Join(nn.Module):
         if self.combine == "concatenate":
             return torch.cat([features, extras], 1)
         extras = torch.cat([torch.ones_like(extras[:, :1]), extras], 1)
-        if hasattr(self, "left"):
+        if self.left is not None and self.right is not None:
             return (features @ self.left.to(features)) * (extras @ self.right.to(features))
         return torch.einsum("nd,ne->nde", features, extras).flatten(1)
 
@@ -159,7 +164,8 @@ class _Join(nn.Module):
         if value.shape[1] != self.conditional[name]:
             raise ValueError(
                 f"conditional gives {name!r} a flattened width of {self.conditional[name]}, got "
-                f"{tuple(rows.extras[name].shape)}, that is {value.shape[1]}.\nPass conditional={{{name!r}: {value.shape[1]}}}."
+                f"{tuple(rows.extras[name].shape)}, that is {value.shape[1]}.\n"
+                f"Pass conditional={{{name!r}: {value.shape[1]}}}."
             )
         return value
 

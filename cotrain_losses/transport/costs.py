@@ -10,7 +10,7 @@ differ by nothing in that block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from ..distances import squared_distances
-from ..masses import same_group
 from ..term import Rows
 
 Callback: TypeAlias = "Callable[[Rows, Rows], Tensor]"
@@ -38,17 +37,35 @@ class Block:
     weight: float = 1.0
     detach: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(f"a cost block's weight is finite and must be >= 0, got {self.weight} for {self.of!r}.")
+
     def __call__(self, source: Rows, target: Rows) -> Tensor:
         """The (n, m) matrix of this block."""
+        if self.masked(source, target):
+            return self.weight * _over_valid(*self._sides(source, target), source, target)
+        return squared_distances(*self.scaled(source, target))
+
+    def scaled(self, source: Rows, target: Rows) -> tuple[Tensor, Tensor]:
+        """What is compared, flattened to (n, k) and (m, k), times the root of the weight."""
+        x, y = (side.flatten(1) for side in self._sides(source, target))
+        return (x, y) if self.weight == 1.0 else (self.weight**0.5 * x, self.weight**0.5 * y)
+
+    def masked(self, source: Rows, target: Rows) -> bool:
+        """Whether padding has to be left out of this block."""
+        if self.of == "features" or (source.valid is None and target.valid is None):
+            return False
+        return self._read(source).ndim >= 3
+
+    def _sides(self, source: Rows, target: Rows) -> tuple[Tensor, Tensor]:
         x, y = self._read(source), self._read(target)
         if x.shape[1:] != y.shape[1:]:
             raise ValueError(
                 f"a cost block compares extras of one shape per row, got {self.of!r} of shape {tuple(x.shape)} in the "
                 f"source and {tuple(y.shape)} in the target.\nPad or resample them to one length (with valid=...)."
             )
-        masked = self.of != "features" and x.ndim == 3 and (source.valid is not None or target.valid is not None)
-        squared = _over_valid(x, y, source, target) if masked else squared_distances(x.flatten(1), y.flatten(1))
-        return self.weight * squared
+        return x, y
 
     def _read(self, rows: Rows) -> Tensor:
         value = rows.features if self.of == "features" else rows.extras.get(self.of)
@@ -76,14 +93,21 @@ def total_cost(blocks: Sequence[Callback], source: Rows, target: Rows) -> Tensor
     return total
 
 
-def forbidden(source: Rows, target: Rows) -> Tensor | None:
-    """(n, m) bool, True where two rows are of different groups; None where nothing is forbidden."""
-    same = same_group(source, target)
-    return None if same is None else ~same
+def joined_rows(blocks: Sequence[Callback], source: Rows, target: Rows) -> tuple[Tensor, Tensor] | None:
+    """Rows x, y with total cost |x_i - y_j|^2, where every block is a plain squared distance; else None."""
+    if not all(isinstance(block, Block) and not block.masked(source, target) for block in blocks):
+        return None
+    sides = [block.scaled(source, target) for block in blocks if isinstance(block, Block)]
+    return (sides[0][0], sides[0][1]) if len(sides) == 1 else (_cat(x for x, _ in sides), _cat(y for _, y in sides))
+
+
+def _cat(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat(list(parts), 1)
 
 
 def _over_valid(x: Tensor, y: Tensor, source: Rows, target: Rows) -> Tensor:
     """h times the mean over common real steps of |x_i,t - y_j,t|^2, by matrix products only."""
+    x, y = x.flatten(2), y.flatten(2)
     v, w = (_mask(rows, value) for rows, value in ((source, x), (target, y)))
     x, y = x.where(v[..., None] > 0, x.new_zeros(())), y.where(w[..., None] > 0, y.new_zeros(()))
     common = v @ w.T

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from .fixed import Fixed
+from .problem import Solution
 
 
 class Coupling(NamedTuple):
@@ -13,12 +17,23 @@ class Coupling(NamedTuple):
     plan: Tensor
     """(n, m), non-negative: how much of each source row goes to each target row."""
     potentials: tuple[Tensor, Tensor]
-    """f (n,) and g (m,), in cost units: the dual solution."""
+    """f (n,) and g (m,), in cost units: the dual solution; zero for rows of no mass."""
     value: Tensor
-    """the term's objective at this plan, a scalar without gradient."""
+    """what the term is worth, a scalar."""
     marginal_error: float
     """sum of absolute differences between the plan's marginals and what they have to be."""
     iterations: int
-    """iterations of the solver; 0 where it is direct."""
+    """iterations of the solver; 0 where it is direct, -1 where the budget was fixed beforehand."""
     solver: str
     """which solver was used."""
+
+
+def spread_out(solution: Solution | Fixed, value: Tensor, a: Tensor, b: Tensor) -> Coupling:
+    """The solution for all rows, those without mass included."""
+    if isinstance(solution, Fixed):
+        return Coupling(solution.plan, (solution.f, solution.g), value, float(solution.error), -1, "fixed budget")
+    plan, f, g = value.new_zeros(len(a), len(b)), value.new_zeros(len(a)), value.new_zeros(len(b))
+    i, j = (a > 0).nonzero()[:, 0], (b > 0).nonzero()[:, 0]
+    plan[i[:, None], j] = torch.from_numpy(solution.plan).to(plan)
+    f[i], g[j] = (torch.from_numpy(potential).to(plan) for potential in (solution.f, solution.g))
+    return Coupling(plan, (f, g), value, solution.error, solution.iterations, solution.solver)

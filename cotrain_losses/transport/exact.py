@@ -1,17 +1,65 @@
-"""Exact transport plans: an assignment where both sides are equally many and equal, else network simplex."""
+"""Exact transport: min <P, C> with marginals a and b.
+
+Equally many rows of equal mass: the plan is a permutation, found by assignment (a shortest augmenting
+path method: Crouse 2016; scipy).  Otherwise: network simplex (Bonneel et al. 2011; POT).
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = Any
+from .problem import Array, Problem, Solution
 
 
-def exact(cost: Array, a: Array, b: Array) -> tuple[Array, Array, Array, str]:
-    """The plan that minimises <P, C> with marginals a and b, its potentials f and g, and the solver's name."""
-    import ot  # imports jax and tensorflow where they are installed, so only here
+def exact(cost: Array, a: Array, b: Array, *, potentials: bool = False) -> Solution:
+    """The optimal plan, as a solution at eps = 0; +inf in the cost forbids a pair.
 
-    plan, log = ot.emd(a, b / b.sum() * a.sum(), np.ascontiguousarray(cost), numItermax=10_000_000, log=True)
-    return plan, log["u"], log["v"], "network simplex (POT)"
+    Args:
+        potentials: whether an assignment's dual potentials are wanted; they cost more than the plan.
+    """
+    finite = np.isfinite(cost)
+    if not finite.all():
+        cost = np.where(finite, cost, 1e4 * (1.0 + np.abs(cost[finite]).max()))
+    if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0.0:
+        return _assignment(cost, a, b, potentials)
+    return _simplex(cost, a, b)
+
+
+def _assignment(cost: Array, a: Array, b: Array, potentials: bool) -> Solution:
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # comes with POT
+
+    rows, columns = linear_sum_assignment(cost)
+    plan = np.zeros_like(cost)
+    plan[rows, columns] = a[0]
+    f, g = _assignment_potentials(cost, columns) if potentials else (0.0, 0.0)
+    return _solution(plan, a, b, f, g, float(cost[rows, columns].sum(dtype=float) * a[0]), "assignment (scipy)")
+
+
+def _assignment_potentials(cost: Array, columns: Array) -> tuple[Array, Array]:
+    """Shortest paths: h_j = min_i h_i + C_i,s(j) - C_i,s(i), which ends because the assignment is optimal."""
+    matched = cost[:, columns].astype(float)
+    paid = matched.diagonal().copy()
+    h = np.zeros(len(cost))
+    for _ in range(len(cost)):
+        shorter = np.minimum(h, (matched + (h - paid)[:, None]).min(0))
+        if (shorter == h).all():
+            break
+        h = shorter
+    g = np.empty_like(h)
+    g[columns] = h
+    return paid - h, g
+
+
+def _simplex(cost: Array, a: Array, b: Array) -> Solution:
+    import ot  # type: ignore[import-untyped]  # imports jax and tensorflow where installed, so only here
+
+    a, b, cost = a.astype(float), b.astype(float), np.ascontiguousarray(cost, float)
+    plan, log = ot.emd(a / a.sum(), b / b.sum(), cost, numItermax=10_000_000, log=True)
+    return _solution(plan, a, b, log["u"], log["v"], float(log["cost"]), "network simplex (POT)")
+
+
+def _solution(plan: Array, a: Array, b: Array, f: Array, g: Array, value: float, solver: str) -> Solution:
+    error = float(np.abs(plan.sum(1) - a).sum() + np.abs(plan.sum(0) - b).sum())
+    one, other = np.ones_like(a), np.ones_like(b)
+    problem = Problem(a, b, one, other, 0.0)
+    return Solution(problem, plan, one, other, f, g, error, 0, solver, value)

@@ -1,44 +1,63 @@
-"""OptimalTransport."""
+"""Optimal transport with its slots: cost, entropy, unbalance, reference, pairing.
+
+    min over P >= 0 of   <P, C> + reg KL(P | R) + unbalanced [KL(P 1 | a) + KL(P' 1 | b)]
+
+    KL(p | q) = sum p log(p / q) - p + q
+
+Balanced (unbalanced = None): with P 1 = a, P' 1 = b in place of the last term.  The gradient is that of the
+objective: C differentiated, P held fixed (envelope theorem).  Settings of it are DeepJDOT (Damodaran et al., ECCV
+2018: reg 0), JUMBOT (Fatras et al., ICML 2021: unbalanced), Cheng et al. 2025 and EgoBridge (Punamiya et al. 2025).
+
+Where libraries differ: POT's cost is |x - y|^2 as here, geomloss's |x - y|^2 / 2.  In unbalanced problems POT
+before 0.9.5 took R = 1 1' ("ones"), since then a b' ("product").
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..masses import balanced_masses
+from ..gradients import with_gradients
+from ..masses import balanced_masses, same_group
 from ..term import Rows, Term
-from .costs import Block, Callback, forbidden, total_cost
-from .coupling import Coupling
-from .entropic import entropic
-from .exact import exact
-
-INF = float("inf")
+from .costs import Block, Callback, joined_rows, total_cost
+from .coupling import Coupling, spread_out
+from .fixed import Fixed, diagonal, fixed
+from .matrix import coupled
+from .problem import INF, Array, Solution
+from .settings import Settings, prices, warn_unless_converged
+from .squared import cross
 
 
 class OptimalTransport(Term):
-    """What it costs to carry the source features onto the target features.
-
-        <P, C> + reg KL(P | R) + unbalanced [KL(P 1 | a) + KL(P' 1 | b)]      KL(p | q) = sum p log(p / q) - p + q
-
-    minimised over plans P >= 0 (balanced: with P 1 = a, P' 1 = b).
+    """What it costs to carry the source rows onto the target rows.
 
     Args:
-        reg: eps of the entropy, in cost units.  0 is exact transport.
-        unbalanced: price of a unit of mass left behind, in cost units: one number, or one for each side.
-            None transports everything.
-        cost: blocks that are summed, see `Block`; any function (source, target) -> (n, m) may stand among
-            them.  None is |x - y|^2 of the features.
-        reference: R: "product" a b', "ones" (plain negative entropy; POT before 0.9.5 in unbalanced
-            problems) or "diagonal" (n = m, row i only to row i: paired batches).
-        pairing: a function (source, target) -> (n, m), a factor on the cost; a constant.
-        value: "objective" is the whole objective, "linear" only <P, C>.  Both have one gradient, that of the
-            objective (envelope theorem): P held fixed, C differentiated.
-        tolerance: on the marginals, sum |P 1 - a|; a solve that does not reach it warns.
-        max_iterations: how long it tries.
+        reg: weight of the entropy, in cost units.  0 is exact transport (balanced only; on the CPU, not compiled).
+        unbalanced: price of a unit of mass left behind, in cost units; a pair prices (source, target) apart.
+            None carries everything.
+        cost: blocks that are summed, see `Block`; any function (source, target) -> (n, m) may be one of them.
+            None is |x - y|^2 of the features.
+        reference: R, "product" a b', "ones" 1 1', or "diagonal": row i goes to row i or nowhere (n = m, paired
+            batches), which has a closed form.
+        pairing: a function (source, target) -> (n, m), a constant factor on the cost: below 1 where rows are known
+            to belong together.
+        value: "objective", or "linear" for <P, C> alone.  Both have the gradient of the objective.
+        tolerance: on sum |P 1 - a|; a solve that does not reach it warns with its marginal error.
+        max_iterations: of Sinkhorn's method; where they promise too little, Newton's method finishes.
+
+    Shape:
+        source (n, d), target (m, d), n and m free -> scalar.  Masses are normalised to one and are constants.
+
+    Cost: O(n m) memory; O(n m (d + iterations)) time, O(n^3) where exact.  Accurate while max C / reg <= 1e6:
+    beyond 1e3 the solver runs in float64, beyond 1e6 the exact plan is taken; `coupling` tells which.
+
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> OptimalTransport(reg=0)(x, x + 2.0).item()
+    4.0
     """
 
     def __init__(
@@ -60,88 +79,102 @@ class OptimalTransport(Term):
             raise ValueError(f'reference is "product", "ones" or "diagonal", got {reference!r}.')
         if value not in ("objective", "linear"):
             raise ValueError(f'value is "objective" or "linear", got {value!r}.')
-        self.rho = _prices(unbalanced)
-        if reg == 0 and self.rho != (INF, INF):
+        rho = prices("unbalanced", unbalanced)
+        if reg == 0 and rho != (INF, INF) and reference != "diagonal":
             raise ValueError("unbalanced transport is solved with entropy, got reg=0.\nUse a small reg, such as 0.01.")
+        self.settings = Settings(float(reg), rho, reference == "ones", tolerance, max_iterations)
         blocks: Sequence[Callback] = (Block(),) if cost is None else (cost,) if callable(cost) else tuple(cost)
-        self.cost, self.pairing = blocks, pairing
-        self.reg, self.reference, self.value = float(reg), reference, value
-        self.tolerance, self.max_iterations = tolerance, max_iterations
+        self.cost, self.reference, self.pairing, self.value = blocks, reference, pairing, value
 
     def compare(self, source: Rows, target: Rows) -> Tensor:
-        cost = self._cost(source, target)
-        coupling = self._solve(cost.detach(), source, target)
-        if coupling.marginal_error > 10 * self.tolerance:
-            warnings.warn(
-                f"OptimalTransport did not converge: after {coupling.iterations} iterations the marginals are off by "
-                f"{coupling.marginal_error:.1e} (tolerance {self.tolerance:.0e}). Raise reg or max_iterations.",
-                stacklevel=4,
-            )
-        linear = (coupling.plan * cost).sum()
-        return linear if self.value == "linear" else linear + (coupling.value - linear.detach())
+        value, solution = self._solve(source, target)
+        if isinstance(solution, Solution):
+            warn_unless_converged("OptimalTransport", solution, self.settings)
+        return value
 
     @torch.no_grad()
     def coupling(self, source: Rows | Tensor, target: Rows | Tensor) -> Coupling:
-        """The plan with its potentials, value, marginal error, iterations and solver."""
+        """The plan, with its potentials, value, marginal error, iterations and solver.
+
+        Raises:
+            ValueError: when a side is empty, or no group is on both sides.
+        """
         source, target = self.admit(source, target)
-        return self._solve(self._cost(source, target), source, target)
+        if self.skips(source, target):
+            raise ValueError(
+                f"a coupling needs rows that can be compared on both sides, got {len(source)} source and {len(target)} "
+                "target rows.\nCheck the mask, the masses and the groups."
+            )
+        value, solution = self._solve(source, target, potentials=True)
+        return spread_out(solution, value, *balanced_masses(source, target))
+
+    def _solve(self, source: Rows, target: Rows, *, potentials: bool = False) -> tuple[Tensor, Solution | Fixed]:
+        a, b = balanced_masses(source, target)
+        if self.reference == "diagonal":
+            return self._diagonal(source, target, a, b)
+        if not eager(source.features):
+            return self._fixed(source, target, a, b)
+        source, target, a, b = present(source, target, a, b)
+        rows = None if self.pairing else joined_rows(self.cost, source, target)
+        if rows is None:
+            return self._matrix(source, target, a, b, potentials)
+        sides = (*rows, a.to(rows[0]), b.to(rows[0]), same_group(source, target))
+        moved = cross(self.settings, *map(as_array, sides), potentials=potentials)
+        value = rows[0].new_tensor(moved.value if self.value == "objective" else moved.linear)
+        return with_gradients(value, *zip(rows, map(torch.from_numpy, moved[2:4]), strict=True)), moved.solution
+
+    def _matrix(
+        self, source: Rows, target: Rows, a: Tensor, b: Tensor, potentials: bool
+    ) -> tuple[Tensor, Solution | Fixed]:
+        cost, same = self._cost(source, target), same_group(source, target)
+        held = cost.detach() if same is None else cost.detach().where(same, cost.new_tensor(INF))
+        matrix, bound = held.numpy(), float(cost.detach().max())
+        solution = coupled(
+            matrix.astype, bound, a.to(cost).numpy(), b.to(cost).numpy(), self.settings, potentials=potentials
+        )
+        plan = torch.from_numpy(np.ascontiguousarray(solution.plan)).to(cost)
+        value = cost.new_tensor(solution.value()) if self.value == "objective" else (plan * cost.detach()).sum()
+        return with_gradients(value, (cost, plan)), solution
+
+    def _fixed(self, source: Rows, target: Rows, a: Tensor, b: Tensor) -> tuple[Tensor, Solution | Fixed]:
+        cost = self._cost(source, target)
+        solution = fixed(cost.detach(), a.to(cost), b.to(cost), self.settings, same_group(source, target))
+        value = solution.value if self.value == "objective" else (solution.plan * cost.detach()).sum()
+        return with_gradients(value, (cost, solution.plan)), solution
+
+    def _diagonal(self, source: Rows, target: Rows, a: Tensor, b: Tensor) -> tuple[Tensor, Solution | Fixed]:
+        if len(source) != len(target):
+            raise ValueError(
+                'reference="diagonal" sends row i to row i and needs paired sides, '
+                f'got {len(source)} source and {len(target)} target rows.\nUse reference="product".'
+            )
+        cost = self._cost(source, target).diagonal()
+        solution = diagonal(cost.detach(), a.to(cost), b.to(cost), self.settings)
+        linear = (solution.u * cost.detach()).sum()
+        value = solution.value if self.value == "objective" else linear
+        return with_gradients(value, (cost, solution.u)), solution
 
     def _cost(self, source: Rows, target: Rows) -> Tensor:
         cost = total_cost(self.cost, source, target)
         return cost if self.pairing is None else cost * self.pairing(source, target).detach().to(cost)
 
-    def _solve(self, cost: Tensor, source: Rows, target: Rows) -> Coupling:
-        masses, banned = balanced_masses(source, target), forbidden(source, target)
-        C, a, b = (x.double().cpu().numpy() for x in (cost, *masses))
-        if banned is not None:
-            C = np.where(banned.cpu().numpy(), 1e6 * (1.0 + np.abs(C).max()), C)
-        rows, columns = a > 0, b > 0
-        C, a, b = C[rows][:, columns], a[rows], b[columns]
-        error, iterations = 0.0, 0
-        if self.reg == 0:
-            plan, f, g, solver = exact(C, a, b)
-            value = (plan * C).sum()
-        else:
-            ones = self.reference == "ones"
-            alpha, beta = (np.ones_like(a), np.ones_like(b)) if ones else (a, b)
-            if self.reference == "diagonal":
-                C = np.where(np.eye(len(a), dtype=bool), C, INF)
-            f, g, plan, error, iterations = entropic(
-                C,
-                a / alpha,
-                b / beta,
-                alpha,
-                beta,
-                self.reg,
-                self.rho,
-                tolerance=self.tolerance,
-                max_iterations=self.max_iterations,
-            )
-            solver = "Sinkhorn"
-            value = (plan * np.where(plan > 0, C, 0)).sum() + self.reg * _kl(plan, alpha[:, None] * beta)
-            for mass, held, rho in ((plan.sum(1), a, self.rho[0]), (plan.sum(0), b, self.rho[1])):
-                value = value + (0.0 if rho == INF else rho * _kl(mass, held))
-        whole = np.zeros((len(rows), len(columns)))
-        whole[np.ix_(rows, columns)] = plan
-        return Coupling(
-            torch.from_numpy(whole).to(cost),
-            (torch.from_numpy(f).to(cost), torch.from_numpy(g).to(cost)),
-            torch.tensor(float(value), dtype=cost.dtype, device=cost.device),
-            error,
-            iterations,
-            solver,
-        )
+    def extra_repr(self) -> str:
+        rho = "" if self.settings.balanced else f", unbalanced={self.settings.rho}"
+        return f"reg={self.settings.eps}{rho}, reference={self.reference!r}, value={self.value!r}"
 
 
-def _prices(unbalanced: float | tuple[float, float] | None) -> tuple[float, float]:
-    if unbalanced is None:
-        return INF, INF
-    prices = unbalanced if isinstance(unbalanced, tuple) else (unbalanced, unbalanced)
-    if not all(0 < price for price in prices):
-        raise ValueError(f"unbalanced is the price of mass left behind and must be > 0, got {unbalanced}.")
-    return prices
+def eager(x: Tensor) -> bool:
+    """Whether the step runs op by op on the CPU, where numpy's solvers may look at values."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def _kl(p: np.ndarray, q: np.ndarray) -> float:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float((np.where(p > 0, p * np.log(p / q), 0.0) - p + q).sum())
+def as_array(x: Tensor | None) -> Array | None:
+    """The same memory as numpy's array."""
+    return None if x is None else x.detach().numpy()
+
+
+def present(source: Rows, target: Rows, a: Tensor, b: Tensor) -> tuple[Rows, Rows, Tensor, Tensor]:
+    """Both sides without their rows of no mass."""
+    if all(part is None for rows in (source, target) for part in (rows.mass, rows.group)):
+        return source, target, a, b
+    return source[a > 0], target[b > 0], a[a > 0], b[b > 0]

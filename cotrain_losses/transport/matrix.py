@@ -1,0 +1,43 @@
+"""Transport between two sides whose cost is a matrix, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .exact import exact
+from .problem import Array, Problem, Solution
+from .settings import DOUBLE_ABOVE, EXACT_ABOVE, Settings
+from .sinkhorn import MILD, solve
+
+
+def coupled(
+    cost: Callable[[type], Array],
+    bound: float,
+    a: Array,
+    b: Array,
+    settings: Settings,
+    *,
+    exponent: Callable[[], Array] | None = None,
+    potentials: bool = False,
+) -> Solution:
+    """The plan by the solver and in the precision that C / eps asks for.
+
+    Args:
+        cost: the matrix C (n, m) in a precision, float32 or float64; +inf forbids a pair.
+        bound: an upper bound of its finite entries.
+        a, b: masses, all positive.
+        exponent: -C / eps, where it can be had more cheaply than through C.
+    """
+    eps = settings.eps
+    if eps == 0 or (settings.balanced and bound > EXACT_ABOVE * eps):
+        return exact(cost(float), a, b, potentials=potentials)
+    if bound > DOUBLE_ABOVE * eps or bound > MILD[4] * (min(settings.rho) + eps):
+        a, b = a.astype(float), b.astype(float)
+    alpha, beta = (np.ones_like(a), np.ones_like(b)) if settings.ones else (a, b)
+    problem = Problem(a, b, alpha, beta, eps, settings.rho)
+    start = None
+    if bound <= MILD[a.dtype.itemsize] * eps:
+        start = exponent() if exponent is not None else cost(a.dtype.type) * np.array(-1.0 / eps, a.dtype)
+    return solve(problem, start, cost, tolerance=settings.tolerance, limit=settings.limit)

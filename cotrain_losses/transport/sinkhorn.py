@@ -1,0 +1,144 @@
+"""Sinkhorn's iterations in the kernel domain.
+
+    P = u K v,   K = exp((f0 + g0 - C) / eps),   f = f0 + eps log(u / alpha),   g = g0 + eps log(v / beta)
+    balanced      u <- a / (K v),   v <- b / (K' u)                          so that P 1 = a, P' 1 = b
+    unbalanced    u <- alpha (a / alpha)^t exp(-f0 / (rho + eps)) / (K v)^t,   t = rho / (rho + eps)
+
+alpha beta' is the reference measure.  One iteration is two matrix-vector products.  Where u or v grow, they are
+absorbed into f0 and g0 and the kernel is made anew (Schmitzer, SIAM J. Sci. Comput. 2019, 3.1).  Where C / eps is
+large, eps is annealed (3.2).  Where the observed rate promises many more iterations than Newton's method costs,
+Newton finishes.  After an unbalanced iteration the best common shift f + s, g - s is taken (Sejourne, Vialard,
+Peyre, AISTATS 2022); without it that shift alone converges at rate t^2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .newton import newton
+from .problem import INF, Array, Problem, Solution, exponential
+
+MILD = {4: 40.0, 8: 200.0}  # C / eps up to which exp(-C / eps) serves as the kernel, by bytes of the dtype
+FLOOR = {4: 1e-18, 8: 1e-140}  # of u and v: where nearly all mass is left behind they underflow otherwise
+
+
+def solve(
+    problem: Problem, exponent: Array | None, cost: Callable[[type], Array], *, tolerance: float, limit: int
+) -> Solution:
+    """Solve from the exponent -C / eps (overwritten) where it is mild, else from the cost.
+
+    Args:
+        cost: gives the matrix C in a precision.
+        tolerance: on sum |P 1 - a|, and on sum |P' 1 - b|.
+        limit: iterations at most; Newton then has 100 steps.
+    """
+    if exponent is not None:
+        state = Solution(problem, np.exp(exponent, out=exponent), problem.alpha, problem.beta)
+        matrix = None
+    else:
+        matrix = cost(problem.a.dtype)
+        state = annealed(problem, matrix, limit)
+    state = iterate(state, matrix, tolerance, limit, worth=150 + 4 * min(state.kernel.shape))
+    if state.error <= tolerance:
+        return state
+    f, g, done = state.f.astype(float), state.g.astype(float), state.iterations
+    finished = newton(problem.to(float), cost(float), f, g, tolerance)
+    finished.iterations += done
+    return finished
+
+
+def annealed(problem: Problem, cost: Array, limit: int) -> Solution:
+    """The start at this eps from solutions at larger ones, a quarter at a time, 20 iterations each."""
+    f0 = cost.min(1)
+    g0 = (cost - f0[:, None]).min(0)
+    spread = float(np.max(cost, where=np.isfinite(cost), initial=0.0))
+    levels, done = [problem.eps], 0
+    while levels[-1] * 20 < spread:
+        levels.append(levels[-1] * 4)
+    for level in reversed(levels):
+        state = _started(problem.at(level), cost, f0, g0)
+        state.iterations = done
+        if level != problem.eps:
+            state = iterate(state, cost, 1e-2, done + 20)
+            f0, g0, done = state.f, state.g, state.iterations
+    return state
+
+
+def iterate(state: Solution, cost: Array | None, tolerance: float, limit: int, *, worth: float = INF) -> Solution:
+    """Iterate to the tolerance or the limit; give up where more than `worth` iterations are to be expected."""
+    rounds = _balanced if state.problem.rho == (INF, INF) else _unbalanced
+    count, last = 3, INF
+    while state.iterations < limit:
+        rounds(state, count)
+        if state.error <= tolerance or not math.isfinite(state.error):
+            break
+        if count == 10 and _remaining(state.error, last, count, tolerance) > worth:
+            break
+        last, count = state.error, 3 if state.iterations < 12 else 10
+        if cost is not None and _range(state) > 10.0:
+            state = _absorbed(state, cost)
+    return state
+
+
+def _balanced(state: Solution, count: int) -> None:
+    kernel, u, v, a, b = state.kernel, state.u, state.v, state.problem.a, state.problem.b
+    for _ in range(count - 1):
+        u = a / (kernel @ v)
+        v = b / (u @ kernel)
+    rows = kernel @ v
+    state.error = float(np.abs(u * rows - a).sum())
+    state.u = a / rows
+    state.v = b / (state.u @ kernel)
+    state.iterations += count
+
+
+def _unbalanced(state: Solution, count: int) -> None:
+    problem, kernel, u, v = state.problem, state.kernel, state.u, state.v
+    (rho_a, rho_b), eps = problem.rho, problem.eps
+    p, s = _rule(problem.a, problem.alpha, state.f0, rho_a, eps)
+    q, t = _rule(problem.b, problem.beta, state.g0, rho_b, eps)
+    common = 0.0 if INF in problem.rho else rho_a * rho_b / (rho_a + rho_b) / eps
+    least = FLOOR[kernel.itemsize]
+    for _ in range(count):
+        rows, old = kernel @ v, u
+        u = np.maximum(p / rows**s, least)
+        columns = u @ kernel
+        v = np.maximum(q / columns**t, least)
+        if common:
+            shift = ((u @ rows) / (v @ columns)) ** common
+            u, v = u * shift, v / shift
+    state.u, state.v = u, v
+    state.error = float(np.abs((old - u) * rows).sum())
+    state.iterations += count
+
+
+def _rule(a: Array, alpha: Array, f0: Array | float, rho: float, eps: float) -> tuple[Array, float]:
+    """u <- first / (K v)^second."""
+    if rho == INF:
+        return a, 1.0
+    power = rho / (rho + eps)
+    return alpha * (a / alpha) ** power * np.exp(-f0 / (rho + eps)), power
+
+
+def _remaining(error: float, last: float, count: int, tolerance: float) -> float:
+    if not error < last:
+        return INF
+    return count * math.log(error / tolerance) / math.log(last / error)
+
+
+def _range(state: Solution) -> float:
+    logs = np.log(state.u / state.problem.alpha), np.log(state.v / state.problem.beta)
+    return float(max(np.abs(x).max() for x in logs))
+
+
+def _started(problem: Problem, cost: Array, f0: Array, g0: Array) -> Solution:
+    return Solution(problem, exponential(f0, g0, cost, problem.eps), problem.alpha, problem.beta, f0, g0)
+
+
+def _absorbed(state: Solution, cost: Array) -> Solution:
+    fresh = _started(state.problem, cost, state.f, state.g)
+    fresh.iterations, fresh.error = state.iterations, state.error
+    return fresh
