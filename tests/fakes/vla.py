@@ -1,0 +1,258 @@
+"""Vision-language-action models: an action expert that reads a prefix of image and language tokens.
+
+PI0Policy and SmolVLAPolicy of huggingface/lerobot 7427f318 (policies/{pi0,smolvla}/modeling_*.py) and PI0Pytorch of
+Physical-Intelligence/openpi 15a9616a (models_pytorch/pi0_pytorch.py): one structure, three module trees.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+from . import Case, named
+from .parts import Steps, images
+
+B, H, Da, De, Tokens = 6, 3, 2, 8, 4
+
+
+class Vision(nn.Module):
+    """(b, 3, 6, 6) -> (b, tokens, d)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, De, 3, stride=3)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return torch.tanh(self.patches(pixel_values)).flatten(2).transpose(1, 2)
+
+
+class PaliGemmaModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.vision_tower, self.multi_modal_projector = Vision(), nn.Linear(De, De)
+        self.language_model = nn.Embedding(11, De)
+
+    def get_image_features(self, image: Tensor) -> Tensor:
+        return self.multi_modal_projector(self.vision_tower(image))
+
+
+class Expert(nn.Module):
+    """Reads a prefix (or its cache) and a suffix; its layers are called through methods, so no hook on them fires."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys, self.values = nn.Linear(De, De), nn.Linear(De, De)
+
+    def forward(self, inputs_embeds: list[Tensor | None], past_key_values: Any = None, use_cache: bool = False) -> Any:
+        prefix, suffix = inputs_embeds
+        if past_key_values is None and prefix is not None:
+            past_key_values = self.keys.forward(prefix), self.values.forward(prefix)
+        if suffix is None:
+            return (None, None), past_key_values
+        keys, values = past_key_values
+        found = torch.softmax(suffix @ keys.transpose(1, 2), -1) @ values
+        return (None, torch.tanh(suffix + found)), past_key_values
+
+
+class PaliGemmaWithExpertModel(Expert):
+    def __init__(self, nested: bool) -> None:
+        super().__init__()
+        self.paligemma = PaliGemmaModel()
+        if nested:
+            self.paligemma = nn.ModuleDict({"model": self.paligemma})  # type: ignore[assignment]
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        model = self.paligemma["model"] if isinstance(self.paligemma, nn.ModuleDict) else self.paligemma
+        return model.get_image_features(image)
+
+    def embed_language_tokens(self, tokens: Tensor) -> Tensor:
+        model = self.paligemma["model"] if isinstance(self.paligemma, nn.ModuleDict) else self.paligemma
+        return model.language_model(tokens)
+
+
+class SmolVLMWithExpertModel(Expert):
+    def __init__(self, freeze_vision_encoder: bool) -> None:
+        super().__init__()
+        self.vlm = nn.Module()
+        self.vlm.model = nn.Module()
+        self.vlm.model.vision_model, self.vlm.model.connector = Vision(), nn.Linear(De, De)
+        self.text = nn.Embedding(11, De)
+        self.vlm.requires_grad_(not freeze_vision_encoder)
+
+    def get_vlm_model(self) -> Any:
+        return self.vlm.model
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        return self.get_vlm_model().connector(self.get_vlm_model().vision_model(pixel_values=image))
+
+    def embed_language_tokens(self, tokens: Tensor) -> Tensor:
+        return self.text(tokens)
+
+
+class FlowMatching(nn.Module):
+    """embed_prefix, embed_suffix, denoise_step are plain methods; activation checkpointing as in the sources."""
+
+    trunk = "paligemma_with_expert"
+
+    def __init__(self, trunk: nn.Module, checkpointing: bool = False) -> None:
+        super().__init__()
+        setattr(self, self.trunk, trunk)
+        self.action_in_proj, self.action_out_proj = nn.Linear(Da, De), nn.Linear(De, Da)
+        self.action_time_mlp_in, self.action_time_mlp_out = nn.Linear(2 * De, De), nn.Linear(De, De)
+        self.state_proj, self.steps, self.checkpointing = nn.Linear(3, De), Steps(De), checkpointing
+
+    def _apply_checkpoint(self, function: Any, *args: Any) -> Any:
+        if self.checkpointing and self.training:
+            return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+        return function(*args)
+
+    def embed_prefix(self, images: list[Tensor], tokens: Tensor, state: Tensor) -> Tensor:
+        trunk = getattr(self, self.trunk)
+        embedded = [self._apply_checkpoint(trunk.embed_image, image) for image in images]
+        return torch.cat([*embedded, trunk.embed_language_tokens(tokens), self.state_proj(state)[:, None]], 1)
+
+    def embed_suffix(self, noisy: Tensor, timestep: Tensor) -> Tensor:
+        action = self.action_in_proj(noisy)
+        time = self.steps(timestep)[:, None].expand_as(action)
+        mlp = lambda x: self.action_time_mlp_out(nn.functional.silu(self.action_time_mlp_in(x)))
+        return self._apply_checkpoint(mlp, torch.cat([action, time], 2))
+
+    def losses(self, images: Any, tokens: Tensor, state: Tensor, actions: Tensor) -> Tensor:
+        noise, time = torch.randn_like(actions), torch.rand(len(actions))
+        x_t = time[:, None, None] * noise + (1 - time[:, None, None]) * actions
+        prefix, suffix = self.embed_prefix(images, tokens, state), self.embed_suffix(x_t, time)
+        trunk = getattr(self, self.trunk)
+        out = self._apply_checkpoint(lambda p, s: trunk.forward(inputs_embeds=[p, s])[0][1], prefix, suffix)
+        v_t = self._apply_checkpoint(lambda x: self.action_out_proj(x), out)
+        return nn.functional.mse_loss(noise - actions, v_t, reduction="none")
+
+    @torch.no_grad()
+    def integrate(self, images: Any, tokens: Tensor, state: Tensor, num_steps: int) -> Tensor:
+        trunk = getattr(self, self.trunk)
+        _, cache = trunk.forward(inputs_embeds=[self.embed_prefix(images, tokens, state), None], use_cache=True)
+        x_t = torch.randn(len(state), H, Da)
+        for k in range(num_steps):
+            time = torch.full((len(state),), 1 - k / num_steps)
+            x_t = (
+                x_t
+                - self.denoise_step(prefix_pad_masks=None, past_key_values=cache, x_t=x_t, timestep=time) / num_steps
+            )
+        return x_t
+
+    def denoise_step(self, prefix_pad_masks: Any, past_key_values: Any, x_t: Tensor, timestep: Tensor) -> Tensor:
+        suffix = self.embed_suffix(x_t, timestep)
+        trunk = getattr(self, self.trunk)
+        (_, out), _ = trunk.forward(inputs_embeds=[None, suffix], past_key_values=past_key_values)
+        return self.action_out_proj(out)
+
+
+class LeRobotPolicy(nn.Module):
+    """forward(batch, reduction) -> (loss, dict); select_action keeps a queue."""
+
+    model: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._action_queue: list[Tensor] = []
+
+    def reset(self) -> None:
+        self._action_queue.clear()
+
+    def _inputs(self, batch: Any) -> tuple[Any, ...]:
+        cameras = [batch["observation.images.top"], batch["observation.images.wrist"]]
+        return cameras, batch["observation.language.tokens"], batch["observation.state"]
+
+    def forward(self, batch: Any, reduction: str = "mean") -> tuple[Tensor, dict[str, Any]]:
+        each = self.model(*self._inputs(batch), batch["action"]).mean((1, 2))
+        return (each if reduction == "none" else each.mean()), {"loss": each.mean().item()}
+
+    @torch.no_grad()
+    def predict_action_chunk(self, batch: Any) -> Tensor:
+        self.eval()
+        return self.model.sample_actions(*self._inputs(batch))
+
+    @torch.no_grad()
+    def select_action(self, batch: Any) -> Tensor:
+        if not self._action_queue:
+            self._action_queue.extend(self.predict_action_chunk(batch).transpose(0, 1))
+        return self._action_queue.pop(0)
+
+
+class LeRobotPI0Pytorch(FlowMatching):
+    def forward(self, images: Any, tokens: Tensor, state: Tensor, actions: Tensor) -> Tensor:
+        return self.losses(images, tokens, state, actions)
+
+    def sample_actions(self, images: Any, tokens: Tensor, state: Tensor) -> Tensor:
+        return self.integrate(images, tokens, state, 3)
+
+
+class VLAFlowMatching(LeRobotPI0Pytorch):
+    trunk = "vlm_with_expert"
+
+
+@named("lerobot.policies.pi0.modeling_pi0")
+class PI0Policy(LeRobotPolicy):
+    def __init__(self, gradient_checkpointing: bool = False) -> None:
+        super().__init__()
+        self.model = LeRobotPI0Pytorch(PaliGemmaWithExpertModel(nested=True), gradient_checkpointing)
+
+
+@named("lerobot.policies.smolvla.modeling_smolvla")
+class SmolVLAPolicy(LeRobotPolicy):
+    def __init__(self, freeze_vision_encoder: bool = True) -> None:
+        super().__init__()
+        self.model = VLAFlowMatching(SmolVLMWithExpertModel(freeze_vision_encoder))
+
+
+class Observation(NamedTuple):
+    """openpi's fixed fields: no room for a label."""
+
+    images: dict[str, Tensor]
+    state: Tensor
+    tokenized_prompt: Tensor
+
+
+@named("openpi.models_pytorch.pi0_pytorch")
+class PI0Pytorch(FlowMatching):
+    """forward(observation, actions) -> (b, H, Da), unreduced."""
+
+    def __init__(self, gradient_checkpointing: bool = True) -> None:
+        super().__init__(PaliGemmaWithExpertModel(nested=False), gradient_checkpointing)
+        self.config = SimpleNamespace(pi05=False)
+
+    def forward(self, observation: Observation, actions: Tensor, noise: Any = None, time: Any = None) -> Tensor:
+        return self.losses(list(observation.images.values()), observation.tokenized_prompt, observation.state, actions)
+
+    def sample_actions(self, device: Any, observation: Observation, noise: Any = None, num_steps: int = 3) -> Tensor:
+        cameras = list(observation.images.values())
+        return self.integrate(cameras, observation.tokenized_prompt, observation.state, num_steps)
+
+
+def lerobot_batch() -> dict[str, Tensor]:
+    return {
+        "observation.images.top": images(B),
+        "observation.images.wrist": images(B),
+        "observation.language.tokens": torch.randint(0, 11, (B, 5)),
+        "observation.state": torch.randn(B, 3),
+        "action": torch.randn(B, H, Da),
+    }
+
+
+def cases() -> list[Case]:
+    batch = lerobot_batch()
+    cameras = {"base": batch["observation.images.top"], "wrist": batch["observation.images.wrist"]}
+    observation = Observation(cameras, batch["observation.state"], batch["observation.language.tokens"])
+    policies = [PI0Policy(), PI0Policy(gradient_checkpointing=True), SmolVLAPolicy(freeze_vision_encoder=False)]
+    lerobot = [
+        Case(p, batch, lambda p: p(batch, reduction="none")[0], lambda p: p.predict_action_chunk(batch), B)
+        for p in policies
+    ]
+    pair = (observation, batch["action"])
+    openpi = Case(
+        PI0Pytorch(), pair, lambda p: p(*pair).mean((1, 2)), lambda p: p.eval().sample_actions("cpu", observation), B
+    )
+    return [*lerobot, openpi]

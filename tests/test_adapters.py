@@ -1,0 +1,215 @@
+"""Policies are known by class, and everything a method does acts at the place their adapter names."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cotrain_losses import CoTrain, DomainGuidance, Method, Seam, adapters
+from cotrain_losses._paths import network
+from cotrain_losses.adapters import Adapter
+from cotrain_losses.mmd import MMD
+from tests.fakes import Case, diffusion_policy, gr00t, multi_task_dit, robomimic, vla
+from tests.toy import Policy
+from tests.toy import batch as toy_batch
+
+MODULES = (diffusion_policy, robomimic, vla, multi_task_dit, gr00t)
+COUNTS = {diffusion_policy: 4, robomimic: 1, vla: 4, multi_task_dit: 1, gr00t: 1}
+EVERY = [(module, k) for module in MODULES for k in range(COUNTS[module])]
+FROZEN = [(diffusion_policy, 1), (diffusion_policy, 2)]  # no encoder before the head
+named = pytest.mark.parametrize("module, k", EVERY, ids=lambda x: getattr(x, "__name__", x))
+
+
+def case(module: Any, k: int) -> Case:
+    torch.manual_seed(0)
+    return module.cases()[k]
+
+
+def joined(c: Case, method: Method, **more: Any) -> CoTrain:
+    loss = (
+        {"loss": lambda algo, batch: algo.losses(batch).mean()}
+        if isinstance(c.policy, robomimic.DiffusionPolicyUNet)
+        else {}
+    )
+    return CoTrain(c.policy, method, **loss, **more)
+
+
+def domain(c: Case) -> Tensor:
+    return torch.arange(c.samples) % 2 == 0
+
+
+def gradients(policy: Any) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in network(policy).named_parameters() if p.grad is not None}
+
+
+@named
+def test_a_wrapped_policy_has_the_loss_and_gradients_of_the_bare_one_to_the_bit(module: Any, k: int) -> None:
+    bare, wrapped = case(module, k), case(module, k)
+    torch.manual_seed(1)
+    bare.per_sample(bare.policy).mean().backward()
+    cotrain = joined(wrapped, Method(guidance=DomainGuidance()))  # attaching guidance changes nothing at step 0
+    torch.manual_seed(1)
+    losses = cotrain(wrapped.batch, domain=domain(wrapped))
+    losses.total.backward()
+    torch.testing.assert_close(gradients(wrapped.policy), gradients(bare.policy), rtol=1e-6, atol=1e-7)
+    assert (
+        cotrain.guidance is not None and cotrain.guidance.table is not None and cotrain.guidance.table.grad is not None
+    )
+
+
+@named
+def test_sample_weights_are_the_truly_weighted_loss(module: Any, k: int) -> None:
+    weighted, truth = case(module, k), case(module, k)
+    weight = torch.tensor([0.0, 2.0, 0.5, 1.0, 3.0, 0.1])
+    torch.manual_seed(1)
+    joined(weighted, Method())(weighted.batch, domain=domain(weighted), weight=weight).total.backward()
+    torch.manual_seed(1)
+    (weight * truth.per_sample(truth.policy)).mean().backward()
+    torch.testing.assert_close(gradients(weighted.policy), gradients(truth.policy), rtol=1e-5, atol=1e-7)
+
+
+@named
+def test_check_finds_the_seam_and_weights_that_reach_all(module: Any, k: int) -> None:
+    c = case(module, k)
+    weight = 0.0 if (module, k) in FROZEN else 0.1
+    found = joined(c, Method(regularizer=weight * MMD())).check(c.batch, domain=domain(c))
+    assert found.features is not None and found.features[0] == c.samples
+    assert found.weights_reach_all and found.gradient is ((module, k) not in FROZEN)
+
+
+@named
+def test_a_term_at_the_seam_trains_what_lies_before_it(module: Any, k: int) -> None:
+    c = case(module, k)
+    cotrain = joined(c, Method(regularizer=0.1 * MMD()))
+    if (module, k) in FROZEN:
+        with pytest.raises(ValueError, match="must carry a gradient"):
+            cotrain(c.batch, domain=domain(c))
+        return
+    bare = case(module, k)
+    for run, policy in ((cotrain, c.policy), (joined(bare, Method()), bare.policy)):
+        torch.manual_seed(1)
+        run(c.batch, domain=domain(c)).total.backward()
+        assert gradients(policy)
+    ours, theirs = gradients(c.policy), gradients(bare.policy)
+    changed = [name for name in theirs if not torch.allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-9)]
+    behind = (cotrain.seam.head or "").removeprefix("nets.")  # type: ignore[union-attr]
+    assert changed and not any(behind in name for name in changed)
+
+
+@named
+def test_guidance_mixes_the_two_predictions_of_every_sampling_step(module: Any, k: int) -> None:
+    c = case(module, k)
+    cotrain = joined(c, Method(guidance=DomainGuidance()))
+    assert c.sample is not None and cotrain.guidance is not None and cotrain.guidance.table is not None
+
+    def sampled(scale: float) -> Tensor:
+        torch.manual_seed(2)
+        with cotrain.guided(scale=scale):
+            return c.sample(c.policy)  # type: ignore[misc]
+
+    torch.manual_seed(2)
+    bare = c.sample(c.policy)
+    for scale in (0.0, 0.5, 1.0, 3.0):  # a zero table: any mixture of equal predictions is the prediction
+        torch.testing.assert_close(sampled(scale), bare, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        cotrain.guidance.table.copy_(torch.randn_like(cotrain.guidance.table))
+    torch.testing.assert_close(sampled(0.0), bare, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(sampled(1.0), bare) and not torch.allclose(sampled(3.0), sampled(1.0))
+    torch.manual_seed(2)
+    torch.testing.assert_close(c.sample(c.policy), bare)  # outside the block it is the bare policy again
+
+
+@named
+def test_an_averaged_copy_is_guided_like_the_policy(module: Any, k: int) -> None:
+    c = case(module, k)
+    cotrain = joined(c, Method(guidance=DomainGuidance()))
+    assert cotrain.guidance is not None and cotrain.guidance.table is not None
+    with torch.no_grad():
+        cotrain.guidance.table.add_(1.0)
+    ema = copy.deepcopy(c.policy)
+    torch.manual_seed(3)
+    with cotrain.guided():
+        expected = c.sample(c.policy)  # type: ignore[misc]
+    torch.manual_seed(3)
+    with cotrain.guided(ema):
+        torch.testing.assert_close(c.sample(ema), expected)  # type: ignore[misc]
+    torch.manual_seed(3)
+    assert not torch.allclose(c.sample(ema), expected)  # type: ignore[misc]
+
+
+def test_tokens_that_are_padding_do_not_enter_the_features() -> None:
+    c = case(gr00t, 0)
+    cotrain = CoTrain(c.policy, Method(regularizer=0.0 * MMD()))
+    value = lambda: cotrain(c.batch, domain=domain(c)).raw["mmd"]
+    before = value()
+    c.batch["tokens"][~c.batch["mask"]] = 100.0
+    assert torch.equal(value(), before)
+
+
+def test_a_frozen_encoder_refuses_a_term_and_keeps_the_rest() -> None:
+    policy, batch = vla.SmolVLAPolicy(), vla.lerobot_batch()  # frozen by default
+    is_target = torch.arange(vla.B) % 2 == 0
+    with pytest.raises(ValueError, match="must carry a gradient"):
+        CoTrain(policy, Method(regularizer=0.1 * MMD()))(batch, domain=is_target)
+    method = Method(regularizer=0.0 * MMD(), guidance=DomainGuidance())
+    losses = CoTrain(policy, method)(batch, domain=is_target, weight=torch.ones(vla.B))
+    assert losses.raw["mmd"] != 0.0
+
+
+def test_action_queues_keep_what_was_sampled_until_they_are_reset() -> None:
+    policy, batch = vla.PI0Policy(), vla.lerobot_batch()
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance()))
+    assert cotrain.guidance is not None and cotrain.guidance.table is not None
+    with torch.no_grad():
+        cotrain.guidance.table.add_(1.0)
+    torch.manual_seed(0)
+    with cotrain.guided():
+        first = policy.predict_action_chunk(batch)
+        torch.manual_seed(0)
+        queued = [policy.select_action(batch)]
+    queued += [policy.select_action(batch) for _ in range(vla.H - 1)]
+    torch.testing.assert_close(torch.stack(queued, 1), first)
+
+
+class Owner(nn.Module):
+    """A policy of no codebase listed: a loss of its own name, features from a module, a head called `net`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Policy()
+
+    def objective(self, batch: Any) -> Tensor:
+        return self.inner.compute_loss(batch)
+
+
+def test_one_object_teaches_a_codebase_not_listed() -> None:
+    with pytest.raises(ValueError, match="no adapter knows"):
+        CoTrain(Owner(), Method(regularizer=0.1 * MMD()))
+    seam = Seam(head="inner.head", condition="condition", width=4)
+    adapters.register(Adapter("test_adapters", "Owner", seam, "objective"))
+    try:
+        batch, is_target = toy_batch(), torch.arange(6) % 2 == 0
+        losses = CoTrain(Owner(), Method(regularizer=0.1 * MMD()))(batch, domain=is_target)
+        assert losses.regularizer != 0.0
+        compiled = torch.compile(Owner(), backend="eager")
+        assert adapters.found(compiled) is adapters.found(Owner()) is not None
+    finally:
+        adapters._known.pop(0)
+
+
+def test_a_subclass_of_a_known_policy_is_known() -> None:
+    class Mine(multi_task_dit.MultiTaskDiTPolicy):
+        pass
+
+    assert adapters.found(Mine()) is adapters.found(multi_task_dit.MultiTaskDiTPolicy()) is not None
+
+
+def test_a_policy_without_the_parts_of_its_adapter_is_told_so() -> None:
+    policy = multi_task_dit.MultiTaskDiTPolicy()
+    policy.predictor = policy.__dict__["_modules"].pop("noise_predictor")
+    with pytest.raises(ValueError, match="has the parts of none"):
+        CoTrain(policy, Method())
