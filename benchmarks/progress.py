@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import rich.box
+import rich.table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .report import Table
 
 console = Console(stderr=True)
 
@@ -29,3 +33,11 @@ def progress() -> Progress:
 def say(sentence: str) -> None:
     """One line to the person watching, without disturbing the bars."""
     console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def show_table(table: Table) -> None:
+    """A report's table on the terminal."""
+    shown = rich.table.Table(*table.columns, box=rich.box.SIMPLE_HEAD)
+    for row in table.cells:
+        shown.add_row(*(text for text, _ in row))
+    Console().print(shown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..results import CannotContinue, digest, source_digest, versions, write
 from . import cameras, gaps, world
 from .gaps import Gap
-from .world import COMMAND, TASKS, WIDTH, World
+from .world import COMMAND, WIDTH, World
 
 GATE = 0.9
 """least success of the noiseless expert for a (task, gap) to be used"""
@@ -121,22 +121,27 @@ def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
 
 
 def _record(request: Request, executor: Executor, done: Callable[[int], None]) -> Demos:
-    gate = executor.submit(expert_success, request.task, request.gap, range(10**6, 10**6 + GATE_EPISODES))
+    gate = executor.submit(expert_success, request.task, request.gap, range(10**9, 10**9 + GATE_EPISODES))
     kept: list[tuple[Any, Any]] = []
-    tried, block = 0, 10
+    tried = 0
     while len(kept) < request.count and tried < 4 * request.count + 20:
-        jobs = -(-(request.count - len(kept)) // block)
-        starts = [request.seed + tried + block * job for job in range(jobs)]
-        args = [(request.task, request.gap, range(start, start + block), request.noise) for start in starts]
-        for future in [executor.submit(attempt, *arg) for arg in args]:
-            found = future.result()
-            tried += block
-            new = [episode for episode in found if episode is not None][: request.count - len(kept)]
-            kept += new
-            done(len(new))
+        for episode in _attempts(request, executor, tried, request.count - len(kept)):
+            tried += len(kept) < request.count
+            if episode is not None and len(kept) < request.count:
+                kept.append(episode)
+                done(1)
     _check_expert(request, gate.result(), len(kept), tried)
     observations, commands = (np.concatenate([episode[side] for episode in kept]) for side in (0, 1))
     return Demos(observations, commands, np.array([len(episode[0]) for episode in kept]), tried, gate.result())
+
+
+def _attempts(request: Request, executor: Executor, tried: int, missing: int) -> Iterator[tuple[Any, Any] | None]:
+    """The next episodes, in the order of their seeds, in blocks of at most ten a job."""
+    first, block = request.seed + tried, min(10, missing)
+    starts = range(first, first + missing, block)
+    seeds = [range(start, min(start + block, first + missing)) for start in starts]
+    for future in [executor.submit(attempt, request.task, request.gap, some, request.noise) for some in seeds]:
+        yield from future.result()
 
 
 def _check_expert(request: Request, success: float, kept: int, tried: int) -> None:
@@ -174,10 +179,3 @@ def _read(path: Path, say: Callable[[str], None]) -> Demos | None:
         pass
     say(f"{path} is damaged and not used; its demonstrations are recorded again.")
     return None
-
-
-def known_task(task: str) -> str:
-    """`task` if it is one."""
-    if task not in TASKS:
-        raise ValueError(f"a task is one of {', '.join(TASKS)}, got {task!r}.")
-    return task

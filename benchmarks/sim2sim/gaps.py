@@ -76,7 +76,7 @@ GAPS: dict[str, Gap] = {
     "none": Gap(),
     "visual": Gap(**_VISUAL),  # type: ignore[arg-type]
     "control": Gap(**_CONTROL),  # type: ignore[arg-type]
-    "physics": Gap(mass=1.5, friction=0.7, grip=0.8, lag=0.03),
+    "physics": Gap(mass=1.5, friction=0.7, grip=0.9, lag=0.025),
     "visual-control": Gap(**_VISUAL, **_CONTROL),  # type: ignore[arg-type]
     "hard": Gap(
         camera_yaw=70.0,
@@ -87,6 +87,6 @@ GAPS: dict[str, Gap] = {
         command_bias=(0.15, 0.0, 0.15),
         command_delay=1,
         mass=1.3,
-        lag=0.03,
+        lag=0.025,
     ),
 }

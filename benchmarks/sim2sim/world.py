@@ -13,7 +13,6 @@ pulls the hand is a constraint whose time constant is `eq_solref`.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections import deque
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ class Episode:
 
         self.world, self.success, self.steps = world, False, 0
         world.place()
-        self._env = copy.copy(world.env)
+        self._env = _sharing_model(world.env)
         self._env.data = mujoco.MjData(world.env.model)
         self._env.seed(seed)
         self._state, _ = self._env.reset()
@@ -141,6 +140,13 @@ class Episode:
         self._state, _, _, _, info = self._env.step(self._late.popleft().astype(np.float32))
         self.success, self.steps = self.success or bool(info["success"]), self.steps + 1
         return self.success
+
+
+def _sharing_model(env: Any) -> Any:
+    """A shallow copy.  `copy.copy` would go through Meta-World's pickling, which loads the model anew."""
+    other = object.__new__(type(env))
+    other.__dict__.update(env.__dict__)
+    return other
 
 
 def _environment(task: Task) -> Any:

@@ -1,0 +1,116 @@
+"""Pictures of a run: success with intervals, rollouts in space, features in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from ..report import as_png
+from ..results import Row, write
+from .methods import TITLES
+from .settings import Settings
+
+SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
+
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "text.color": INK,
+    "axes.edgecolor": "#aab3c0",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": "#5a6677",
+    "ytick.color": INK,
+}
+
+
+def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tuple[str, Path]]:
+    """Write the PNG files of a run; returns (caption, path) of each."""
+    captions = {
+        "success": "Success in the target domain, with Wilson's 95 % interval over the episodes of one trained policy.",
+        "rollouts": "The first episodes of the evaluation, the same for every method: path of the hand (thin) and of "
+        "the object (thick); stars are goals. Green episodes end in success, red ones do not.",
+        "features": "Features z at the seam, of training frames of both domains, in the plane of their two largest "
+        "principal components (a plane of its own for each policy).",
+    }
+    with plt.rc_context(STYLE):
+        plots = {"success": success(rows, settings), "rollouts": rollouts(rows), "features": features(rows)}
+        for name, plot in plots.items():
+            write(out / f"{name}.png", as_png(plot))
+    return [(caption, out / f"{name}.png") for name, caption in captions.items()]
+
+
+def success(rows: Sequence[Row], settings: Settings) -> Figure:
+    """One line a method: its rate as a dot, its interval as a bar."""
+    plot, axes = plt.subplots(figsize=(7.2, 0.62 * len(rows) + 1.2))
+    for y, row in enumerate(reversed(rows)):
+        colour = TARGET if row["method"] == "real_only" else SOURCE
+        axes.plot([row["low"], row["high"]], [y, y], color=colour, alpha=0.35, linewidth=9, solid_capstyle="round")
+        axes.plot(row["success"], y, "o", color=colour, markersize=9)
+        axes.annotate(f"{row['success']:.0%}", (row["success"], y), (0, 9), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(rows)), [TITLES[row["method"]] for row in reversed(rows)])
+    axes.set_ylim(-0.6, len(rows) - 0.2)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    axes.grid(axis="x", color="#e9edf2")
+    axes.set_axisbelow(True)
+    axes.set_xlabel(f"success over {settings.episodes} paired episodes in the target domain")
+    axes.set_title(
+        f"{settings.task}, gap {settings.gap}: {settings.target_demos} target and {settings.source_demos} source demos",
+        loc="left",
+        fontsize=11,
+    )
+    return plot
+
+
+def rollouts(rows: Sequence[Row]) -> Figure:
+    """One box a method: hand and object in space."""
+    plot = plt.figure(figsize=(3.1 * len(rows), 3.3))
+    for k, row in enumerate(rows):
+        axes = plot.add_subplot(1, len(rows), k + 1, projection="3d")
+        picture = row["picture"]
+        for path, goal, solved in zip(picture["paths"], picture["goals"], picture["solved"], strict=True):
+            colour, path = GOOD if solved else BAD, np.asarray(path)
+            axes.plot(*path[:, 0].T, color=colour, linewidth=0.8, alpha=0.7)
+            axes.plot(*path[:, 1].T, color=colour, linewidth=2.4)
+            axes.plot(*path[0, 1], "o", color=INK, markersize=3)
+            axes.plot(*goal, "*", color="#d4a017", markersize=9, markeredgecolor=INK, markeredgewidth=0.4)
+        _scene(axes)
+        axes.set_title(f"{TITLES[row['method']]}: {sum(picture['solved'])} of {len(picture['solved'])}", fontsize=10)
+    plot.subplots_adjust(left=0, right=1, bottom=0, top=0.92, wspace=0)
+    return plot
+
+
+def features(rows: Sequence[Row]) -> Figure:
+    """One box a method: source and target features."""
+    plot, boxes = plt.subplots(1, len(rows), figsize=(2.7 * len(rows), 2.9), squeeze=False)
+    for axes, row in zip(boxes[0], rows, strict=True):
+        for name, colour in (("source", SOURCE), ("target", TARGET)):
+            points = np.asarray(row["picture"]["features"][name])
+            axes.scatter(*points.T, s=11, color=colour, alpha=0.65, linewidths=0, label=name)
+        axes.set_title(TITLES[row["method"]], fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[["top", "right"]].set_visible(True)
+    boxes[0][0].legend(frameon=False, loc="best", fontsize=8, handletextpad=0.1)
+    plot.tight_layout()
+    return plot
+
+
+def _scene(axes: Any) -> None:
+    axes.set(xlim=(-0.2, 0.2), ylim=(0.5, 0.9), zlim=(0, 0.35), xticklabels=[], yticklabels=[], zticklabels=[])
+    axes.view_init(elev=22, azim=-62)
+    axes.set_box_aspect((1, 1, 0.85), zoom=1.15)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color((0.97, 0.975, 0.985, 1.0))
+        axis._axinfo["grid"].update(color="#e3e7ed", linewidth=0.6)

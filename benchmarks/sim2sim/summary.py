@@ -1,0 +1,121 @@
+"""The report of a run, and its table for a terminal or a README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..intervals import Interval, mcnemar
+from ..report import Code, Figure, Section, Table, Text, as_markdown, write_report
+from ..results import Row, write
+from .methods import TITLES
+
+CAVEAT = (
+    "Intervals are Wilson's 95 % over the episodes of ONE trained policy a method. They leave out what another "
+    "training seed or another draw of demonstrations would give, so a difference between two rows is a finding about "
+    "these two policies, not yet about the methods."
+)
+
+
+def write_summary(out: Path, results: Row, pictures: Sequence[tuple[str, Path]]) -> None:
+    """Write report.html and table.md."""
+    table = success_table(results["rows"])
+    write(out / "table.md", (as_markdown(table) + "\n").encode())
+    title = f"Co-training between two simulators: {results['settings']['task']}, gap {results['settings']['gap']}"
+    first, *others = [Figure(path, caption) for caption, path in pictures]
+    again = Code(command(results["settings"]))
+    sections = [
+        Section("Success", [first, table, Text(CAVEAT)]),
+        Section("Episode by episode", [paired_table(results["rows"])]),
+        Section("What the policies do, and what they encode", others),
+        Section("What was compared", _compared(results)),
+        Section("Every setting", [_settings_table(results), Text("Run again with"), again]),
+    ]
+    write_report(out / "report.html", title, sections, lead=headline(results["rows"]))
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The finding in one sentence: target only against plain co-training."""
+    found = {row["method"]: row for row in rows if "error" not in row}
+    if not {"real_only", "cotraining"} <= set(found):
+        return ", ".join(f"{TITLES[name]} {_rate(row)}" for name, row in found.items()) + "."
+    alone, both = found["real_only"], found["cotraining"]
+    apart = not Interval(alone["low"], alone["high"]).overlaps(Interval(both["low"], both["high"]))
+    return (
+        f"Target only solves {_rate(alone)}, plain co-training {_rate(both)}: "
+        f"the intervals {'do not overlap' if apart else 'overlap'}."
+    )
+
+
+def success_table(rows: Sequence[Row]) -> Table:
+    """Success with its interval, one row a method; cells that failed are listed with their reason."""
+    lines: list[list[Any]] = [
+        [
+            TITLES[row["method"]],
+            round(row["ratio"], 3),
+            f"{row['successes']} / {row['episodes']}",
+            f"{row['success']:.0%}",
+            f"{row['low']:.0%} to {row['high']:.0%}",
+            round(row["train_cpu_s"] + row["evaluation_cpu_s"], 1),
+        ]
+        for row in rows
+        if "error" not in row
+    ]
+    lines += [[TITLES[row["method"]], None, "failed", row["error"], None, None] for row in rows if "error" in row]
+    return Table(["method", "ratio", "solved", "success", "95 % interval", "CPU s"], lines)
+
+
+def paired_table(rows: Sequence[Row]) -> Table:
+    """Each method against plain co-training (else the first) on the same episodes."""
+    done = {row["method"]: row for row in rows if "error" not in row}
+    base = "cotraining" if "cotraining" in done else next(iter(done))
+    lines = [
+        [TITLES[name], *mcnemar(row["outcomes"], done[base]["outcomes"])] for name, row in done.items() if name != base
+    ]
+    return Table(
+        ["method", "only it solves", f"only {TITLES[base]} solves", "p"],
+        lines,
+        "All methods meet the same starts, goals and sampling noise. p is McNemar's exact test over episodes, not "
+        "corrected for the number of rows; like the intervals it speaks of these policies.",
+    )
+
+
+def command(settings: Mapping[str, Any]) -> str:
+    """The command that repeats a run, every setting spelled out."""
+    return (
+        f"cotrain bench sim2sim --task {settings['task']} --gap {settings['gap']} "
+        f"--methods {','.join(settings['methods'])} --ratio {settings['ratio']} --seed {settings['seed']} "
+        f"--target-demos {settings['target_demos']} --source-demos {settings['source_demos']} "
+        f"--steps {settings['budget']['steps']} --episodes {settings['episodes']}"
+    )
+
+
+def _compared(results: Row) -> list[Text | Table]:
+    settings = results["settings"]
+    knobs = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings["gap_knobs"].items())
+    demos = [
+        [domain, d["demos"], d["frames"], d["tried"], f"{d['expert']:.0%}"]
+        for domain in ("source", "target")
+        for d in (settings[domain],)
+    ]
+    return [
+        Text(
+            "Two domains of one MuJoCo task (Meta-World). Observations are keypoints seen through two virtual cameras; "
+            "no images are involved. The policy, a flow-matching policy over chunks of 8 commands, is the same for all "
+            "methods, starts from the same weights, is trained for the same steps on the same demonstrations, and is "
+            "given no domain label unless the method brings one."
+        ),
+        Text(f"The target domain differs from the source in: {knobs or 'nothing'}."),
+        Table(["domain", "demonstrations", "frames", "expert episodes tried", "expert without noise"], demos),
+    ]
+
+
+def _settings_table(results: Row) -> Table:
+    settings = {k: v for k, v in results["settings"].items() if not isinstance(v, dict)}
+    lines = [*settings.items(), *results["settings"]["budget"].items(), *results["versions"].items()]
+    return Table(["setting", "value"], [[name, ", ".join(v) if isinstance(v, list) else str(v)] for name, v in lines])
+
+
+def _rate(row: Row) -> str:
+    return f"{row['success']:.0%} [{row['low']:.0%}, {row['high']:.0%}]"
