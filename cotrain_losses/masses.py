@@ -28,8 +28,7 @@ def balanced_masses(source: Rows, target: Rows, least: int = 1) -> tuple[Tensor,
     a, b = _own_mass(source), _own_mass(target)
     across = same_group(source, target)
     if across is None:
-        return _normalised(a), _normalised(b)
-    a, b = _normalised(a), _normalised(b)
+        return a, b
     a, b = _shared(a, b, across, _within(source), least), _shared(b, a, across.T, _within(target), least)
     return _normalised(a), _normalised(b)
 
@@ -47,7 +46,10 @@ def same_group(source: Rows, target: Rows) -> Tensor | None:
 
 
 def _own_mass(rows: Rows) -> Tensor:
-    return torch.ones_like(rows.features[:, 0]).detach() if rows.mass is None else rows.mass.detach().to(rows.features)
+    features = rows.features
+    if rows.mass is None:
+        return torch.full((len(rows),), 1.0 / max(len(rows), 1), dtype=features.dtype, device=features.device)
+    return _normalised(rows.mass.detach().to(features))
 
 
 def _normalised(mass: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -50,7 +50,7 @@ class Rows:
     valid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, value in self._per_row():
+        for name, value in self.parts():
             if value.ndim == 0 or len(value) != len(self.features):
                 raise ValueError(
                     f"every part of Rows has one entry per row, got {name} of shape {tuple(value.shape)} "
@@ -78,14 +78,17 @@ class Rows:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
         """`function` applied to every tensor held here."""
-        optional = {name: _maybe(function, getattr(self, name)) for name in ("mass", "group", "valid")}
-        extras = {name: function(value) for name, value in self.extras.items()}
-        return replace(self, features=function(self.features), extras=extras, **optional)
+        return Rows(
+            function(self.features),
+            {name: function(value) for name, value in self.extras.items()},
+            *(None if part is None else function(part) for part in (self.mass, self.group, self.valid)),
+        )
 
-    def _per_row(self) -> Iterator[tuple[str, Tensor]]:
-        for item in fields(self)[2:]:
-            if (value := getattr(self, item.name)) is not None:
-                yield item.name, value
+    def parts(self) -> Iterator[tuple[str, Tensor]]:
+        """Everything held beside the features, with its name."""
+        for name in ("mass", "group", "valid"):
+            if (value := getattr(self, name)) is not None:
+                yield name, value
         for name, value in self.extras.items():
             yield f"extras[{name!r}]", value
 
@@ -123,7 +126,7 @@ class Term(nn.Module):
         for side, rows in (("source", source), ("target", target)):
             if rows.mass is not None:
                 check_mass(f"{name}: the {side} mass", rows.mass)
-        return source.map(_widened), target.map(_widened)
+        return _admitted(source), _admitted(target)
 
     def nothing(self, source: Rows, target: Rows) -> Tensor:
         """An exact zero, attached to the features and to the term's own parameters."""
@@ -355,12 +358,14 @@ class _Product:
         return _at(self.left, step, "a product") * _at(self.right, step, "a product")
 
 
-def _maybe(function: Callable[[Tensor], Tensor], value: Tensor | None) -> Tensor | None:
-    return None if value is None else function(value)
-
-
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
+
+
+def _admitted(rows: Rows) -> Rows:
+    held = (rows.features, *(value for _, value in rows.parts()))
+    narrow = any(x.is_floating_point() and x.dtype.itemsize < 4 for x in held)
+    return rows.map(_widened) if narrow else rows
 
 
 def _widened(x: Tensor) -> Tensor:

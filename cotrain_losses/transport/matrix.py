@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .exact import exact
-from .problem import Array, Problem, Solution
+from .problem import INF, Array, Problem, Solution
 from .settings import DOUBLE_ABOVE, EXACT_ABOVE, Settings
 from .sinkhorn import MILD, solve
 
@@ -37,7 +37,9 @@ def coupled(
         a, b = a.astype(float), b.astype(float)
     alpha, beta = (np.ones_like(a), np.ones_like(b)) if settings.ones else (a, b)
     problem = Problem(a, b, alpha, beta, eps, settings.rho)
-    start = None
-    if bound <= MILD[a.dtype.itemsize] * eps:
+    mild, start = MILD[a.dtype.itemsize], None
+    if bound <= 4 * mild * eps:  # the bound may be loose, the matrix decides
         start = exponent() if exponent is not None else cost(a.dtype.type) * np.array(-1.0 / eps, a.dtype)
+        if np.min(start, where=start > -INF, initial=0.0) < -mild:
+            start = None
     return solve(problem, start, cost, tolerance=settings.tolerance, limit=settings.limit)

@@ -21,7 +21,7 @@ import numpy as np
 from .newton import newton
 from .problem import INF, Array, Problem, Solution, exponential
 
-MILD = {4: 40.0, 8: 200.0}  # C / eps up to which exp(-C / eps) serves as the kernel, by bytes of the dtype
+MILD = {4: 70.0, 8: 300.0}  # C / eps up to which exp(-C / eps) serves as the kernel, by bytes of the dtype
 FLOOR = {4: 1e-18, 8: 1e-140}  # of u and v: where nearly all mass is left behind they underflow otherwise
 
 
@@ -77,7 +77,7 @@ def iterate(state: Solution, cost: Array | None, tolerance: float, limit: int, *
             break
         if count == 10 and _remaining(state.error, last, count, tolerance) > worth:
             break
-        last, count = state.error, 3 if state.iterations < 12 else 10
+        last, count = state.error, 3 if state.iterations < 12 else 5 if state.iterations < 30 else 10
         if cost is not None and _range(state) > 10.0:
             state = _absorbed(state, cost)
     return state
