@@ -17,13 +17,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ._checks import check_features, check_mass
+from .masses import nothing_shared
 from .schedules import Schedule
 
 Weight: TypeAlias = "float | Schedule"
@@ -84,6 +85,15 @@ class Rows:
             *(None if part is None else function(part) for part in (self.mass, self.group, self.valid)),
         )
 
+    def extra(self, name: str) -> Tensor:
+        """The extra of that name."""
+        if name not in self.extras:
+            raise ValueError(
+                f"this term reads rows.extras[{name!r}], got extras {sorted(self.extras)}.\n"
+                f"Pass CoTrain(extras=lambda batch: {{{name!r}: ...}}), or Rows(z, extras={{{name!r}: ...}})."
+            )
+        return self.extras[name]
+
     def parts(self) -> Iterator[tuple[str, Tensor]]:
         """Everything held beside the features, with its name."""
         for name in ("mass", "group", "valid"):
@@ -110,7 +120,7 @@ class Term(nn.Module):
 
     def skips(self, source: Rows, target: Rows) -> bool:
         """Whether these rows are too few to compare, so that the value is an exact zero."""
-        return min(len(source), len(target)) < self.min_samples
+        return min(len(source), len(target)) < self.min_samples or nothing_shared(source, target, self.min_samples)
 
     def forward(self, source: Rows | Tensor, target: Rows | Tensor) -> Tensor:
         """The term's raw, unweighted value: a scalar of at least float32."""
@@ -189,10 +199,9 @@ class Regularizer(nn.Module):
         self.terms = nn.ModuleDict({name: term for name, (_, term) in zip(self._weights, parts, strict=True)})
         self._evaluations, self._skips, self._warned = 0, dict.fromkeys(self._weights, 0), set[str]()
 
-    def parts(self) -> Iterator[tuple[str, Weight, Term]]:
+    def parts(self) -> list[tuple[str, Weight, Term]]:
         """Each term with its name and its weight (a number or a schedule)."""
-        for name, weight in self._weights.items():
-            yield name, weight, self.terms[name]  # type: ignore[misc]
+        return [(name, weight, self.terms[name]) for name, weight in self._weights.items()]  # type: ignore[misc]
 
     def weights(self, step: int | None = None) -> dict[str, float]:
         """Each term's weight at an optimizer step."""
@@ -210,7 +219,7 @@ class Regularizer(nn.Module):
         for name, _, term in self.parts():
             raw[name], weighted = _weighted(term, weights[name], source, target)
             value = value + weighted
-        skipped = tuple(name for name, _, term in self.parts() if term.skips(source, target))
+        skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
         self._count(skipped)
         return Evaluation(value, raw, weights, len(source), len(target), skipped)
 
