@@ -11,8 +11,7 @@ Co-Training in Generative Robot Policies", ICML 2026.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -21,10 +20,12 @@ from torch import Tensor, nn
 from . import adapters
 from ._fitting import check_entry, check_gradient, fit_guidance, training, warn_of_batch_norm
 from ._passes import Guided, Training
-from ._paths import exists, network, unwrapped
+from ._paths import network, unwrapped
+from ._sampling import driven
 from ._tap import Tap
 from .check import Check, checked
 from .domains import Domains
+from .install import Installation, Labels
 from .losses import Losses, PolicyLoss, mean_over_sources
 from .method import Method, claim, release
 from .seam import Seam
@@ -84,6 +85,7 @@ class CoTrain(nn.Module):
         check_entry(policy, self._loss)
         claim(self.method, self)
         self._tap, self._stepped = self._tapped(), False
+        self._installation: Installation | None = None
         self._move_plugins()
 
     def forward(
@@ -127,17 +129,42 @@ class CoTrain(nn.Module):
             return
         label = self.domains.position(domain or self.domains.target)
         guided = Guided(self.guidance, label, self.guidance.scale if scale is None else float(scale))
-        with ExitStack() as stack:
-            for tap in self._sampling_taps(policy, stack):
-                stack.enter_context(tap.use(guided))
+        with driven(guided, self._tap, self.policy, policy):
             yield
 
     def check(self, batch: Any, *, domain: Any, step: int | None = 0) -> Check:
         """Tries one step on a batch and says what happens at the seam; see `Check`."""
         return checked(self, batch, domain, step)
 
+    def install(self, **labels: Callable[..., Any]) -> Installation:
+        """Make the policy's own loss entry return task + regularizer, for training scripts nobody edits.
+
+        Args:
+            domain, weight, index: functions of the batch giving what `forward` takes beside it; without `domain`
+                each training call is made within `labelled`.
+            step: function giving the optimizer step, for scheduled weights.
+        """
+        self.uninstall()
+        self._installation = Installation(self, **labels)
+        return self._installation
+
+    def uninstall(self) -> None:
+        """Give the policy its own loss entry back."""
+        if self._installation is not None:
+            self._installation.remove()
+        self._installation = None
+
+    def labelled(
+        self, domain: Any, *, weight: Tensor | None = None, index: Tensor | None = None, step: int | None = None
+    ) -> AbstractContextManager[None]:
+        """Labels for the installed loss entry's calls in the block."""
+        if self._installation is None:
+            raise RuntimeError("labelled gives labels to an installed method, got none. Call cotrain.install() first.")
+        return self._installation.labelled(Labels(domain, weight, index, step))
+
     def unwrap(self) -> Any:
         """Take every hook off, release the method, and return the policy as it came."""
+        self.uninstall()
         if self._tap is not None:
             self._tap.remove()
         release(self.method)
@@ -156,19 +183,7 @@ class CoTrain(nn.Module):
         run: Callable[[], Any] | None = None,
     ) -> Losses:
         labels = self.domains.labels(domain, batch)
-        dormant = self.seam is not None and self.seam.dormant is not None and self.seam.dormant(unwrapped(self.policy))
-        step_pass = Training(
-            self.seam,
-            self.domains,
-            labels,
-            learns=torch.is_grad_enabled() and training(self.policy) and not dormant,
-            wants_features=self.regularizer is not None and not only_policy,
-            guidance=self.guidance,
-            hook=self.weights,
-            weight=weight,
-            index=index,
-            step=step,
-        )
+        step_pass = self._pass(labels, weight, index, step, only_policy)
         with self._used(step_pass):
             returned = PolicyLoss.of(self._policy_loss(batch) if run is None else run(), len(labels))
         policy, weighted = step_pass.weighed(returned)
@@ -185,6 +200,28 @@ class CoTrain(nn.Module):
             weighted=weighted,
             info=returned.info,
             shares=self.domains.shares(labels, self.valid(batch) if self.valid else None),
+        )
+
+    def _pass(
+        self,
+        labels: Tensor,
+        weight: Tensor | None = None,
+        index: Tensor | None = None,
+        step: int | None = None,
+        only_policy: bool = False,
+    ) -> Training:
+        dormant = self.seam is not None and self.seam.dormant is not None and self.seam.dormant(unwrapped(self.policy))
+        return Training(
+            self.seam,
+            self.domains,
+            labels,
+            learns=torch.is_grad_enabled() and training(self.policy) and not dormant,
+            wants_features=self.regularizer is not None and not only_policy,
+            guidance=self.guidance,
+            hook=self.weights,
+            weight=weight,
+            index=index,
+            step=step,
         )
 
     def _policy_loss(self, batch: Any) -> Any:
@@ -245,22 +282,6 @@ class CoTrain(nn.Module):
         if self.guidance is not None:
             fit_guidance(self.guidance, self.seam, self.policy, self.domains)
         return self.seam.tap(self.policy)
-
-    def _sampling_taps(self, policy: Any, stack: ExitStack) -> Iterator[Tap]:
-        """Hooks on what actions are sampled from: the policy, the averaged copies it keeps, or a copy given."""
-        if self._tap is None or self.seam is None:
-            return
-        own = policy is None or unwrapped(policy) is unwrapped(self.policy)
-        places = [] if own else [(self.seam, policy)]
-        for path in self.seam.copies:
-            if exists(policy or self.policy, path):
-                places.append((replace(self.seam, head=path, copies=()), policy or self.policy))
-        if own:
-            yield self._tap
-        for seam, place in places:
-            tap = seam.tap(place)
-            stack.callback(tap.remove)
-            yield tap
 
     def _move_plugins(self) -> None:
         inner = network(self.policy)

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cotrain_losses import CoTrain, DomainGuidance, Method, Seam, adapters
+from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam, adapters
 from cotrain_losses._paths import network
 from cotrain_losses.adapters import Adapter
-from cotrain_losses.mmd import MMD
 from tests.fakes import Case, diffusion_policy, gr00t, multi_task_dit, robomimic, vla
 from tests.toy import Policy
 from tests.toy import batch as toy_batch

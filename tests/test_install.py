@@ -1,0 +1,240 @@
+"""An installed method acts inside the policy's own loss entry, and leaves no trace in copies or afterwards."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Seam
+from cotrain_losses._paths import network
+from cotrain_losses.schedules import warmup
+from tests.fakes import multi_task_dit, robomimic, vla
+from tests.toy import Policy
+from tests.toy import batch as toy_batch
+
+SEAM = Seam(head="head", condition="condition", width=4)
+HALF = torch.arange(6) % 2 == 0
+
+
+def half(batch: Any) -> Tensor:
+    return HALF
+
+
+def gradients(policy: Any) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in network(policy).named_parameters() if p.grad is not None}
+
+
+class RobomimicBC:
+    """ARISE-Initiative/robomimic 0.3.0 algo/bc.py: forward and losses are two methods of one sealed step."""
+
+    def __init__(self) -> None:
+        nets = {"encoder": nn.Linear(3, 4), "mlp": nn.Tanh(), "decoder": nn.Linear(4, 2)}
+        policy = nn.Module()
+        policy.nets = nn.ModuleDict(nets)
+        self.nets = nn.ModuleDict({"policy": policy})
+        self.optimizers = {"policy": torch.optim.SGD(self.nets.parameters(), lr=0.1)}
+
+    def _forward_training(self, batch: Any) -> dict[str, Tensor]:
+        nets = self.nets["policy"].nets
+        return {"actions": nets["decoder"](nets["mlp"](nets["encoder"](batch["obs"])))}
+
+    def _compute_losses(self, predictions: Any, batch: Any) -> dict[str, Tensor]:
+        return {"action_loss": (predictions["actions"] - batch["actions"]).square().mean(), "other": torch.ones(())}
+
+    def train_on_batch(self, batch: Any, epoch: int, validate: bool = False) -> dict[str, Any]:
+        with torch.set_grad_enabled(not validate):
+            losses = self._compute_losses(self._forward_training(batch), batch)
+            if not validate:
+                self.optimizers["policy"].zero_grad()
+                losses["action_loss"].backward()
+                self.optimizers["policy"].step()
+        return {"losses": losses}
+
+
+RobomimicBC.__module__, RobomimicBC.__name__ = "robomimic.algo.bc", "BC"
+
+
+def robomimic_batch() -> dict[str, Tensor]:
+    torch.manual_seed(5)
+    return {"obs": torch.randn(6, 3), "actions": torch.randn(6, 2)}
+
+
+def test_the_entry_returns_what_a_step_of_ones_own_would() -> None:
+    ours, theirs, batch = Policy(), Policy(), toy_batch()
+    theirs.load_state_dict(ours.state_dict())
+    method = Method(regularizer=0.1 * MMD(), guidance=DomainGuidance(), weights=lambda s: 1.0 + s.is_target.double())
+    torch.manual_seed(1)
+    expected = CoTrain(theirs, method.fresh(), seam=SEAM)(batch, domain=HALF).total
+    expected.backward()
+    installation = CoTrain(ours, method, seam=SEAM).install(domain=half)
+    torch.manual_seed(1)
+    found = ours.compute_loss(batch)
+    found.backward()
+    assert torch.equal(found, expected) and torch.equal(installation.latest.total, expected)
+    torch.testing.assert_close(gradients(ours), gradients(theirs), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["tuple", "per sample", "mapping"])
+def test_the_shape_of_what_the_entry_returns_stays(kind: str) -> None:
+    batch = vla.lerobot_batch()
+    policy: Any = vla.PI0Policy()
+    entry = {"tuple": lambda: policy(batch), "per sample": lambda: policy(batch, reduction="none")}.get(kind)
+    if kind == "mapping":
+        policy = multi_task_dit.MultiTaskDiTPolicy()
+        policy.forward = lambda batch: {"loss": policy.losses(batch).mean(), "kept": 1}
+        batch, entry = multi_task_dit.cases()[0].batch, lambda: policy(batch)
+    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()))
+    installation = cotrain.install(domain=half)
+    returned = entry()  # type: ignore[misc]
+    loss = returned["loss"] if kind == "mapping" else returned[0]
+    torch.testing.assert_close(loss.mean(), installation.latest.total)
+    assert loss.shape == ((6,) if kind == "per sample" else ()) and installation.latest.regularizer != 0
+    assert kind != "mapping" or returned["kept"] == 1
+
+
+def test_uninstalling_restores_the_entry() -> None:
+    policy, batch = Policy(), toy_batch()
+    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM)
+    cotrain.install(domain=half)
+    assert "compute_loss" in vars(policy)
+    cotrain.uninstall()
+    assert "compute_loss" not in vars(policy) and policy.compute_loss(batch).ndim == 0
+    policy.compute_loss = own = lambda batch: torch.zeros(())  # type: ignore[method-assign, assignment]
+    cotrain.install(domain=half)
+    cotrain.unwrap()
+    assert policy.compute_loss is own
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
+def test_a_copy_taken_while_installed_is_a_working_policy_of_its_own(make: Any) -> None:
+    policy, batch = Policy(), toy_batch()
+    CoTrain(policy, Method(regularizer=0.1 * MMD(), guidance=DomainGuidance()), seam=SEAM).install(domain=half)
+    policy.compute_loss(batch).backward()
+    ema = make(policy)
+    with torch.no_grad():
+        for p in ema.parameters():
+            p.zero_()
+    torch.manual_seed(1)
+    loss = ema.compute_loss(batch)
+    torch.manual_seed(1)
+    assert torch.equal(loss, ema.per_sample(batch).mean())  # its own parameters, no regularizer
+    assert any(p.abs().sum() > 0 for p in policy.parameters())
+
+
+def test_labels_come_beside_the_batch_in_a_context() -> None:
+    policy, batch = Policy(), toy_batch()
+    cotrain = CoTrain(policy, Method(regularizer=warmup(0.1, 10) * MMD()), seam=SEAM)
+    installation = cotrain.install()
+    with pytest.raises(ValueError, match="needs the batch's domain labels"):
+        policy.compute_loss(batch)
+    with cotrain.labelled(HALF, step=10, weight=torch.ones(6)):
+        policy.compute_loss(batch)
+    assert installation.latest.weights["mmd"] == pytest.approx(0.1, rel=1e-3)
+    with torch.no_grad():
+        policy.compute_loss(batch)  # an evaluation needs none
+    with pytest.raises(RuntimeError, match="install"):
+        cotrain.uninstall()
+        cotrain.labelled(HALF)
+
+
+def test_evaluation_returns_the_policys_own_loss() -> None:
+    policy, batch = Policy(), toy_batch()
+    CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM).install(domain=half)
+    for mode, grad in ((False, True), (True, False)):
+        policy.train(mode)
+        with torch.set_grad_enabled(grad):
+            torch.manual_seed(1)
+            found = policy.compute_loss(batch)
+            torch.manual_seed(1)
+            assert torch.equal(found, policy.per_sample(batch).mean())
+
+
+def test_a_loop_that_splits_forward_and_losses_trains_on_the_total() -> None:
+    torch.manual_seed(0)
+    ours, batch = RobomimicBC(), robomimic_batch()
+    theirs = copy.deepcopy(ours)
+    theirs.optimizers = {"policy": torch.optim.SGD(theirs.nets.parameters(), lr=0.1)}
+    cotrain = CoTrain(theirs, Method(regularizer=0.5 * MMD()))
+    cotrain(batch, domain=HALF).total.backward()
+    theirs.optimizers["policy"].step()
+    installation = CoTrain(ours, Method(regularizer=0.5 * MMD())).install(domain=half)
+    info = ours.train_on_batch(batch, epoch=0)
+    torch.testing.assert_close(dict(ours.nets.named_parameters()), dict(theirs.nets.named_parameters()))
+    assert torch.equal(info["losses"]["action_loss"], installation.latest.total) and info["losses"]["other"] == 1
+    with torch.no_grad():
+        ours.train_on_batch(batch, epoch=0, validate=True)
+
+
+def test_a_sealed_loop_trains_on_the_total() -> None:
+    torch.manual_seed(0)
+    ours, batch = robomimic.DiffusionPolicyUNet(), robomimic.cases()[0].batch
+    theirs = copy.deepcopy(ours)
+    method = Method(regularizer=0.5 * MMD(), guidance=DomainGuidance())
+    loss = lambda algo, batch: algo.losses(batch).mean()
+    torch.manual_seed(1)
+    CoTrain(theirs, method.fresh(), loss=loss)(batch, domain=HALF).total.backward()
+    weight = torch.full((6,), 1.0)
+    cotrain = CoTrain(ours, method)
+    installation = cotrain.install(domain=half, weight=lambda batch: weight)
+    ours.optimizers["policy"].step = lambda: None  # to look at the gradients
+    torch.manual_seed(1)
+    ours.train_on_batch(batch, epoch=0)
+    torch.testing.assert_close(gradients(ours), gradients(theirs))
+    assert installation.latest.raw["mmd"] != 0.0
+    ours.train_on_batch(batch, epoch=0, validate=True)
+
+
+def test_the_plugin_joins_the_optimizers_a_policy_holds() -> None:
+    algo, batch = RobomimicBC(), robomimic_batch()
+    cotrain = CoTrain(algo, Method(regularizer=-0.1 * DomainClassifier(4)))
+    cotrain.install(domain=half)
+    cotrain.install(domain=half)  # once is enough
+    assert len(algo.optimizers["policy"].param_groups) == 2
+    before = [p.clone() for p in cotrain.plugin_parameters()]
+    algo.train_on_batch(batch, epoch=0)
+    assert any(not torch.equal(p, q) for p, q in zip(cotrain.plugin_parameters(), before, strict=True))
+
+
+def test_the_plugin_joins_the_groups_a_policy_names_for_its_optimizer() -> None:
+    policy = multi_task_dit.MultiTaskDiTPolicy()
+    policy.get_optim_params = lambda: policy.parameters()
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance()))
+    cotrain.install(domain=half)
+    groups = policy.get_optim_params()
+    held = {id(p) for group in groups for p in group["params"]}
+    assert held == {id(p) for p in (*policy.parameters(), *cotrain.plugin_parameters())}
+    assert groups[-1]["weight_decay"] == 0.0
+
+
+def test_a_plugin_that_no_optimizer_steps_is_an_error() -> None:
+    policy, batch = Policy(), toy_batch()
+    cotrain = CoTrain(policy, Method(regularizer=-0.1 * DomainClassifier(4)), seam=SEAM)
+    cotrain.install(domain=half)
+    optimizer = torch.optim.SGD(policy.parameters(), lr=0.1)
+    policy.compute_loss(batch).backward()
+    policy.compute_loss(batch).backward()  # accumulating is fine
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="must learn with the policy's"):
+        policy.compute_loss(batch)
+
+
+def test_a_step_of_ones_own_and_an_installed_entry_do_not_add_up() -> None:
+    policy, batch = Policy(), toy_batch()
+    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM)
+    torch.manual_seed(1)
+    expected = cotrain(batch, domain=HALF).total
+    cotrain.install(domain=half)
+    torch.manual_seed(1)
+    assert torch.equal(cotrain(batch, domain=HALF).total, expected)
+
+
+def test_install_names_an_entry_the_policy_lacks() -> None:
+    policy = Policy()
+    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM, loss="objective")
+    with pytest.raises(ValueError, match="'objective', which Policy lacks"):
+        cotrain.install(domain=half)
