@@ -12,6 +12,7 @@ import typer
 from ..cli import missing
 from .report import Table
 from .results import CannotContinue
+from .toy.command import toy
 
 bench = typer.Typer(
     name="bench",
@@ -107,6 +108,9 @@ def sim2sim(
             raise CannotContinue(str(error)) from error
         results = run(chosen, out, workers=workers)
         _show(success_table(results["rows"]), headline(results["rows"]), out)
+
+
+bench.command()(toy)
 
 
 def _show(table: Table, headline: str, out: Path) -> None:
