@@ -152,12 +152,7 @@ class _Join(nn.Module):
         return torch.einsum("nd,ne->nde", features, extras).flatten(1)
 
     def _extra(self, rows: Rows, name: str) -> Tensor:
-        if name not in rows.extras:
-            raise ValueError(
-                f"a discriminator conditional on {name!r} reads rows.extras[{name!r}], got extras "
-                f"{sorted(rows.extras)}.\nPass CoTrain(extras=lambda batch: {{{name!r}: ...}})."
-            )
-        value = rows.extras[name].detach()
+        value = rows.extra(name).detach()
         if rows.valid is not None and value.ndim == 3:
             value = value.where(rows.valid[..., None], value.new_zeros(()))
         value = value.flatten(1)

@@ -17,3 +17,11 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - centre, y - centre
     lengths = x.square().sum(1)[:, None] + y.square().sum(1)
     return torch.addmm(lengths, x, y.T, alpha=-2.0).clamp_min(0.0)
+
+
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """All |x_i - y_j| -> (n, m); zero, with zero slope, where two rows are equal up to rounding."""
+    squared = squared_distances(x, y)
+    rounding = 16 * torch.finfo(x.dtype).eps * squared.detach().amax() if squared.numel() else 0.0
+    equal = squared <= rounding
+    return torch.where(equal, 0.0, torch.where(equal, 1.0, squared).sqrt())

@@ -10,10 +10,15 @@ either side has nothing to be compared with: its rows count nothing.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from .term import Rows
+from .device import eager
+
+if TYPE_CHECKING:
+    from .term import Rows
 
 
 def balanced_masses(source: Rows, target: Rows, least: int = 1) -> tuple[Tensor, Tensor]:
@@ -43,6 +48,16 @@ def same_group(source: Rows, target: Rows) -> Tensor | None:
             f"{'the target' if source.group is None else 'the source'} side only.\nPass group=... on both sides."
         )
     return source.group[:, None] == target.group[None, :]
+
+
+def nothing_shared(source: Rows, target: Rows, least: int = 1) -> bool:
+    """Whether no group has `least` rows of positive mass on both sides.
+
+    Known where looking costs nothing (op by op on the CPU); elsewhere False, and all masses come out zero.
+    """
+    if all(part is None for rows in (source, target) for part in (rows.mass, rows.group)):
+        return False
+    return eager(source.features) and not all(mass.any() for mass in balanced_masses(source, target, least))
 
 
 def _own_mass(rows: Rows) -> Tensor:

@@ -68,12 +68,7 @@ class Block:
         return x, y
 
     def _read(self, rows: Rows) -> Tensor:
-        value = rows.features if self.of == "features" else rows.extras.get(self.of)
-        if value is None:
-            raise ValueError(
-                f"a cost block reads rows.extras[{self.of!r}], got extras {sorted(rows.extras)}.\n"
-                f"Pass CoTrain(extras=lambda batch: {{{self.of!r}: ...}})."
-            )
+        value = rows.features if self.of == "features" else rows.extra(self.of)
         value = value if value.is_floating_point() else value.to(rows.features)
         value = value.unsqueeze(1) if value.ndim == 1 else value
         return value.detach() if self.detach else value

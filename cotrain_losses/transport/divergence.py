@@ -13,12 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..device import as_array, eager
 from ..distances import squared_distances
 from ..gradients import with_gradients
 from ..masses import balanced_masses, same_group
 from ..term import Rows, Term
 from .fixed import fixed, symmetric
-from .optimal import as_array, eager, present
+from .optimal import present
 from .settings import Settings, prices, warn_unless_converged
 from .squared import cross, own
 

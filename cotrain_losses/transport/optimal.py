@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import as_array, eager
 from ..gradients import with_gradients
 from ..masses import balanced_masses, same_group
 from ..term import Rows, Term
@@ -27,7 +28,7 @@ from .costs import Block, Callback, joined_rows, total_cost
 from .coupling import Coupling, spread_out
 from .fixed import Fixed, diagonal, fixed
 from .matrix import coupled
-from .problem import INF, Array, Solution
+from .problem import INF, Solution
 from .settings import Settings, prices, warn_unless_converged
 from .squared import cross
 
@@ -161,16 +162,6 @@ class OptimalTransport(Term):
     def extra_repr(self) -> str:
         rho = "" if self.settings.balanced else f", unbalanced={self.settings.rho}"
         return f"reg={self.settings.eps}{rho}, reference={self.reference!r}, value={self.value!r}"
-
-
-def eager(x: Tensor) -> bool:
-    """Whether the step runs op by op on the CPU, where numpy's solvers may look at values."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-def as_array(x: Tensor | None) -> Array | None:
-    """The same memory as numpy's array."""
-    return None if x is None else x.detach().numpy()
 
 
 def present(source: Rows, target: Rows, a: Tensor, b: Tensor) -> tuple[Rows, Rows, Tensor, Tensor]:

@@ -1,0 +1,18 @@
+"""Where a step runs: op by op on the CPU, where numpy's solvers may look at values, or elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def eager(x: Tensor) -> bool:
+    """Whether `x` is computed with op by op on the CPU."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def as_array(x: Tensor | None) -> Any:
+    """The same memory as numpy's array; None stays None."""
+    return None if x is None else x.detach().numpy()
