@@ -151,7 +151,7 @@ def _golden(function: Callable[[float], float], low: float, high: float) -> floa
     left, right = high - shrink * (high - low), low + shrink * (high - low)
     at_left, at_right = function(left), function(right)
     for _ in range(80):
-        if at_left < at_right:
+        if at_left <= at_right:  # a tie lies where the cap no longer binds: go down
             high, right, at_right = right, left, at_left
             left = high - shrink * (high - low)
             at_left = function(left)

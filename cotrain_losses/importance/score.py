@@ -86,7 +86,8 @@ class EmpiricalMixture:
         """(n,) ln w_k(i); -inf for a domain that is left out."""
         n_target, n_source = self._sizes()
         target, source = _log(self.ratio, n_target), _log(1 - self.ratio, n_source)
-        return torch.where(self.is_target, target, source).double()
+        logs = torch.tensor([source, target], dtype=torch.float64, device=self.is_target.device)
+        return logs[self.is_target.long()]
 
 
 def score_weights(
@@ -189,25 +190,29 @@ class _Sums:
     """Sums over samples of exp(logit - peak): one pass in chunks, rescaled as the peak grows."""
 
     peak: Tensor
-    total: Tensor
+    source: Tensor
     target: Tensor
     actions: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.source + self.target
 
     @classmethod
     def over(
         cls, noised: Tensor, mixture: EmpiricalMixture, alpha: Level, sigma: Level, latent: Tensor | None
     ) -> _Sums:
         peak = torch.full((len(noised),), -math.inf, dtype=torch.float64, device=noised.device)
-        total, target, actions = torch.zeros_like(peak), torch.zeros_like(peak), torch.zeros_like(noised).double()
+        source, target, actions = torch.zeros_like(peak), torch.zeros_like(peak), torch.zeros_like(noised).double()
         for rows, logits in _pieces(noised, mixture, alpha, sigma, latent):
             higher = torch.maximum(peak, logits.amax(1))
             base = higher.clamp_min(torch.finfo(torch.float64).min)  # while every sample so far has weight zero
             kept, new = torch.exp(peak - base), torch.exp(logits - base.unsqueeze(1))
-            total = total * kept + new.sum(1)
-            target = target * kept + new @ mixture.is_target[rows].double()
+            is_target = mixture.is_target[rows].double()
+            source, target = source * kept + new @ (1 - is_target), target * kept + new @ is_target
             actions = actions * kept.unsqueeze(1) + new @ mixture.actions[rows].double()
             peak = higher
-        return cls(peak, total, target, actions)
+        return cls(peak, source, target, actions)
 
 
 def _pieces(
@@ -233,7 +238,7 @@ def _squared(queries: Tensor, samples: Tensor, factor: Level) -> Tensor:
     exact = "donot_use_mm_for_euclid_dist"
     levels = torch.as_tensor(factor, dtype=torch.float64, device=queries.device).expand(len(queries))
     out = queries.new_empty(len(queries), len(samples))
-    for level in torch.unique(levels):  # type: ignore[no-untyped-call]
+    for level in torch.unique(levels):
         here = levels == level
         out[here] = torch.cdist(queries[here], level * samples, compute_mode=exact).square()
     return out
