@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
-def with_gradients(value: Tensor, *pairs: tuple[Tensor, Tensor | None]) -> Tensor:
-    """The scalar `value`, with each pair's second entry as its gradient at the first (None: no gradient).
+def with_gradients(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+    """The scalar `value`, with each pair's second entry as its gradient at the first.
 
-    First derivatives only: differentiating the gradient raises an error.
+    First derivatives only: differentiating the gradient raises a RuntimeError.
     """
     inputs, gradients = zip(*pairs, strict=True)
     result: Tensor = _Known.apply(value, len(inputs), *inputs, *gradients)  # type: ignore[no-untyped-call]
@@ -25,13 +24,28 @@ def with_gradients(value: Tensor, *pairs: tuple[Tensor, Tensor | None]) -> Tenso
 
 class _Known(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
         ctx.count = count
-        ctx.save_for_backward(*tensors[count:])
+        ctx.save_for_backward(*tensors)
         return value.view_as(value)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        scaled = (None if known is None else gradient * known for known in ctx.saved_tensors)
-        return (None, None, *scaled, *[None] * ctx.count)
+        inputs, known = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        found = [gradient * each for each in known]
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            found = [_FirstOnly.apply(each, x) for each, x in zip(found, inputs, strict=True)]  # type: ignore[no-untyped-call]
+        return (None, None, *found, *[None] * ctx.count)
+
+
+class _FirstOnly(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, x: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        raise RuntimeError(
+            "this term knows its first derivatives only (they are taken without a graph), got a second derivative.\n"
+            "Take the gradient with create_graph=False, or leave the term out of what is differentiated twice."
+        )

@@ -8,7 +8,7 @@ import numpy as np
 
 from .exact import exact
 from .problem import INF, Array, Problem, Solution
-from .settings import DOUBLE_ABOVE, EXACT_ABOVE, Settings
+from .settings import DOUBLE_ABOVE, EXACT_ABOVE, OUT_OF_REACH, Settings
 from .sinkhorn import MILD, solve
 
 
@@ -37,9 +37,21 @@ def coupled(
         a, b = a.astype(float), b.astype(float)
     alpha, beta = (np.ones_like(a), np.ones_like(b)) if settings.ones else (a, b)
     problem = Problem(a, b, alpha, beta, eps, settings.rho)
+    if bound > OUT_OF_REACH * (sum(settings.rho) + eps) and cost(float).min() > OUT_OF_REACH * (
+        sum(settings.rho) + eps
+    ):
+        return _nothing(problem)
     mild, start = MILD[a.dtype.itemsize], None
     if bound <= 4 * mild * eps:  # the bound may be loose, the matrix decides
         start = exponent() if exponent is not None else cost(a.dtype.type) * np.array(-1.0 / eps, a.dtype)
         if np.min(start, where=start > -INF, initial=0.0) < -mild:
             start = None
     return solve(problem, start, cost, tolerance=settings.tolerance, limit=settings.limit)
+
+
+def _nothing(problem: Problem) -> Solution:
+    """All mass left behind: the plan is below exp(-300), the least that is worth computing."""
+    kernel = np.zeros((len(problem.a), len(problem.b)), problem.a.dtype)
+    reference = float(problem.alpha.sum() * problem.beta.sum())
+    value = problem.rho[0] * float(problem.a.sum()) + problem.rho[1] * float(problem.b.sum()) + problem.eps * reference
+    return Solution(problem, kernel, problem.alpha, problem.beta, INF, INF, 0.0, 0, "none: out of reach", value)

@@ -10,6 +10,8 @@ from .problem import INF, Solution
 EXACT_ABOVE = 1e6  # C / eps beyond which entropy is below float64's rounding and the exact plan is taken
 DOUBLE_ABOVE = 1e3  # C / eps beyond which float32 loses the plan's third digit
 
+OUT_OF_REACH = 300.0  # C / (rho + rho + eps) beyond which a plan is below exp(-300): nothing is carried
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -22,7 +22,7 @@ from .newton import newton
 from .problem import INF, Array, Problem, Solution, exponential
 
 MILD = {4: 70.0, 8: 300.0}  # C / eps up to which exp(-C / eps) serves as the kernel, by bytes of the dtype
-FLOOR = {4: 1e-18, 8: 1e-140}  # of u and v: where nearly all mass is left behind they underflow otherwise
+FLOOR = 1e-290  # of u and v where costs far exceed the price of leaving mass behind (float64 then)
 
 
 def solve(
@@ -54,6 +54,7 @@ def annealed(problem: Problem, cost: Array, limit: int) -> Solution:
     """The start at this eps from solutions at larger ones, a quarter at a time, 20 iterations each."""
     f0 = cost.min(1)
     g0 = (cost - f0[:, None]).min(0)
+    f0, g0 = _evened(problem, f0, g0)
     spread = float(np.max(cost, where=np.isfinite(cost), initial=0.0))
     levels, done = [problem.eps], 0
     while levels[-1] * 20 < spread:
@@ -101,12 +102,12 @@ def _unbalanced(state: Solution, count: int) -> None:
     p, s = _rule(problem.a, problem.alpha, state.f0, rho_a, eps)
     q, t = _rule(problem.b, problem.beta, state.g0, rho_b, eps)
     common = 0.0 if INF in problem.rho else rho_a * rho_b / (rho_a + rho_b) / eps
-    least = FLOOR[kernel.itemsize]
+    hard = kernel.itemsize == 8
     for _ in range(count):
-        rows, old = kernel @ v, u
-        u = np.maximum(p / rows**s, least)
-        columns = u @ kernel
-        v = np.maximum(q / columns**t, least)
+        rows, old = _floored(kernel @ v, hard), u
+        u = _floored(p / rows**s, hard)
+        columns = _floored(u @ kernel, hard)
+        v = _floored(q / columns**t, hard)
         if common:
             shift = ((u @ rows) / (v @ columns)) ** common
             u, v = u * shift, v / shift
@@ -115,12 +116,28 @@ def _unbalanced(state: Solution, count: int) -> None:
     state.iterations += count
 
 
+def _floored(x: Array, hard: bool) -> Array:
+    return np.maximum(x, FLOOR, out=x) if hard else x
+
+
 def _rule(a: Array, alpha: Array, f0: Array | float, rho: float, eps: float) -> tuple[Array, float]:
     """u <- first / (K v)^second."""
     if rho == INF:
         return a, 1.0
     power = rho / (rho + eps)
     return alpha * (a / alpha) ** power * np.exp(-f0 / (rho + eps)), power
+
+
+def _evened(problem: Problem, f: Array, g: Array) -> tuple[Array, Array]:
+    """f + s, g - s with the best common shift s, so that neither side starts out of floating point's range."""
+    rho_a, rho_b = problem.rho
+    if INF in problem.rho:
+        return f, g
+    low_f, low_g = f.min(), g.min()  # log of <a, exp(-f / rho)>, safely
+    held_a = np.log(problem.a @ np.exp((low_f - f) / rho_a)) - low_f / rho_a
+    held_b = np.log(problem.b @ np.exp((low_g - g) / rho_b)) - low_g / rho_b
+    shift = (held_a - held_b) * rho_a * rho_b / (rho_a + rho_b)
+    return f + shift, g - shift
 
 
 def _remaining(error: float, last: float, count: int, tolerance: float) -> float:
