@@ -86,7 +86,7 @@ def nearer_target(samples: Tensor, u: Tensor) -> Tensor:
 
 def columns(values: Sequence[float]) -> Tensor:
     """One number per cell as (cells, 1), to be broadcast over a cell's samples."""
-    return torch.tensor(values, dtype=torch.float32)[:, None]
+    return torch.tensor(values)[:, None]
 
 
 def stream(purpose: str, seed: int) -> torch.Generator:

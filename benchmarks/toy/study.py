@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..progress import progress
-from ..results import plain, write_results
+from ..results import plain, write, write_results
 from . import experiment
 from .findings import checks, variances
 from .pages import write_pages
@@ -15,7 +16,7 @@ from .settings import Settings
 
 
 def study(preset: str, settings: Settings, out: Path, *, compare_single: bool = False) -> str:
-    """Run a grid and write results.json, results.csv, pictures, table.md and report.html into a folder.
+    """Run a grid and write settings.json, then results.json, results.csv, pictures, table.md and report.html.
 
     Returns the finding in one sentence.
 
@@ -23,7 +24,7 @@ def study(preset: str, settings: Settings, out: Path, *, compare_single: bool = 
         CannotContinue: when the folder cannot be written (before anything is trained), or training diverged.
     """
     described = {"preset": preset, **asdict(settings)}
-    write_results(out, described, [])
+    write(out / "settings.json", (json.dumps(plain(described), indent=1) + "\n").encode())
     with progress() as bars:
         outcome = experiment.run(
             settings, lambda steps: bars.track(steps, description=f"{len(settings.cells)} cells as one")
