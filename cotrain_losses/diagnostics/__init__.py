@@ -5,7 +5,7 @@
     regime           what the two say together                        regime.py
     action side      losses, gradients and actions of each domain     action.py
     while training   a dict for any logger, at an interval            watch.py
-    after training   features of a policy and their report            features.py, report.py
+    after training   features of a policy, their files and report      collect.py, features.py, report.py
 
 Lei et al., "A Mechanistic Analysis of Sim-and-Real Co-Training in Generative Robot Policies", ICML 2026: a policy
 transfers where the domains are close, yet distinguishable.
@@ -13,12 +13,13 @@ transfers where the domains are close, yet distinguishable.
 
 from .action import ActionGap, DomainLosses, action_gap, domain_losses, target_contribution
 from .alignment import Estimate, pooled_spread, wasserstein
-from .diagnosis import Diagnosis, diagnosis
+from .collect import Collected, collect_features
+from .layer import Diagnosis, diagnosis
 from .discernibility import Reading
-from .features import Collected, Features, collect_features
+from .features import Features
 from .neighbours import KernelTest
 from .regime import Regime
-from .watch import Watch
+from .watch import Watch, tensorboard
 
 __all__ = [
     "ActionGap",
@@ -37,5 +38,6 @@ __all__ = [
     "domain_losses",
     "pooled_spread",
     "target_contribution",
+    "tensorboard",
     "wasserstein",
 ]

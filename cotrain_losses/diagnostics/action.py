@@ -75,7 +75,7 @@ def domain_losses(
     """
     wanted = [p for p in parameters if p.requires_grad]
     if not wanted:
-        raise ValueError("gradients are taken with respect to trainable parameters, got none that require a gradient.")
+        raise ValueError("gradients are taken with respect to trainable parameters, got none that requires one.")
     losses, halves = zip(*(_mean_gradients(loss, side, wanted, seed) for side in (source, target)), strict=True)
     g_source, g_target = (sum(half) / 2 for half in halves)
     values = [(float(x.mean()), float(x.std() / math.sqrt(len(x)))) for x in losses]
@@ -180,7 +180,9 @@ def _mean_gradients(
             sums[i % 2] = sums[i % 2] + torch.cat([g.flatten().double().cpu() for g in filled])
             values.append(float(value))
     if len(values) < 2:
-        raise ValueError(f"losses come with a standard error, which takes two batches of each domain, got {len(values)}.")
+        raise ValueError(
+            f"losses come with a standard error, which takes two batches of each domain, got {len(values)}."
+        )
     return torch.tensor(values), [sums[0] / ((len(values) + 1) // 2), sums[1] / (len(values) // 2)]
 
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sides import Side, subsample
+from .sides import Side, numbered, subsample
 
 CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 
@@ -75,11 +76,11 @@ def probe_accuracy(
     generator = torch.Generator().manual_seed(seed)
     source, target = (subsample(side, rows, generator) for side in (source, target))
     pieces = [_pieces(side) for side in (source, target)]
-    folds = min(folds, *(len(p.unique()) for p in pieces))
+    folds = min(folds, *(numbered(p)[1] for p in pieces))
     if folds < 3:
         raise ValueError(
             f"a held-out probe needs 3 rows or episodes a domain, one each to train, to stop and to test on, got "
-            f"{len(pieces[0].unique())} in source and {len(pieces[1].unique())} in target. Collect more."
+            f"{numbered(pieces[0])[1]} in source and {numbered(pieces[1])[1]} in target. Collect more."
         )
     x = torch.cat([source.features, target.features])
     domain = torch.cat([torch.zeros(len(source)), torch.ones(len(target))]).long()
@@ -107,7 +108,7 @@ def _reading(logits: Tensor, domain: Tensor, tests: Tensor, units: Tensor) -> Re
 
 def clustered_interval(share: float, variance: float, *, clusters: int, rows: int) -> tuple[float, float]:
     """95 % interval of a share with a variance estimated from clusters: Korn & Graubard 1998."""
-    from scipy.stats import beta, t
+    from scipy.stats import beta, t  # type: ignore[import-untyped]  # comes with POT
 
     inflation = (t.ppf(0.975, max(rows - 1, 1)) / t.ppf(0.975, max(clusters - 2, 1))) ** 2
     effective = share * (1 - share) / variance if variance > 0 else clusters
@@ -121,8 +122,8 @@ def _clustered(per_row: Tensor, domain: Tensor, units: Tensor) -> tuple[float, f
     """Balanced accuracy, its variance between episodes, and how many there are."""
     shares, variances, count = [], [], 0
     for label in (0, 1):
-        rows, unit = per_row[domain == label], units[domain == label].unique(return_inverse=True)[1]
-        share, g = float(rows.mean()), int(unit.max()) + 1
+        rows = per_row[domain == label]
+        (unit, g), share = numbered(units[domain == label]), float(rows.mean())
         residual = torch.zeros(g, dtype=rows.dtype).index_add_(0, unit, rows - share)
         shares.append(share)
         variances.append(float(residual.square().sum()) * g / max(g - 1, 1) / len(rows) ** 2)
@@ -136,8 +137,8 @@ class _Ensemble(nn.Module):
     def __init__(self, members: int, width: int, hidden: int | None, generator: torch.Generator) -> None:
         super().__init__()
         sizes = [width, 1] if hidden is None else [width, hidden, 1]
-        draw = lambda i, o: torch.randn(members, i, o, generator=generator) * math.sqrt(1 / i)
-        self.weights = nn.ParameterList([draw(i, o) for i, o in zip(sizes, sizes[1:], strict=False)])
+        drawn = [torch.randn(members, i, o, generator=generator) / math.sqrt(i) for i, o in pairwise(sizes)]
+        self.weights = nn.ParameterList(drawn)
         self.biases = nn.ParameterList([torch.zeros(members, 1, o) for o in sizes[1:]])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,14 +175,14 @@ def _trained(
             rows = torch.cat([_drawn(train & (domain == k), batch // 2, generator) for k in (0, 1)], 1)
             loss = F.binary_cross_entropy_with_logits(net((x[rows] - mean) / scale), labels.expand(len(train), -1))
             optimizer.zero_grad()
-            (loss * len(train)).backward()
+            (loss * len(train)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return logits
 
 
 @torch.no_grad()
 def _logits(net: _Ensemble, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    return torch.cat([net((part - mean) / scale) for part in x.split(512)], 1)
+    return torch.cat([net((part - mean) / scale) for part in torch.split(x, 512)], 1)
 
 
 def _balanced_loss(logits: Tensor, domain: Tensor, rows: Tensor) -> Tensor:
@@ -207,7 +208,8 @@ def _standardised(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _pieces(side: Side) -> Tensor:
     """What is held out as a whole: episodes, or the rows where there are fewer than three."""
-    return side.groups.unique(return_inverse=True)[1] if side.episodes >= 3 else torch.arange(len(side))
+    place, episodes = numbered(side.groups)
+    return place if episodes >= 3 else torch.arange(len(side))
 
 
 def _folds(pieces: list[Tensor], folds: int, generator: torch.Generator) -> Tensor:

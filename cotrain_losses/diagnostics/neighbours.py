@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..distances import squared_distances
 from ..mmd import median_square
-from .sides import Side, subsample
+from .sides import Side, numbered, subsample
 
 
 class KernelTest(NamedTuple):
@@ -49,7 +49,7 @@ def neighbour_mixing(source: Side, target: Side, *, neighbours: int = 10, rows: 
         )
     pooled, domain, episode = _pooled(source, target)
     found, expected = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    for block in torch.arange(len(pooled)).split(512):
+    for block in torch.split(torch.arange(len(pooled)), 512):
         distance = squared_distances(pooled[block], pooled)
         own = episode[block, None] == episode
         cross = domain[block, None] != domain
@@ -62,9 +62,7 @@ def neighbour_mixing(source: Side, target: Side, *, neighbours: int = 10, rows: 
     return float((found / expected).mean())
 
 
-def kernel_test(
-    source: Side, target: Side, *, permutations: int = 500, rows: int = 1024, seed: int = 0
-) -> KernelTest:
+def kernel_test(source: Side, target: Side, *, permutations: int = 500, rows: int = 1024, seed: int = 0) -> KernelTest:
     """Is there one distribution?  The MMD with a sum of Gaussian kernels around the median distance.
 
     At most `rows` rows of each domain; time O(rows^2 (d + permutations)).
@@ -79,9 +77,7 @@ def kernel_test(
     labels = _permuted(domain, episode, permutations, generator).to(kernel)
     values = _unbiased(kernel, torch.cat([domain[:, None].to(kernel), labels], 1))
     above = int((values[1:] >= values[0] - 1e-7 * values[0].abs()).sum())
-    return KernelTest(
-        float(values[0]), (1 + above) / (1 + permutations), float(bandwidth2.sqrt()), permutations
-    )
+    return KernelTest(float(values[0]), (1 + above) / (1 + permutations), float(bandwidth2.sqrt()), permutations)
 
 
 def _unbiased(kernel: Tensor, labels: Tensor) -> Tensor:
@@ -92,14 +88,14 @@ def _unbiased(kernel: Tensor, labels: Tensor) -> Tensor:
     source = kernel.sum() - target - 2 * across
     m = labels.sum(0)
     n = len(labels) - m
-    pairs = lambda k: (k * (k - 1)).clamp_min(1)
-    return source / pairs(n) + target / pairs(m) - 2 * across / (n * m).clamp_min(1)
+    of_source, of_target = ((k * (k - 1)).clamp_min(1) for k in (n, m))
+    return source / of_source + target / of_target - 2 * across / (n * m).clamp_min(1)
 
 
 def _permuted(domain: Tensor, episode: Tensor, permutations: int, generator: torch.Generator) -> Tensor:
     """(rows, permutations) domains, exchanged between episodes."""
-    _, place = episode.unique(return_inverse=True)
-    of_episode = torch.zeros(int(place.max()) + 1, dtype=domain.dtype).scatter(0, place, domain)
+    place, episodes = numbered(episode)
+    of_episode = torch.zeros(episodes, dtype=domain.dtype).scatter(0, place, domain)
     drawn = [of_episode[torch.randperm(len(of_episode), generator=generator)] for _ in range(permutations)]
     return torch.stack(drawn, 1)[place]
 

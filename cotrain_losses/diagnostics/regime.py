@@ -12,9 +12,10 @@ u depends neither on the scale of the features nor, to first order, on their wid
     u < 5/4         overlapping     structured
 
 3/4 is half way between chance and certainty (proxy A-distance 1).  A regime is possible if the interval of u (two
-standard errors) and the 95 % interval of a both reach into its cell.  If one regime is possible the layer is in it; else
-it is uncertain, between those that are: where u lies between 4/5 and 5/4 with the domain readable it always is.  The margins 4/5 and 5/4 are conventions of this library, set before any policy was looked
-at; the paper gives regimes by example and no thresholds.
+standard errors) and the 95 % interval of a both reach into its cell.  If one regime is possible the layer is in it;
+else it is uncertain, between those that are.  For a readable layer with u between 4/5 and 5/4 that is always so.  These
+numbers are conventions of this library, set before any policy was looked at: the paper gives regimes by example and
+no thresholds.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ FOUND = {
     "better.",
     "structured": "Inside the structured regime the paper found distance to say little about success (r = -.31): "
     "a smaller distance here is no promise.",
-    "overlapping": "In overlapping layers the paper found success to rise with distance (r = +.61): the domain is lost, "
-    "actions of both domains are averaged or mixed.",
+    "overlapping": "In overlapping layers the paper found success to rise with distance (r = +.61): the domain is "
+    "lost, and actions of both domains are averaged or mixed.",
 }
 NEXT = {
     "disjoint": "Bring the domains closer: a share of target samples between N / (N + M) and sqrt(N / M), then a term "
     "at this seam (OptimalTransport, Sinkhorn, or DomainClassifier with a negative weight), raised until the probe "
     "just stays high.",
-    "structured": "Leave the alignment as it is. Search the ratio in the balanced band, and let the head know the domain "
-    "(DomainGuidance, scale 0.5).",
+    "structured": "Leave the alignment as it is. Search the ratio in the balanced band, and let the head know the "
+    "domain (DomainGuidance, scale 0.5).",
     "overlapping": "Lower the weight of alignment terms here, or take them off, and give the domain back to the head: "
     "DomainGuidance, or a domain column before the head.",
     "uncertain": "Collect more episodes of both domains, or look at the neighbouring layers, before changing anything.",

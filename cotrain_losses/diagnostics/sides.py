@@ -31,7 +31,7 @@ class Side:
     @property
     def episodes(self) -> int:
         """How many independent pieces the rows come in."""
-        return len(self.groups.unique())
+        return numbered(self.groups)[1]
 
     @classmethod
     def of(cls, name: str, features: Any, groups: Any = None) -> Side:
@@ -52,6 +52,12 @@ class Side:
         return cls(x, _episodes(name, groups, len(x)), groups is not None)
 
 
+def numbered(labels: Tensor) -> tuple[Tensor, int]:
+    """Labels (n,) as 0 .. k - 1, and k."""
+    values, place = torch.unique(labels, return_inverse=True)
+    return place, len(values)
+
+
 def subsample(side: Side, rows: int, generator: torch.Generator) -> Side:
     """At most `rows` rows, drawn without replacement, in random order."""
     if len(side) <= rows:
@@ -62,13 +68,11 @@ def subsample(side: Side, rows: int, generator: torch.Generator) -> Side:
 def halves(side: Side, generator: torch.Generator) -> tuple[Side, Side]:
     """Two disjoint parts of about equal size, no episode in both; of a single episode, halves of its rows."""
     groups = side.groups if side.episodes > 1 else torch.arange(len(side))
-    names, counts = groups.unique(return_counts=True)
-    order = torch.randperm(len(names), generator=generator)
+    place, episodes = numbered(groups)
+    order, counts = torch.randperm(episodes, generator=generator), place.bincount()
     before = counts[order].cumsum(0) - counts[order]
-    first = names[order][before * 2 < len(side)]
-    if len(first) == len(names):
-        first = first[:-1]
-    in_first = torch.isin(groups, first)
+    first = order[before * 2 < len(side)][: episodes - 1]
+    in_first = torch.isin(place, first)
     return side[in_first], side[~in_first]
 
 

@@ -1,7 +1,7 @@
 """What a co-training run is doing, at a chosen interval, as a flat dict that any logger takes.
 
-    watch = Watch(cotrain, every=100, to=wandb.log)                                          Weights & Biases
-    watch = Watch(cotrain, every=100, to=lambda values, step: [writer.add_scalar(k, v, step) for k, v in values.items()])
+    Watch(cotrain, every=100, to=wandb.log)                     Weights & Biases
+    Watch(cotrain, every=100, to=tensorboard(writer))           TensorBoard
 
     policy, total                 the policy's own loss and the whole
     raw/<term>, weight/<term>     a term's unweighted value and its weight
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cotrain import CoTrain
+from ..discriminator import DomainClassifier
 from ..losses import Losses
 from ..term import Rows
 
@@ -82,7 +83,7 @@ class Watch:
             with torch.no_grad():
                 source, target = (Rows.of(side).map(Tensor.detach) for side in inputs)
                 self._seen |= {"norm/source": _norm(source), "norm/target": _norm(target)}
-                if hasattr(term, "logits") and min(len(source), len(target)):
+                if isinstance(term, DomainClassifier) and min(len(source), len(target)):
                     self._seen[f"accuracy/{name}"] = _accuracy(term.logits(source), term.logits(target))
 
         return observe
@@ -114,6 +115,16 @@ class Watch:
         values["ratio"] = self._counts[self._target] / max(sum(self._counts.values()), 1)
         self._counts = dict.fromkeys(self._counts, 0)
         return values | {f"loss_share/{name}": share for name, share in losses.shares.items()}
+
+
+def tensorboard(writer: Any) -> Callable[..., None]:
+    """A receiver for `Watch(to=...)` that writes scalars to a `SummaryWriter`."""
+
+    def write(values: dict[str, float], *, step: int) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    return write
 
 
 def _norm(rows: Rows) -> Tensor:

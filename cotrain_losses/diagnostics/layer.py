@@ -120,7 +120,7 @@ def _same_width(
         "wasserstein": (squared_wasserstein, unit),
         "sinkhorn": (partial(squared_sinkhorn, blur=0.5 * unit), unit),
         "sliced_wasserstein": (squared_sliced, unit),
-        "gromov_wasserstein": (squared_gromov, unit),
+        "gromov_wasserstein": (squared_gromov, unit),  # the slowest: few rows, see there
     }
     if kernel is not None:
         total = torch.cat([s.features, t.features])
@@ -161,8 +161,8 @@ def _note_groups(found: Diagnosis, s: Side, t: Side) -> None:
             )
         elif side.episodes < 3:
             found.notes.append(
-                f"the {name} comes in {side.episodes} episode{'s' * (side.episodes > 1)}: too few to hold any out, so its "
-                "rows were split instead. What is said holds for these episodes, not for the domain."
+                f"the {name} comes in {side.episodes} episode{'s' * (side.episodes > 1)}: too few to hold any out, so "
+                "its rows were split instead. What is said holds for these episodes, not for the domain."
             )
 
 
