@@ -8,7 +8,7 @@ closely the two agree.
 
 from .adversarial import adda, cdan, dann, probe, tzeng, wei_adversarial
 from .guidance import cfg, cfg_adda, one_hot, wei_cfg
-from .kernels import mmd
+from .kernels import coral, dan, energy, jan, mmd, wei_mmd
 from .labels import LabelCost
 from .mixing import cotraining, real_only, reweighted
 from .transport import deepjdot, egobridge, jumbot, ot, uot
@@ -22,11 +22,15 @@ __all__ = [
     "cdan",
     "cfg",
     "cfg_adda",
+    "coral",
     "cotraining",
+    "dan",
     "dann",
     "deepjdot",
     "egobridge",
+    "energy",
     "importance",
+    "jan",
     "jumbot",
     "mmd",
     "one_hot",
@@ -39,4 +43,5 @@ __all__ = [
     "uot",
     "wei_adversarial",
     "wei_cfg",
+    "wei_mmd",
 ]

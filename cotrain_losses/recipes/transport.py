@@ -28,12 +28,13 @@ def deepjdot(ratio: Ratio = 0.5, *, features: float = 0.001, labels: LabelCost |
 
 
 def jumbot(
-    ratio: Ratio = 0.5, *, features: float = 0.01, labels: LabelCost | None = None, reg: float = 0.01, tau: float = 0.5
+    ratio: Ratio = 0.5, *, features: float = 0.01, labels: LabelCost | None = None, tolerance: float = 1e-4
 ) -> Method:
     """Unbalanced joint transport over minibatches: JUMBOT (Fatras et al. 2021), settings of its Office-Home
     runs.  Reference 1 1': the unbalanced entropy of the POT versions it was written for (before 0.9.5)."""
     cost = (Block(weight=features), labels or LabelCost(weight=0.5))
-    return Method(ratio, 1.0 * OptimalTransport(reg, unbalanced=tau, cost=cost, reference="ones", value="linear"))
+    how = {"cost": cost, "reference": "ones", "value": "linear", "tolerance": tolerance}
+    return Method(ratio, 1.0 * OptimalTransport(0.01, unbalanced=0.5, **how))  # type: ignore[arg-type]
 
 
 def uot(ratio: Ratio = 0.1, *, weight: float = 0.1, reference: str = "product", tolerance: float = 1e-4) -> Method:
@@ -46,9 +47,11 @@ def uot(ratio: Ratio = 0.1, *, weight: float = 0.1, reference: str = "product", 
     return Method(ratio, weight * OptimalTransport(0.1, unbalanced=0.05, **how))  # type: ignore[arg-type]
 
 
-def egobridge(ratio: Ratio = 0.5, *, weight: float = 0.7, pairing: NearestByDTW | None = None) -> Method:
+def egobridge(
+    ratio: Ratio = 0.5, *, weight: float = 0.7, pairing: NearestByDTW | None = None, tolerance: float = 1e-4
+) -> Method:
     """Entropic transport that is cheaper between rows whose actions are nearest by DTW: Punamiya et al. 2025, with the
     discount 0.5, soft-DTW smoothing 0.1, cost |x - y|^2 / 2, blur 0.05 and weight 0.7 of their released settings."""
     pairing = pairing or NearestByDTW("action", discount=0.5, gamma=0.1)
-    term = OptimalTransport(0.05**2, cost=Block(weight=0.5), pairing=pairing, value="linear")
-    return Method(ratio=ratio, regularizer=weight * term)
+    how = {"cost": Block(weight=0.5), "pairing": pairing, "value": "linear", "tolerance": tolerance}
+    return Method(ratio, weight * OptimalTransport(0.05**2, **how))  # type: ignore[arg-type]

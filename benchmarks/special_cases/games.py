@@ -1,0 +1,210 @@
+"""Games with a domain classifier, written as two passes: one gradient for the encoder, one for the classifier."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotrain_losses import Method, recipes
+
+from .case import Answer, Case, at_the_features, gradients
+from .drawn import Draw
+
+
+def adda(draw: Draw) -> Method:
+    return recipes.adda(draw.width, draw.ratio)
+
+
+def tzeng(draw: Draw) -> Method:
+    return recipes.tzeng(draw.width, draw.ratio)
+
+
+def dann(draw: Draw) -> Method:
+    return recipes.dann(draw.width, draw.ratio, steps=1000)
+
+
+def cdan(draw: Draw) -> Method:
+    return recipes.cdan(draw.width, {"action": 8}, draw.ratio)
+
+
+def wei_adversarial(draw: Draw) -> Method:
+    return recipes.wei_adversarial(draw.width, draw.ratio)
+
+
+def probe(draw: Draw) -> Method:
+    return recipes.probe(draw.width, draw.ratio)
+
+
+def classifier(method: Method) -> nn.Sequential:
+    """The classifier's layers, of which only the weights are taken."""
+    (head,) = (module for module in method.regularizer.modules() if isinstance(module, nn.Sequential))  # type: ignore
+    return head
+
+
+def logit(z: Tensor, layers: nn.Sequential) -> Tensor:
+    """W x + b, standardised over the width, scaled, rectified, and so on: one row at a time."""
+    found = []
+    for h in z:
+        for layer in layers:
+            if isinstance(layer, nn.Linear):
+                h = layer.weight @ h + layer.bias
+            elif isinstance(layer, nn.LayerNorm):
+                h = (h - h.mean()) / (h.var(correction=0) + layer.eps).sqrt() * layer.weight + layer.bias
+            else:
+                h = h * (h > 0)
+        found.append(h.squeeze())
+    return torch.stack(found)
+
+
+def cross_entropy(of_source: Tensor, of_target: Tensor) -> Tensor:
+    """- 1/2 mean log(1 - sigmoid(D(x))) - 1/2 mean log sigmoid(D(y)): target is the class 1."""
+    return -0.5 * torch.log(1 - torch.sigmoid(of_source)).mean() - 0.5 * torch.log(torch.sigmoid(of_target)).mean()
+
+
+def game(draw: Draw, layers: nn.Sequential, value: Tensor, encoder: Tensor, head: Tensor) -> Answer:
+    """What is reported, what the encoder descends, what the classifier descends."""
+    return Answer(value, (gradients(encoder, draw.leaves), gradients(head, list(layers.parameters()))))
+
+
+def adda_written(draw: Draw, method: Method) -> Answer:
+    layers = classifier(method)
+    entropy = cross_entropy(logit(draw.source.features, layers), logit(draw.target.features, layers))
+    return game(draw, layers, -0.05 * entropy, encoder=-0.05 * entropy, head=entropy)
+
+
+def tzeng_written(draw: Draw, method: Method) -> Answer:
+    layers = classifier(method)
+    of_source, of_target = logit(draw.source.features, layers), logit(draw.target.features, layers)
+    inverted = cross_entropy(of_target, of_source)
+    return game(draw, layers, 0.05 * inverted, encoder=0.05 * inverted, head=cross_entropy(of_source, of_target))
+
+
+class Reversal(torch.autograd.Function):
+    """Ganin and Lempitsky 2015: x -> x, gradient times -lambda."""
+
+    @staticmethod
+    def forward(ctx, x, strength):
+        ctx.strength = strength
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -ctx.strength * gradient, None
+
+
+def dann_written(draw: Draw, method: Method) -> Answer:
+    layers, strength = classifier(method), 2 / (1 + math.exp(-10 * min(draw.step / 1000, 1))) - 1
+    source, target = (Reversal.apply(rows.features, strength) for rows in (draw.source, draw.target))
+    entropy = cross_entropy(logit(source, layers), logit(target, layers))
+    return game(draw, layers, -strength * entropy, encoder=entropy, head=entropy)
+
+
+def cdan_written(draw: Draw, method: Method) -> Answer:
+    layers = classifier(method)
+    joined = []
+    for rows in (draw.source, draw.target):
+        conditions = [torch.cat([torch.ones(1, dtype=a.dtype), a.flatten()]) for a in rows.extras["action"]]
+        outer = [torch.outer(z, c).flatten() for z, c in zip(rows.features, conditions, strict=True)]
+        joined.append(logit(torch.stack(outer), layers))
+    entropy = cross_entropy(*joined)
+    return game(draw, layers, -entropy, encoder=-entropy, head=entropy)
+
+
+def wei_adversarial_written(draw: Draw, method: Method) -> Answer:
+    layers = classifier(method)
+    n, m = len(draw.source.features), len(draw.target.features)
+    is_simulated = torch.cat([-logit(draw.source.features, layers), -logit(draw.target.features, layers)])
+    labels = torch.cat([torch.ones(n), torch.zeros(m)]).double()
+    weighted = F.binary_cross_entropy_with_logits(is_simulated, labels, pos_weight=labels.new_tensor(m / n))
+    entropy = weighted / (2 * m / (n + m))
+    return game(draw, layers, -entropy, encoder=-entropy, head=entropy)
+
+
+def probe_written(draw: Draw, method: Method) -> Answer:
+    layers = classifier(method)
+    source, target = draw.source.features.detach(), draw.target.features.detach()
+    entropy = cross_entropy(logit(source, layers), logit(target, layers))
+    return game(draw, layers, 0.0 * entropy, encoder=entropy, head=entropy)
+
+
+BCE = r"\mathcal{B} = -\frac{1}{2n}\sum_i \log(1 - \sigma(D(x_i))) - \frac{1}{2m}\sum_j \log \sigma(D(y_j))"
+TWO_PASSES = "two autograd passes through a classifier written row by row"
+LABELS = "Labels target 1, source 0, each domain averaged by itself. "
+
+CASES = (
+    Case(
+        "adda",
+        "Lei et al. 2026 (ADDA: reversal on a shared encoder)",
+        recipes.adda,
+        adda,
+        at_the_features,
+        adda_written,
+        rf"\dot\phi = +\lambda \nabla_\phi \mathcal{{B}}, \quad \dot{{D}} = -\nabla_D \mathcal{{B}}, \quad {BCE}",
+        TWO_PASSES,
+        LABELS + "The weight scales what the encoder receives; the classifier learns at unit rate.",
+    ),
+    Case(
+        "tzeng",
+        "Tzeng et al. 2017 (ADDA, inverted labels), one encoder",
+        recipes.tzeng,
+        tzeng,
+        at_the_features,
+        tzeng_written,
+        r"\dot\phi = \frac{\lambda}{2} \nabla_\phi"
+        r" [\mathrm{E}_x \log \sigma(D(x)) + \mathrm{E}_y \log (1 - \sigma(D(y)))]"
+        r", \quad \dot{D} = -\nabla_D \mathcal{B}",
+        TWO_PASSES,
+        LABELS + "Published for a frozen source encoder and a target encoder; here one encoder moves on both sides.",
+    ),
+    Case(
+        "dann",
+        "Ganin et al. 2016 (DANN)",
+        recipes.dann,
+        dann,
+        at_the_features,
+        dann_written,
+        r"\dot\phi = +\lambda_p \nabla_\phi \mathcal{B}, \quad \lambda_p = \frac{2}{1 + e^{-10 p}} - 1, "
+        r"\quad p = \frac{step}{steps}",
+        "a gradient reversal layer, written",
+        LABELS
+        + "Some label source 1: the logit's sign turns and nothing else. The step is drawn, 0 and the end included.",
+    ),
+    Case(
+        "cdan",
+        "Long et al. 2018 (CDAN), actions as the condition",
+        recipes.cdan,
+        cdan,
+        at_the_features,
+        cdan_written,
+        r"\mathcal{B}(D \circ h), \quad h = z \otimes \mathrm{sg}(1, a)",
+        TWO_PASSES + ", outer products",
+        LABELS + "The condition carries a 1, so features alone are seen too; it carries no gradient.",
+    ),
+    Case(
+        "wei_adversarial",
+        "Wei et al. 2025",
+        recipes.wei_adversarial,
+        wei_adversarial,
+        at_the_features,
+        wei_adversarial_written,
+        r"\dot\phi = +\nabla_\phi \mathcal{B}, \quad 2\,\frac{m}{n + m}\,\mathcal{B} ="
+        r" \mathrm{BCE}(-D, [\mathrm{sim}]; \mathrm{pos\ weight} = \frac{m}{n})",
+        "torch binary_cross_entropy_with_logits, simulation = 1, pos_weight",
+        "Labels simulation 1 there, target 1 here; the positive class weighted by m / n is this cross-entropy times "
+        "2 m / (n + m). The classifier's hidden layers are normalised here.",
+    ),
+    Case(
+        "probe",
+        "a classifier that only watches",
+        recipes.probe,
+        probe,
+        at_the_features,
+        probe_written,
+        r"\dot\phi = 0, \quad \dot{D} = -\nabla_D \mathcal{B}",
+        TWO_PASSES,
+        LABELS + "Weight 0: the value added to the loss is 0.",
+    ),
+)
