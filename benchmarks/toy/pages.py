@@ -77,8 +77,8 @@ READ_PUBLISHED = (
 READ_REGIMES = (
     "Where the planes overlap, one input gets answers from both curves. Where they are aligned, the target learns from "
     "the source what it never saw (u > .8) and keeps its own shift; the target alone leaves its curve there. Where "
-    "they are disjoint the policy misses the curve even where it has target data: an input of 51 beside two in [0, 1] also "
-    "makes training hard, so this loss is not missing transfer alone."
+    "they are disjoint the policy misses the curve even where it has target data: an input of 51 beside two in [0, 1] "
+    "also makes training hard, so this loss is not missing transfer alone."
 )
 READ_VARIANCE = (
     "Two-way analysis of variance of the logarithm of the loss over the cells with 0 < w < 1, one observation a cell, "
