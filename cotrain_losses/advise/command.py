@@ -1,0 +1,78 @@
+"""`cotrain advise`: the report on a terminal, as JSON, or as files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def advise(
+    target: Annotated[Path, typer.Option(help="Dataset of the domain the policy is for.")],
+    source: Annotated[list[Path], typer.Option(help="Dataset that is to help; give it once per dataset.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch of the training to come.")] = 64,
+    ratio: Annotated[
+        Optional[list[float]],  # noqa: UP045 - typer reads annotations at run time, on Python 3.10 too
+        typer.Option(help="A share of target samples to look at; may be repeated. Default: the search range and .5."),
+    ] = None,
+    enough: Annotated[int, typer.Option(min=1, help="Target rows that a batch needs.")] = 2,
+    action_key: Annotated[str, typer.Option(help="Key of the actions, where it is not the format's own.")] = "",
+    state_key: Annotated[str, typer.Option(help="Key of the proprioception.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Directory for advise.json, advise.png and advise.html."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the frames that distances and overlaps are taken on.")] = 0,
+) -> None:
+    """Say what the datasets alone tell about co-training: ratio, shifts, overlap, batches.
+
+    Reads LeRobot directories (v2.1, v3), robomimic HDF5, zarr replay buffers and npz; never decodes video.
+
+        cotrain advise --target data/real --source data/sim --source data/other_robot --out advice
+    """
+    from .report import advice
+
+    try:
+        found = advice(
+            target,
+            source,
+            batch_size=batch_size,
+            ratios=ratio,
+            enough=enough,
+            action_key=action_key or None,
+            state_key=state_key or None,
+            seed=seed,
+        )
+        written = _files(found, out) if out else []
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        typer.echo(f"cotrain advise: {error}", err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        json.dump(found, sys.stdout, indent=1, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        _printed(found)
+    for path in written:
+        typer.echo(f"wrote {path}", err=True)
+
+
+def _printed(found: dict[str, object]) -> None:
+    from rich.console import Console
+
+    from .render import text
+
+    console = Console()
+    text(found, Console(width=120) if not console.is_terminal else console)
+
+
+def _files(found: dict[str, object], out: Path) -> list[Path]:
+    from .render import figure, page
+
+    out.mkdir(parents=True, exist_ok=True)
+    data, png, html = (out / f"advise.{kind}" for kind in ("json", "png", "html"))
+    data.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
+    return [data, figure(found, png), page(found, png, html)]

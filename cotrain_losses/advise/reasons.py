@@ -1,0 +1,144 @@
+"""From numbers to sentences: what to do, and why."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+_UNITS = {
+    180 / math.pi: "degrees against radians",
+    1000.0: "millimetres against metres",
+    100.0: "centimetres or per cent",
+}
+
+
+def reasons(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Advice as {"do", "because"}, the most urgent first."""
+    parts = [
+        _units(found),
+        _constant(found),
+        _far(found),
+        _ratio(found),
+        _batches(found),
+        _passes(found),
+        _weights(found),
+    ]
+    return [{"do": do, "because": because} for part in parts for do, because in part]
+
+
+def _units(found: dict[str, Any]) -> list[tuple[str, str]]:
+    out = []
+    for what in ("action", "state"):
+        rows = [r for r in found[f"{what}_shift"] if r["scale"] not in (None, 0.0) and not 1 / 3 < r["scale"] < 3]
+        for source in dict.fromkeys(r["source"] for r in rows):
+            own = [r for r in rows if r["source"] == source]
+            scales = ", ".join(f"{r['name']} x{r['scale']:.3g}" for r in own[:6])
+            guess = _guess([r["scale"] for r in own])
+            normalised = _normalised([r for r in found[f"{what}_shift"] if r["source"] == source])
+            hint = f" This looks like {guess}." if guess else (f" {normalised}" if normalised else "")
+            out.append(
+                (
+                    f"Bring the {what}s of {source} to the target's units and normalisation before anything else.",
+                    f"{len(own)} of its dimensions spread 3 times more or less than the target's: {scales}.{hint}",
+                )
+            )
+    return out
+
+
+def _guess(scales: list[float]) -> str | None:
+    middle = sorted(max(s, 1 / s) for s in scales)[len(scales) // 2]
+    return next((name for factor, name in _UNITS.items() if 0.6 < middle / factor < 1.6), None)
+
+
+def _normalised(rows: list[dict[str, Any]]) -> str | None:
+    for side, other in (("target", "source"), ("source", "target")):
+        bounded = all(r[f"{side}_low"] >= -1.001 and r[f"{side}_high"] <= 1.001 for r in rows)
+        if bounded and any(r[f"{other}_high"] > 2 or r[f"{other}_low"] < -2 for r in rows):
+            return f"The {side} lies in [-1, 1] and the {other} does not: one of them looks normalised already."
+    return None
+
+
+def _constant(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [r for r in found["action_shift"] if (r["target_std"] == 0) != (r["source_std"] == 0)]
+    if not rows:
+        return []
+    names = ", ".join(f"{r['name']} ({'target' if r['target_std'] == 0 else r['source']})" for r in rows[:6])
+    return [("Check the action dimensions that never move in one domain.", f"Constant: {names}.")]
+
+
+def _far(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [r for r in found["action_shift"] if r["shift"] is not None and abs(r["shift"]) > 1]
+    if not rows:
+        return []
+    worst = sorted(rows, key=lambda r: -abs(r["shift"]))[:4]
+    listed = ", ".join(f"{r['name']} of {r['source']} {r['shift']:+.1f}" for r in worst)
+    return [
+        (
+            "Normalise with pooled statistics, or per domain where the shift is a matter of units, and use the same at "
+            "deployment; search ratios above the range too.",
+            f"The means of {len(rows)} action dimensions lie more than one deviation apart ({listed}); the guideline "
+            "moves both ends up when the domains are far apart.",
+        )
+    ]
+
+
+def _ratio(found: dict[str, Any]) -> list[tuple[str, str]]:
+    ratio, target = found["ratio"], found["datasets"][0]["frames"]
+    source = sum(d["frames"] for d in found["datasets"][1:])
+    if target >= source:
+        return [("Start at a ratio of 0.5.", f"The target is the larger side ({target} against {source} frames).")]
+    return [
+        (
+            f"Search the ratio between {ratio['lower']:.3g} and {ratio['upper']:.3g}.",
+            f"{target} target and {source} source frames: {ratio['lower']:.3g} counts every frame alike, and at "
+            f"{ratio['crossing']:.3g} a target frame weighs {math.sqrt(source / target):.1f} source frames "
+            "(Lei et al. 2026).",
+        )
+    ]
+
+
+def _batches(found: dict[str, Any]) -> list[tuple[str, str]]:
+    enough, size = found["settings"]["enough"], found["settings"]["batch_size"]
+    few = [b for b in found["batches"] if b["too_few_independent"] > 0.05]
+    if not few:
+        return []
+    worst = few[0]
+    needed = math.ceil(enough / worst["ratio"]) if worst["ratio"] > 0 else None
+    larger = f" or batches of {needed}" if needed else ""
+    return [
+        (
+            f"Draw with MixedBatchSampler, and below a ratio of {enough / size:.3g} with share=0.5 and ratio_weights"
+            f"{larger}.",
+            f"At ratio {worst['ratio']:.3g}, {worst['too_few_independent']:.0%} of independently drawn batches of "
+            f"{size} hold fewer than {enough} target rows, and {worst['none_independent']:.0%} none.",
+        )
+    ]
+
+
+def _passes(found: dict[str, Any]) -> list[tuple[str, str]]:
+    often = [b for b in found["batches"] if b["target_passes"] > 20]
+    if not often:
+        return []
+    return [
+        (
+            "Judge checkpoints by held-out target episodes, not by training loss.",
+            f"At ratio {often[0]['ratio']:.3g} one pass of the source passes the target "
+            f"{often[0]['target_passes']:.0f} times.",
+        )
+    ]
+
+
+def _weights(found: dict[str, Any]) -> list[tuple[str, str]]:
+    ratio = found["density_ratio"]
+    if ratio is None:
+        return [("Collect more target frames before weighing by density ratios.", "Fewer than 10 were sampled.")]
+    share, apart = ratio["ess_share"], ratio["told_apart"]
+    facts = (
+        f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size; a linear classifier "
+        f"tells the domains apart {apart:.0%} of the time."
+    )
+    if share < 0.1:
+        return [("Do not weigh source samples by density ratios; mix and align instead.", facts)]
+    if share > 0.8:
+        return [("Density-ratio weights will change little.", facts)]
+    return [("Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5).", facts)]

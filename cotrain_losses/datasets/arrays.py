@@ -1,0 +1,47 @@
+"""npz files: action (N, d), optionally state (N, s), and where episodes end.
+
+Accepted names: action or actions; state, states, obs or observation; episode_ends (E,), episode_lengths (E,) or
+episode_index (N,).  Without any of the last three the file is one episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .demonstrations import Array, Demonstrations, Frames, as_columns, missing_key, readable
+
+
+def arrays(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
+    """The dataset in an npz file.  It is read whole: npz cannot be read in pieces."""
+    with readable(path, "npz"), np.load(path, allow_pickle=False) as file:
+        held = {key: file[key] for key in file.files if file[key].dtype.kind in "fiub"}
+    action_key = action or _first(held, "action", "actions")
+    state_key = state or _first(held, "state", "states", "obs", "observation")
+    if action_key not in held:
+        raise missing_key(path, action_key or "action", sorted(held), "--action-key")
+    if state_key is not None and state_key not in held:
+        raise missing_key(path, state_key, sorted(held), "--state-key")
+    actions = as_columns(held[action_key])
+    states = as_columns(held[state_key]) if state_key else None
+    episode = _episodes(held, len(actions))
+
+    def read() -> Iterator[Frames]:
+        yield Frames(episode, actions, states)
+
+    return Demonstrations(path, "npz", len(actions), len(np.unique(episode)), read)
+
+
+def _episodes(held: Mapping[str, Array], frames: int) -> Array:
+    if "episode_index" in held:
+        return held["episode_index"]
+    ends = held.get("episode_ends")
+    if ends is None and "episode_lengths" in held:
+        ends = np.cumsum(held["episode_lengths"])
+    return np.zeros(frames, int) if ends is None else np.searchsorted(ends, np.arange(frames), side="right")
+
+
+def _first(held: Mapping[str, Array], *names: str) -> str | None:
+    return next((name for name in names if name in held), None)

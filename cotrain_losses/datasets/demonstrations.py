@@ -1,0 +1,82 @@
+"""Demonstrations on disk: what every format has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Frames(NamedTuple):
+    """Some consecutive frames of one dataset."""
+
+    episode: Array
+    """(n,) integers, the episode of each frame."""
+    action: Array
+    """(n, action width) float."""
+    state: Array | None
+    """(n, state width) float: proprioception, never images."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """One dataset, read in pieces: `for frames in demonstrations.read(): ...`.
+
+    Args:
+        path: where it lies.
+        format: what it is, in words.
+        frames, episodes: how many, as the format's own tables say.
+        read: makes a fresh iterator over all frames, in order; holds one piece in memory at a time.
+        action_names: one per action dimension, where the format names them.
+    """
+
+    path: Path
+    format: str
+    frames: int
+    episodes: int
+    read: Callable[[], Iterator[Frames]] = field(repr=False)
+    action_names: tuple[str, ...] = ()
+    state_names: tuple[str, ...] = ()
+
+
+@contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Whatever a format's library says of a broken file, said in one sentence with the path."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        detail = str(error).strip().strip("'\"").splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Unreadable(
+            f"{path} could not be read as {what}: {detail}. The file may be truncated or still being written; "
+            "copy it again and check its size."
+        ) from error
+
+
+class Unreadable(ValueError):
+    """A dataset that is not what it should be."""
+
+
+def missing_key(path: Path, key: str, found: list[str], option: str) -> Unreadable:
+    """The one sentence for a key that is not there."""
+    return Unreadable(
+        f"{path} has no {key!r}, its keys are {', '.join(found) or 'none'}. Name the right one: {option}."
+    )
+
+
+def as_columns(values: Array) -> Array:
+    """(n, width) float from (n,) or (n, ...)."""
+    return values.reshape(len(values), -1).astype(np.float32, copy=False)
+
+
+def is_proprioception(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether an observation is a vector of numbers rather than an image or a text."""
+    return len(shape) in (1, 2) and np.dtype(dtype).kind == "f"

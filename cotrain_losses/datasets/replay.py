@@ -1,0 +1,61 @@
+"""zarr replay buffers (diffusion_policy): data/action (N, d), data/<key> (N, ...), meta/episode_ends (E,)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .demonstrations import (
+    Array,
+    Demonstrations,
+    Frames,
+    as_columns,
+    is_proprioception,
+    missing_key,
+    readable,
+)
+
+_PIECE = 65_536
+
+
+def replay_buffer(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
+    """The dataset in a zarr directory or zip; `state` names one array, None joins all vectors of floats."""
+    action = action or "action"
+    with readable(path, "a zarr replay buffer"):
+        root = _opened(path)
+        if "data" not in root:
+            raise missing_key(path, "data", sorted(root), "a replay buffer has groups data and meta")
+        data = {key: root["data"][key] for key in root["data"]}
+        if action not in data:
+            raise missing_key(path, action, sorted(data), "--action-key")
+        if state is not None and state not in data:
+            raise missing_key(path, state, sorted(data), "--state-key")
+        vectors = [k for k, v in sorted(data.items()) if k != action and is_proprioception(v.shape, v.dtype)]
+        keys = [state] if state else vectors
+        if "meta" not in root or "episode_ends" not in root["meta"]:
+            raise missing_key(path, "meta/episode_ends", sorted(root), "a replay buffer says where episodes end")
+        ends = np.asarray(root["meta"]["episode_ends"][:])
+        frames = len(data[action])
+    return Demonstrations(
+        path, "zarr replay buffer", frames, len(ends), lambda: _read(path, data[action], [data[k] for k in keys], ends)
+    )
+
+
+def _opened(path: Path) -> Any:
+    import zarr  # only those who read replay buffers need it
+
+    if path.suffix == ".zip":
+        return zarr.open_group(zarr.storage.ZipStore(str(path), mode="r"), mode="r")
+    return zarr.open_group(str(path), mode="r")
+
+
+def _read(path: Path, action: Any, states: list[Any], ends: Array) -> Iterator[Frames]:
+    for begin in range(0, len(action), _PIECE):
+        rows = slice(begin, begin + _PIECE)
+        with readable(path, "a zarr replay buffer"):
+            actions = as_columns(np.asarray(action[rows]))
+            state = np.concatenate([as_columns(np.asarray(s[rows])) for s in states], 1) if states else None
+        yield Frames(np.searchsorted(ends, np.arange(begin, begin + len(actions)), side="right"), actions, state)

@@ -1,0 +1,70 @@
+"""robomimic HDF5: data/demo_i/actions (T, d) and data/demo_i/obs/<key> (T, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .demonstrations import (
+    Array,
+    Demonstrations,
+    Frames,
+    Unreadable,
+    as_columns,
+    is_proprioception,
+    missing_key,
+    readable,
+)
+
+
+def robomimic(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
+    """The dataset in a robomimic file; `state` names one observation, None joins all vectors of floats."""
+    import h5py  # type: ignore[import-untyped]  # only those who read robomimic files need it
+
+    action = action or "actions"
+    with readable(path, "robomimic HDF5"), h5py.File(path, "r") as file:
+        if "data" not in file or not len(file["data"]):
+            raise Unreadable(f"{path} holds no demonstrations under 'data', its groups are {', '.join(file)}.")
+        demos = sorted(file["data"], key=_natural)
+        first = file["data"][demos[0]]
+        if action not in first:
+            raise missing_key(path, action, sorted(first), "--action-key")
+        observations = first.get("obs", {})
+        vectors = sorted(k for k, v in observations.items() if is_proprioception(v.shape, v.dtype))
+        if state is not None and state not in observations:
+            raise missing_key(path, state, sorted(observations), "--state-key")
+        keys = [state] if state else vectors
+        frames = sum(len(file["data"][demo][action]) for demo in demos)
+        names = tuple(name for key in keys for name in _numbered(key, observations[key].shape))
+    return Demonstrations(
+        path, "robomimic HDF5", frames, len(demos), lambda: _read(path, demos, action, keys), (), names
+    )
+
+
+def _read(path: Path, demos: list[str], action: str, keys: list[str]) -> Iterator[Frames]:
+    import h5py
+
+    with readable(path, "robomimic HDF5"), h5py.File(path, "r") as file:
+        for number, demo in enumerate(demos):
+            group = file["data"][demo]
+            actions = as_columns(group[action][()])
+            yield Frames(np.full(len(actions), number), actions, _joined(group, keys, len(actions)))
+
+
+def _joined(group: Any, keys: list[str], length: int) -> Array | None:
+    if not keys:
+        return None
+    return np.concatenate([as_columns(group["obs"][key][()])[:length] for key in keys], 1)
+
+
+def _numbered(key: str, shape: tuple[int, ...]) -> list[str]:
+    width = shape[1] if len(shape) > 1 else 1
+    return [key] if width == 1 else [f"{key}[{i}]" for i in range(width)]
+
+
+def _natural(name: str) -> tuple[str, int]:
+    head, _, number = name.rpartition("_")
+    return (head, int(number)) if number.isdigit() else (name, -1)
