@@ -6,6 +6,8 @@ path method: Crouse 2016; scipy).  Otherwise: network simplex (Bonneel et al. 20
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .problem import Array, Problem, Solution
@@ -21,18 +23,24 @@ def exact(cost: Array, a: Array, b: Array, *, potentials: bool = False) -> Solut
     if not finite.all():
         cost = np.where(finite, cost, 1e4 * (1.0 + np.abs(cost[finite]).max()))
     if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0.0:
-        return _assignment(cost, a, b, potentials)
-    return _simplex(cost, a, b)
+        plan, f, g, solver = _assignment(cost, a, potentials)
+    else:
+        plan, f, g, solver = _simplex(cost, a, b)
+    plan[~finite] = 0.0  # what rounding left there
+    error = float(np.abs(plan.sum(1) - a).sum() + np.abs(plan.sum(0) - b).sum())
+    one, other = np.ones_like(a), np.ones_like(b)
+    value = float(np.vdot(plan, cost))
+    return Solution(Problem(a, b, one, other, 0.0), plan, one, other, f, g, error, 0, solver, value)
 
 
-def _assignment(cost: Array, a: Array, b: Array, potentials: bool) -> Solution:
+def _assignment(cost: Array, a: Array, potentials: bool) -> tuple[Array, Any, Any, str]:
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # comes with POT
 
     rows, columns = linear_sum_assignment(cost)
     plan = np.zeros_like(cost)
     plan[rows, columns] = a[0]
     f, g = _assignment_potentials(cost, columns) if potentials else (0.0, 0.0)
-    return _solution(plan, a, b, f, g, float(cost[rows, columns].sum(dtype=float) * a[0]), "assignment (scipy)")
+    return plan, f, g, "assignment (scipy)"
 
 
 def _assignment_potentials(cost: Array, columns: Array) -> tuple[Array, Array]:
@@ -50,16 +58,9 @@ def _assignment_potentials(cost: Array, columns: Array) -> tuple[Array, Array]:
     return paid - h, g
 
 
-def _simplex(cost: Array, a: Array, b: Array) -> Solution:
+def _simplex(cost: Array, a: Array, b: Array) -> tuple[Array, Any, Any, str]:
     import ot  # type: ignore[import-untyped]  # imports jax and tensorflow where installed, so only here
 
-    a, b, cost = a.astype(float), b.astype(float), np.ascontiguousarray(cost, float)
-    plan, log = ot.emd(a / a.sum(), b / b.sum(), cost, numItermax=10_000_000, log=True)
-    return _solution(plan, a, b, log["u"], log["v"], float(log["cost"]), "network simplex (POT)")
-
-
-def _solution(plan: Array, a: Array, b: Array, f: Array, g: Array, value: float, solver: str) -> Solution:
-    error = float(np.abs(plan.sum(1) - a).sum() + np.abs(plan.sum(0) - b).sum())
-    one, other = np.ones_like(a), np.ones_like(b)
-    problem = Problem(a, b, one, other, 0.0)
-    return Solution(problem, plan, one, other, f, g, error, 0, solver, value)
+    a, b = a.astype(float), b.astype(float)
+    plan, log = ot.emd(a / a.sum(), b / b.sum(), np.ascontiguousarray(cost), numItermax=10_000_000, log=True)
+    return plan, log["u"], log["v"], "network simplex (POT)"
