@@ -38,7 +38,7 @@ def replay_buffer(path: Path, action: str | None = None, state: str | None = Non
         if "meta" not in root or "episode_ends" not in root["meta"]:
             raise missing_key(path, "meta/episode_ends", sorted(root), "a replay buffer says where episodes end")
         ends = np.asarray(root["meta"]["episode_ends"][:])
-        frames = len(data[action])
+        frames = int(data[action].shape[0])
     return Demonstrations(
         path, "zarr replay buffer", frames, len(ends), lambda: _read(path, data[action], [data[k] for k in keys], ends)
     )
@@ -53,7 +53,7 @@ def _opened(path: Path) -> Any:
 
 
 def _read(path: Path, action: Any, states: list[Any], ends: Array) -> Iterator[Frames]:
-    for begin in range(0, len(action), _PIECE):
+    for begin in range(0, action.shape[0], _PIECE):
         rows = slice(begin, begin + _PIECE)
         with readable(path, "a zarr replay buffer"):
             actions = as_columns(np.asarray(action[rows]))
