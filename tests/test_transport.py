@@ -158,7 +158,7 @@ def test_the_divergence_agrees_with_geomloss(seed, n, m, reach):
     x, y = (side.requires_grad_() for side in features(seed, n, m, 3))
     ours = Sinkhorn(2.0, reach=reach, tolerance=1e-11)(x, y)
     theirs = geomloss.SamplesLoss("sinkhorn", p=2, blur=2.0, reach=reach, scaling=0.95)(x, y)
-    torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=1e-4)
+    torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-4)  # geomloss stops after a fixed annealing
     if reach is None:  # unbalanced gradients are compared with finite differences, above
         found, expected = (torch.autograd.grad(value, (x, y)) for value in (ours, theirs))
         torch.testing.assert_close(found, expected, rtol=2e-2, atol=1e-3)

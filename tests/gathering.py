@@ -1,0 +1,60 @@
+"""What each process of the gather test runs: a step of DistributedDataParallel against one process on all rows."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cotrain_losses import MMD, DomainClassifier, OptimalTransport, Rows, Sinkhorn
+from cotrain_losses.gather import gathered
+
+SOURCE, TARGET = (4, 0, 3, 2), (1, 3, 0, 3)  # rows by rank: uneven, and each side empty somewhere
+
+
+class Training(nn.Module):
+    """An encoder under a regularizer, on the rows of a process group or (group None) on its own."""
+
+    def __init__(self, group):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Linear(3, 2).double()
+        transport = 0.2 * Sinkhorn(0.5) + 0.1 * OptimalTransport(0.3)
+        self.regularizer = 0.3 * MMD(1.0) + transport - 0.5 * DomainClassifier(2, hidden=(4,)).double()
+        self.group = group
+
+    def forward(self, source, target):
+        return self.regularizer(self.side(source), self.side(target))
+
+    def side(self, x):
+        rows = Rows(self.encoder(x), {"state": x.bfloat16()}, mass=x[:, 0].exp(), group=x[:, 1] > 0)
+        return rows if self.group is None else gathered(rows, group=self.group)
+
+
+def compare(rank, world, port, groups, results):
+    """Put (rank, processes, largest difference of the loss or a gradient) for each group this rank is in."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    for ranks, group in [(ranks, dist.new_group(list(ranks))) for ranks in groups]:
+        if rank in ranks:
+            results.put((rank, len(ranks), difference(rank, ranks, group)))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def difference(rank, ranks, group):
+    generator = torch.Generator().manual_seed(1)
+    draw = lambda count: torch.randn(count, 3, generator=generator).double()
+    rows = [(draw(n), draw(m) + 0.5) for n, m in zip(SOURCE, TARGET, strict=True)]
+    alone, parallel = Training(None), DistributedDataParallel(Training(group), process_group=group)
+    expected = alone(*(torch.cat([rows[r][side] for r in ranks]) for side in (0, 1)))
+    found = parallel(*rows[rank])
+    for value in (expected, found):
+        value.backward()
+    pairs = zip(parallel.module.parameters(), alone.parameters(), strict=True)
+    assert all(q.grad.any() for _, q in zip(range(2), alone.parameters(), strict=False))
+    return max([(found - expected).abs().item(), *((p.grad - q.grad).abs().max().item() for p, q in pairs)])
