@@ -13,12 +13,11 @@ instead: `DomainAdversary`.  Conditional discriminators are Long et al., NeurIPS
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from .masses import balanced_masses
 from .term import Rows, Term
@@ -64,28 +63,23 @@ class DomainClassifier(Term):
         self.head = _head(self.join.width, hidden)
 
     def compare(self, source: Rows, target: Rows) -> Tensor:
-        value = self._cross_entropy(source, target)
+        value = self._cross_entropy(source, target, self.logits)
         if self.penalty and torch.is_grad_enabled():
             value = value + _only_gradient(self.penalty * self._roughness(source, target))
         return value
 
     def logits(self, rows: Rows | Tensor) -> Tensor:
         """The logit of "target" for each of n rows -> (n,)."""
-        return self._logits(Rows.of(rows), dict(self.head.named_parameters()))
-
-    def _logits(self, rows: Rows, parameters: dict[str, Tensor]) -> Tensor:
-        joined = self.join(rows).to(next(self.head.parameters()).dtype)
-        logits: Tensor = functional_call(self.head, parameters, (joined,))
+        logits: Tensor = self.head(self._read(Rows.of(rows)))
         return logits.squeeze(-1)
 
-    def _cross_entropy(self, source: Rows, target: Rows, *, fixed: bool = False, inverted: bool = False) -> Tensor:
-        """Balanced BCE, with the head held fixed or the labels inverted."""
-        parameters = {name: p.detach() if fixed else p for name, p in self.head.named_parameters()}
+    def _read(self, rows: Rows) -> Tensor:
+        return self.join(rows).to(next(self.head.parameters()).dtype)  # type: ignore[no-any-return]
+
+    def _cross_entropy(self, source: Rows, target: Rows, logits: Callable[[Rows], Tensor]) -> Tensor:
+        """The balanced cross-entropy, true labels."""
         a, b = balanced_masses(source, target)
-        sign = -1.0 if inverted else 1.0
-        of_source = F.softplus(sign * self._logits(source, parameters))
-        of_target = F.softplus(-sign * self._logits(target, parameters))
-        return 0.5 * ((a * of_source).sum() + (b * of_target).sum())
+        return 0.5 * ((a * F.softplus(logits(source))).sum() + (b * F.softplus(-logits(target))).sum())
 
     def _roughness(self, source: Rows, target: Rows) -> Tensor:
         """E |grad_z D|^2 / 2, each domain averaged by itself."""
@@ -114,9 +108,17 @@ class DomainAdversary(DomainClassifier):
     """
 
     def compare(self, source: Rows, target: Rows) -> Tensor:
-        value = self._cross_entropy(source, target, fixed=True, inverted=True)
+        value = self._cross_entropy(source, target, self._inverted)
         detached = source.map(torch.Tensor.detach), target.map(torch.Tensor.detach)
         return value + _only_gradient(super().compare(*detached))
+
+    def _inverted(self, rows: Rows) -> Tensor:
+        """The logit of "source", by a head that learns nothing from it."""
+        from torch.func import functional_call  # imports a good part of torch that nothing else here needs
+
+        fixed = {name: parameter.detach() for name, parameter in self.head.named_parameters()}
+        logits: Tensor = functional_call(self.head, fixed, (self._read(rows),))
+        return -logits.squeeze(-1)
 
 
 class _Join(nn.Module):

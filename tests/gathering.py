@@ -1,11 +1,18 @@
-"""What each process of the gather test runs: a step of DistributedDataParallel against one process on all rows."""
+"""A step of DistributedDataParallel on gathered rows against one process on all rows; run as a script.
+
+A script of its own, so that the processes can be forked after the imports and before any backward.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 
 import torch
+import torch._dynamo  # DistributedDataParallel imports it: once here, not once in each process
 import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -58,3 +65,17 @@ def difference(rank, ranks, group):
     pairs = zip(parallel.module.parameters(), alone.parameters(), strict=True)
     assert all(q.grad.any() for _, q in zip(range(2), alone.parameters(), strict=False))
     return max([(found - expected).abs().item(), *((p.grad - q.grad).abs().max().item() for p, q in pairs)])
+
+
+def main():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    results = mp.get_context("fork").SimpleQueue()
+    groups = [(0, 1), (2, 3), (0, 1, 2, 3)]
+    mp.start_processes(compare, (4, port, groups, results), nprocs=4, start_method="fork")
+    print(json.dumps([results.get() for _ in range(8)]))
+
+
+if __name__ == "__main__":
+    main()

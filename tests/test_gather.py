@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import socket
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
-from gathering import compare
 
 from cotrain_losses import Rows
 from cotrain_losses.gather import gathered
@@ -16,16 +17,10 @@ from cotrain_losses.gather import gathered
 @pytest.fixture(scope="module")
 def differences():
     """{(rank, processes): difference}; processes 0, 1 and 2, 3 are pairs, 0 to 3 the whole."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    results = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(compare, (4, port, [(0, 1), (2, 3), (0, 1, 2, 3)], results), nprocs=4)
-    found = {}
-    while not results.empty():
-        rank, processes, difference = results.get()
-        found[rank, processes] = difference
-    return found
+    script = Path(__file__).parent / "gathering.py"
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    return {(rank, processes): difference for rank, processes, difference in json.loads(run.stdout)}
 
 
 @pytest.mark.parametrize("processes", [2, 4])
