@@ -72,8 +72,8 @@ READ_GRID = (
 READ_PUBLISHED = (
     "The published grid comes from other draws and another network, and shows one number a cell. Here the aligned band "
     "is wider and reaches lower losses, and in the overlap the loss falls with w where the published one stays near "
-    "10. What is not asserted, because it changes with the seed: the best w, the best dz, and cells with dz of 3 or more "
-    "and w of .01 or less."
+    "10. What is not asserted, because it changes with the seed: the best w, the best dz, and cells with dz of 3 or "
+    "more and w of .01 or less."
 )
 READ_REGIMES = (
     "Where the planes overlap, one input gets answers from both curves. Where they are aligned, the target learns from "
