@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .diagnostics.layer import diagnosis
 from .diagnostics.embedding import Embedding, embeddings
 from .diagnostics.features import Features
+from .diagnostics.layer import diagnosis
 from .diagnostics.report import Layer, print_table, write_html, write_png
 from .diagnostics.sides import Side
 

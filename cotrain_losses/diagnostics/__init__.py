@@ -14,9 +14,9 @@ transfers where the domains are close, yet distinguishable.
 from .action import ActionGap, DomainLosses, action_gap, domain_losses, target_contribution
 from .alignment import Estimate, pooled_spread, wasserstein
 from .collect import Collected, collect_features
-from .layer import Diagnosis, diagnosis
 from .discernibility import Reading
 from .features import Features
+from .layer import Diagnosis, diagnosis
 from .neighbours import KernelTest
 from .regime import Regime
 from .watch import Watch, tensorboard

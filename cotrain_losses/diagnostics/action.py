@@ -159,7 +159,7 @@ def target_contribution(
     h2 = nearest if bandwidth is None else bandwidth**2
     if not h2 > 0:
         raise ValueError(f"bandwidth is a distance between features and must be > 0, got {math.sqrt(max(h2, 0.0))}.")
-    others = own[seen].isfinite().sum(1)
+    others = own[seen].isfinite().sum(1).double()
     of_target = torch.logsumexp(-own[seen] / (2 * h2), 1) - others.log()
     of_source = torch.logsumexp(-squared_distances(t.features[seen], s.features) / (2 * h2), 1) - math.log(len(s))
     odds = torch.tensor(ratio, dtype=torch.float64).log() + of_target
@@ -178,7 +178,7 @@ def _mean_gradients(
             gradients = torch.autograd.grad(value, parameters, allow_unused=True)
             filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
             sums[i % 2] = sums[i % 2] + torch.cat([g.flatten().double().cpu() for g in filled])
-            values.append(float(value))
+            values.append(float(value.detach()))
     if len(values) < 2:
         raise ValueError(
             f"losses come with a standard error, which takes two batches of each domain, got {len(values)}."

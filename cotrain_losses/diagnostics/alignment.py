@@ -41,6 +41,9 @@ from .sides import Replicate
 Squared = Callable[[Tensor, Tensor], float]
 """A squared distance between two samples."""
 
+WIDE = 2.6
+"""standard errors to each side of an interval: the 95 % quantile of t with 5 degrees of freedom, for few halvings."""
+
 
 def spread(x: Tensor) -> float:
     """sqrt(E |x - E x|^2) of rows (n, d)."""
@@ -141,9 +144,9 @@ class Estimate:
     multiple: float
     debiased: float
     debiased_interval: tuple[float, float]
-    """two standard errors around `debiased`."""
+    """WIDE standard errors around `debiased`, taken on squares."""
     interval: tuple[float, float]
-    """[debiased, value], widened by two standard errors: holds the population's distance."""
+    """[debiased, value], widened by as many: holds the population's distance."""
     rows: int
     """rows in each half."""
 
@@ -169,8 +172,8 @@ def estimate(measure: Squared, drawn: Iterable[Replicate], *, unit: float = 1.0)
         split_half=math.sqrt(target),
         multiple=_ratio(value, math.sqrt(target)),
         debiased=_root(debiased),
-        debiased_interval=(_root(debiased - 2 * slack), _root(debiased + 2 * slack)),
-        interval=(_root(debiased - 2 * slack), _root(across + 2 * error)),
+        debiased_interval=(_root(debiased - WIDE * slack), _root(debiased + WIDE * slack)),
+        interval=(_root(debiased - WIDE * slack), _root(across + WIDE * error)),
         rows=len(drawn[0].target[0]),
     )
 

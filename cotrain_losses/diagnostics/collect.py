@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .._paths import unwrapped
 from ..seam import Seam, rows_per_sample
-from .layer import Diagnosis, diagnosis
 from .features import Features
+from .layer import Diagnosis, diagnosis
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ class _Ensemble(nn.Module):
     def __init__(self, members: int, width: int, hidden: int | None, generator: torch.Generator) -> None:
         super().__init__()
         sizes = [width, 1] if hidden is None else [width, hidden, 1]
-        drawn = [torch.randn(members, i, o, generator=generator) / math.sqrt(i) for i, o in pairwise(sizes)]
+        scale = 0.0 if hidden is None else 1.0  # a linear probe has one minimum and starts unbiased, at zero
+        drawn = [scale * torch.randn(members, i, o, generator=generator) / math.sqrt(i) for i, o in pairwise(sizes)]
         self.weights = nn.ParameterList(drawn)
         self.biases = nn.ParameterList([torch.zeros(members, 1, o) for o in sizes[1:]])
 
@@ -159,7 +160,7 @@ def _trained(
     """Logits (e, n) of members trained each on its rows and taken where its stopping rows were fitted best."""
     x, mean, scale = inputs
     net = _Ensemble(len(train), x.shape[1], hidden, generator)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-2 if hidden is None else 3e-3, weight_decay=1e-2)
     best, logits, stale = torch.full((len(train),), torch.inf), torch.zeros(train.shape), 0
     labels = torch.cat([torch.zeros(batch // 2), torch.ones(batch // 2)])
     with torch.enable_grad():

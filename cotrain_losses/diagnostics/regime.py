@@ -11,8 +11,8 @@ u depends neither on the scale of the features nor, to first order, on their wid
     u > 4/5         -               disjoint
     u < 5/4         overlapping     structured
 
-3/4 is half way between chance and certainty (proxy A-distance 1).  A regime is possible if the interval of u (two
-standard errors) and the 95 % interval of a both reach into its cell.  If one regime is possible the layer is in it;
+3/4 is half way between chance and certainty (proxy A-distance 1).  A regime is possible if the interval of u (95 %,
+see alignment.py) and the 95 % interval of a both reach into its cell.  If one regime is possible the layer is in it;
 else it is uncertain, between those that are.  For a readable layer with u between 4/5 and 5/4 that is always so.  These
 numbers are conventions of this library, set before any policy was looked at: the paper gives regimes by example and
 no thresholds.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .layer import Diagnosis
 from .embedding import Embedding
+from .layer import Diagnosis
 
 SOURCE, TARGET = "#0072B2", "#D55E00"
+SHORT = ("W debiased", "x split-half", "u", "mixing", "probe", "regime")
 HEADINGS = ("W", "W debiased", "x split-half", "u", "SW", "GW", "mixing", "MMD p", "probe", "linear", "regime")
 
 
@@ -85,11 +86,16 @@ def print_table(layers: Sequence[Layer]) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table(caption="distances in units of the pooled spread; u in units of the target's own pair distance")
-    for heading in ("layer", *HEADINGS):
+    table = Table(
+        caption="W in pooled spreads, u in pair distances of the target; every number is in the HTML and JSON"
+    )
+    for heading in ("layer", *SHORT):
         table.add_column(heading, overflow="fold")
     for layer in layers:
-        table.add_row(layer.title, *layer.cells())
+        cells = dict(zip(HEADINGS, layer.cells(), strict=True)) | {
+            "regime": layer.regime if not layer.error else "failed"
+        }
+        table.add_row(layer.title, *(cells[heading] for heading in SHORT))
     console.print(table)
     for layer in layers:
         if layer.diagnosis and layer.diagnosis.regime:
@@ -182,13 +188,21 @@ def _draw_curves(figure: Any, layers: Sequence[Layer]) -> None:
         left.legend(fontsize=8)
 
 
+def _colours(names: Iterable[str]) -> list[tuple[str, Any]]:
+    """A colour for each name, none of them a domain's."""
+    from matplotlib import colormaps
+
+    distinct = list(dict.fromkeys(names))
+    return [(name, colormaps["viridis"](0.9 * i / max(len(distinct) - 1, 1))) for i, name in enumerate(distinct)]
+
+
 def _over_ratio(axes: Any, layers: Sequence[Layer], what: str) -> None:
     from matplotlib.ticker import ScalarFormatter
 
-    for name in dict.fromkeys(layer.name for layer in layers):
+    for name, colour in _colours(layer.name for layer in layers):
         points = [(x.ratio, getattr(x, what)) for x in layers if x.name == name and x.ratio is not None]
         points = sorted(p for p in points if p[1] is not None)
-        axes.plot(*zip(*points, strict=True), "o-", label=name) if points else None
+        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name) if points else None
     axes.set_xscale("symlog", linthresh=0.01)
     axes.set_xticks(sorted({x.ratio for x in layers if x.ratio is not None}))
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -197,11 +211,11 @@ def _over_ratio(axes: Any, layers: Sequence[Layer], what: str) -> None:
 
 def _over_layers(axes: Any, layers: Sequence[Layer], what: str) -> None:
     names = list(dict.fromkeys(layer.name for layer in layers))
-    for checkpoint in dict.fromkeys(layer.checkpoint for layer in layers):
+    for checkpoint, colour in _colours(layer.checkpoint for layer in layers):
         points = [(names.index(x.name), getattr(x, what)) for x in layers if x.checkpoint == checkpoint]
         points = [p for p in points if p[1] is not None]
         if points:
-            axes.plot(*zip(*points, strict=True), "o-", label=checkpoint or None)
+            axes.plot(*zip(*points, strict=True), "o-", color=colour, label=checkpoint or None)
     axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 8 else 0, fontsize=8)
     axes.set_xlim(-0.5, len(names) - 0.5)
 

@@ -42,12 +42,12 @@ class Side:
                 f"features are real numbers, one row per sample, got {name} of shape {tuple(x.shape)} and type "
                 f"{str(x.dtype).removeprefix('torch.')}. Pass (samples, width)."
             )
-        x = x.double().reshape(len(x), -1)
-        if len(x) < 2 or x.shape[1] == 0:
+        if len(x) < 2 or x.numel() == 0:
             raise ValueError(
                 f"a diagnosis compares two samples of features, got {name} of shape {tuple(x.shape)}. "
                 "One sample shows no distribution: collect at least 2 rows a domain, better several hundred."
             )
+        x = x.double().flatten(1) if x.ndim > 1 else x.double()[:, None]
         _check_finite(name, x)
         return cls(x, _episodes(name, groups, len(x)), groups is not None)
 

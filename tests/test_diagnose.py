@@ -1,0 +1,117 @@
+"""The command: files in, JSON on stdout and nothing else, partial results kept, bad files named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from cotrain_losses.diagnose import diagnose
+from cotrain_losses.diagnostics import Features
+
+app = typer.Typer()
+app.command()(diagnose)
+QUICK = ["--rows", "60", "--repeats", "2"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for side, shift in (("source", 0.0), ("target", 6.0)):
+        for w in ("w0", "w0.1"):
+            (tmp_path / side).mkdir(exist_ok=True)
+            deep = rng.normal(size=(60, 4)) + (shift if w == "w0" else 0)
+            layers = {"shallow": rng.normal(size=(60, 2, 3)) + shift, "deep": deep}
+            np.savez(tmp_path / side / f"{w}.npz", **layers, groups=np.repeat([f"e{i}" for i in range(12)], 5))
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_json_alone_is_printed_one_object_for_each_layer(folder):
+    result = run("--target", folder / "target/w0.npz", "--source", folder / "source/w0.npz", "--json", *QUICK)
+    found = json.loads(result.stdout)
+    assert result.exit_code == 0 and list(found) == ["shallow", "deep"]
+    for layer in found.values():
+        assert isinstance(layer["alignment"]["wasserstein"], float)
+        assert isinstance(layer["discernibility"]["accuracy"], float)
+        assert layer["regime"] in ("disjoint", "structured", "overlapping", "uncertain")
+    assert not (folder / "diagnosis").exists()
+
+
+def test_one_layer_of_one_checkpoint_is_the_object_itself(folder):
+    for side in ("target", "source"):
+        np.save(folder / f"{side}.npy", np.load(folder / side / "w0.npz")["deep"])
+    found = json.loads(run("--target", "target.npy", "--source", "source.npy", "--json", *QUICK).stdout)
+    assert {"alignment", "discernibility", "regime"} <= set(found)
+
+
+def test_checkpoints_in_folders_give_a_page_a_figure_and_numbers_over_the_ratio(folder):
+    result = run("--target", folder / "target", "--source", folder / "source", "--layer", "deep", *QUICK)
+    assert result.exit_code == 0, result.output
+    found = json.loads((folder / "diagnosis/diagnosis.json").read_text())
+    assert [found[w]["ratio"] for w in ("w0", "w0.1")] == [0.0, 0.1]
+    assert found["w0"]["alignment"]["wasserstein"] > found["w0.1"]["alignment"]["wasserstein"]
+    page = (folder / "diagnosis/diagnosis.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 and "http" not in page
+    assert (folder / "diagnosis/diagnosis.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_bad_layer_is_named_and_the_good_one_kept(folder):
+    held = dict(np.load(folder / "target/w0.npz"))
+    held["deep"][3, 1] = np.nan
+    np.savez(folder / "target/w0.npz", **held)
+    result = run("--target", folder / "target/w0.npz", "--source", folder / "source/w0.npz", "--json", *QUICK)
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert "1 rows of target with NaN or infinity, the first in row 3" in found["deep"]["error"]
+    assert found["shallow"]["discernibility"]["accuracy"] > 0.9
+    assert "deep" in result.stderr
+
+
+def test_unequal_numbers_of_files_are_refused(folder):
+    result = run("--target", folder / "target", "--source", folder / "source/w0.npz")
+    assert result.exit_code == 2 and "got 2 target and 1 source files" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["objects.npy", "objects.npz", "objects.pt"])
+def test_pickled_objects_are_refused(tmp_path, name):
+    if name.endswith(".pt"):
+        torch.save({"layer": torch.nn.Linear(2, 2)}, tmp_path / name)
+    elif name.endswith(".npz"):
+        np.savez(tmp_path / name, layer=np.array([{"a": 1}], dtype=object))
+    else:
+        np.save(tmp_path / name, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"pickled objects in .*refused"):
+        layers = Features.read(tmp_path / name).layers
+        raise layers["layer"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.txt", b"1 2 3", "from .npy, .npz or .pt files, got a.txt"),
+        ("a.npy", b"not numpy", "a.npy"),
+        ("a.npz", b"not a zip", "a.npz"),
+        ("a.pt", b"not torch", "a.pt"),
+    ],
+)
+def test_files_of_the_wrong_kind_are_named(tmp_path, name, content, sentence):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        Features.read(tmp_path / name)
+
+
+def test_what_is_saved_is_what_is_read(tmp_path):
+    Features({"a": torch.ones(3, 2)}, torch.tensor([0, 0, 1])).save(tmp_path / "x.npz")
+    torch.save({"a": torch.ones(3, 2), "episodes": torch.tensor([0, 0, 1])}, tmp_path / "x.pt")
+    for name in ("x.npz", "x.pt"):
+        read = Features.read(tmp_path / name)
+        assert list(read.layers) == ["a"] and np.asarray(read.groups).tolist() == [0, 0, 1]
