@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._paths import unwrapped
+from ._paths import submodule, unwrapped
 from .seam import Seam
 
 
@@ -58,11 +58,14 @@ class Adapter:
         )
 
     def seam_of(self, policy: object) -> Seam:
-        """The first of the seams that the policy has the parts for."""
+        """The first of the seams that the policy has the parts for, and something to learn at."""
         seams = self.seam if isinstance(self.seam, tuple) else (self.seam,)
-        for seam in seams:
-            if seam.fits(policy):
+        fitting = [seam for seam in seams if seam.fits(policy)]
+        for seam in fitting:
+            if seam.feature is None or any(True for _ in submodule(policy, seam.feature).parameters()):
                 return seam
+        if fitting:
+            return fitting[0]
         raise ValueError(
             f"the adapter of {self.package} {self.policy} knows {len(seams)} seams, got a policy that has the parts "
             f"of none: {', '.join(seam.place for seam in seams)}. Its version may differ: pass CoTrain(seam=Seam(...))."
@@ -110,8 +113,6 @@ class _UNetWidth:
     path: str
 
     def __call__(self, policy: Any) -> int:
-        from ._paths import submodule
-
         return unet_width(submodule(policy, self.path))
 
 
@@ -161,7 +162,10 @@ _LEROBOT_DIT = Seam(
     time="timestep",
     width="noise_predictor.conditioning_dim",
 )
-_ROBOMIMIC_BC = Seam(feature="nets.policy.nets.encoder", head="nets.policy.nets.decoder", sampler=False)
+_ROBOMIMIC_BC = (
+    Seam(feature="nets.policy.nets.encoder", head="nets.policy.nets.decoder", sampler=False),
+    Seam(head="nets.policy.nets.decoder", condition=0, sampler=False),  # low-dimensional encoders only concatenate
+)
 _GR00T = Seam(
     head="action_head.model",
     condition="encoder_hidden_states",

@@ -1,0 +1,39 @@
+"""Set-up of the runs with real policy libraries: offline, one thread, and torchvision beside a CPU build of torch.
+
+LeRobot and robomimic import torchvision, whose wheels on the index are built for CUDA; on a CPU build of torch its
+import asks for the schemas of two operators that only its own shared object declares.  They are declared here, in
+tests alone: the library imports no torchvision.
+
+Where LeRobot and robomimic are not installed (the everyday suite) their files are not collected; test_installed.py
+always is, so that `make integration` fails without them.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+INSTALLED = find_spec("lerobot") is not None and find_spec("robomimic") is not None
+collect_ignore_glob = [] if INSTALLED else ["test_lerobot_*.py", "test_robomimic_*.py", "*_policies.py", "*_algos.py"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if INSTALLED:  # the libraries' own deprecations are not this project's errors
+        config.addinivalue_line("filterwarnings", "ignore")
+
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
+
+SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_declared = torch.library.Library("torchvision", "FRAGMENT")
+for _name, _schema in SCHEMAS.items():
+    try:
+        getattr(torch.ops.torchvision, _name)
+    except AttributeError:
+        _declared.define(_name + _schema)

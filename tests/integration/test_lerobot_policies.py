@@ -1,0 +1,136 @@
+"""LeRobot 0.4.4's Diffusion, ACT and VQ-BeT policies, wrapped as they are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import lerobot_policies as real
+import pytest
+import torch
+from torch import Tensor
+
+from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Sinkhorn
+
+pytestmark = pytest.mark.integration
+HALF = torch.arange(real.B) % 2 == 0
+
+
+def trained_codebook() -> Any:
+    policy = real.vqbet()
+    data = real.batch(policy)
+    for _ in range(3):
+        policy.forward(data)
+    assert bool(policy.vqbet.action_head.vqvae_model.discretized)
+    return policy
+
+
+POLICIES: dict[str, Callable[[], Any]] = {
+    "diffusion, two cameras": real.image_diffusion,
+    "diffusion, an encoder per camera": lambda: real.image_diffusion(use_separate_rgb_encoder_per_camera=True),
+    "diffusion, state": real.state_diffusion,
+    "act, two cameras": lambda: real.act("state", "images"),
+    "act, environment state": lambda: real.act("state", "environment_state"),
+    "vqbet": trained_codebook,
+}
+every = pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES.keys())
+samplers = pytest.mark.parametrize("make", list(POLICIES.values())[:3], ids=list(POLICIES)[:3])
+
+
+def made(make: Callable[[], Any]) -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    policy = make().train()
+    return policy, real.batch(policy)
+
+
+def gradients(policy: Any) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+
+
+@every
+def test_sample_weights_are_the_truly_weighted_loss(make: Callable[[], Any]) -> None:
+    (ours, data), (truth, _) = made(make), made(make)
+    weight = torch.tensor([0.0, 2.0, 0.5, 1.0, 3.0, 0.1])
+    torch.manual_seed(1)
+    CoTrain(ours, Method())(data, domain=HALF, weight=weight).total.backward()
+    torch.manual_seed(1)
+    (weight * real.per_sample(truth, data)).mean().backward()
+    scale = max(float(g.abs().max()) for g in gradients(truth).values())
+    torch.testing.assert_close(gradients(ours), gradients(truth), rtol=1e-5, atol=1e-5 * scale)
+
+
+@every
+def test_the_check_finds_features_and_weights_that_reach_all(make: Callable[[], Any]) -> None:
+    policy, data = made(make)
+    state_only = policy.config.type == "diffusion" and not policy.config.image_features
+    found = CoTrain(policy, Method(regularizer=(0.0 if state_only else 0.1) * MMD())).check(data, domain=HALF)
+    assert found.features is not None and found.features[0] == real.B
+    assert found.weights_reach_all and found.gradient is not state_only
+
+
+@samplers
+def test_select_action_is_guided_and_so_is_an_averaged_copy(make: Callable[[], Any]) -> None:
+    policy, data = made(make)
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance()))
+    ema, observation = copy.deepcopy(policy).eval(), {k: v[:, 0] for k, v in data.items() if "observation" in k}
+
+    def action(which: Any, **guided: Any) -> Tensor:
+        torch.manual_seed(2)
+        which.reset()
+        with cotrain.guided(which, **guided):
+            return torch.stack([which.select_action(observation) for _ in range(4)], 1)
+
+    torch.manual_seed(2)
+    policy.eval().reset()
+    bare = torch.stack([policy.select_action(observation) for _ in range(4)], 1)
+    for scale in (0.0, 0.5, 1.0, 3.0):
+        torch.testing.assert_close(action(policy, scale=scale), bare, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        cotrain.guidance.table.normal_()  # type: ignore[union-attr]
+    assert not torch.allclose(action(policy, scale=1.0), bare, atol=1e-3)
+    torch.testing.assert_close(action(ema, scale=3.0), action(policy, scale=3.0), rtol=1e-4, atol=1e-4)
+
+
+@every
+def test_a_wrapped_policy_trains(make: Callable[[], Any]) -> None:
+    policy, data = made(make)
+    width = CoTrain(policy, Method(regularizer=0.0 * MMD())).check(data, domain=HALF).features[1]  # type: ignore[index]
+    terms = -0.05 * DomainClassifier(width, hidden=(16,)) + 0.05 * Sinkhorn(blur=0.5)
+    frozen = policy.config.type == "diffusion" and not policy.config.image_features
+    guidance = DomainGuidance() if policy.config.type == "diffusion" else None
+    cotrain = CoTrain(policy, Method(regularizer=0.0 * terms if frozen else terms, guidance=guidance))
+    parameters = [*policy.parameters(), *cotrain.plugin_parameters()]
+    optimizer, losses = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0), []
+    for step in range(30):
+        torch.manual_seed(step % 2)
+        found = cotrain(data, domain=HALF, step=step)
+        found.total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(found.policy))
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+def test_a_codebook_learned_first_leaves_the_seam_alone() -> None:
+    policy, data = made(lambda: real.vqbet(steps=3))
+    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()))
+    raws = [cotrain(data, domain=HALF).raw for _ in range(5)]
+    assert [bool(raw) for raw in raws] == [False, False, False, True, True]
+
+
+def test_low_rank_adapters_of_peft_are_looked_through() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    policy, data = made(real.image_diffusion)
+    model = get_peft_model(policy, LoraConfig(r=2, target_modules=r".*cond_encoder\.1"))
+    method = Method(regularizer=0.1 * MMD(), guidance=DomainGuidance())
+    with pytest.raises(ValueError, match="must carry a gradient"):  # the encoder is frozen now
+        CoTrain(model, method)(data, domain=HALF)
+    model.base_model.model.diffusion.rgb_encoder.requires_grad_(True)
+    cotrain = CoTrain(model, method.fresh())
+    losses = cotrain(data, domain=HALF, weight=torch.ones(real.B))
+    losses.total.backward()
+    learned = [name for name, p in model.named_parameters() if p.grad is not None]
+    assert any("lora" in name for name in learned) and any("rgb_encoder" in name for name in learned)
+    assert losses.regularizer != 0.0
