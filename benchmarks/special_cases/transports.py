@@ -203,8 +203,8 @@ CASES = (
         ot_geomloss,
         r"S_\epsilon(\alpha, \beta)",
         "geomloss SamplesLoss, scaling 0.999",
-        "geomloss follows a fixed schedule of blurs instead of a tolerance, so values are compared; POT's converged plans "
-        "are the oracle for gradients (row above).",
+        "geomloss follows a fixed schedule of blurs instead of a tolerance, so values are compared; POT's converged "
+        "plans are the oracle for gradients (row above).",
         tolerance=1e-4,
     ),
     Case(

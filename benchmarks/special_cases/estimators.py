@@ -1,0 +1,131 @@
+"""The closed form that co-training approximates: autograd of the exact log-density of the mixture."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from cotrain_losses.importance import EmpiricalMixture, optimal_score, score_weights
+
+from .case import Answer, Case
+from .drawn import Draw
+
+ALPHA, SIGMA = 0.7, 0.8
+
+
+def score(draw: Draw) -> Tensor:
+    return optimal_score(queries(draw), mixture(draw), alpha=ALPHA, sigma=SIGMA)
+
+
+def score_of_latents(draw: Draw) -> Tensor:
+    latents = draw.target.features[:2].detach()
+    return optimal_score(queries(draw), mixture(draw, latents=True), alpha=ALPHA, sigma=SIGMA, latent=latents)
+
+
+def weights(draw: Draw) -> Tensor:
+    return score_weights(queries(draw), mixture(draw), alpha=ALPHA, sigma=SIGMA)
+
+
+def mixture(draw: Draw, *, latents: bool = False) -> EmpiricalMixture:
+    """The actions of the draw, weighed at its ratio."""
+    actions = torch.cat([draw.source.extras["action"], draw.target.extras["action"]]).flatten(1)
+    is_target = torch.arange(len(actions)) >= len(draw.source)
+    if not latents:
+        return EmpiricalMixture(actions, is_target, draw.ratio)
+    features = torch.cat([draw.source.features, draw.target.features]).detach()
+    return EmpiricalMixture(actions, is_target, draw.ratio, features, bandwidth=draw.blur)
+
+
+def queries(draw: Draw) -> Tensor:
+    """Two noised actions."""
+    clean = torch.stack([draw.source.extras["action"][0], draw.target.extras["action"][0]]).flatten(1)
+    return ALPHA * clean + SIGMA * torch.from_numpy(draw.generator.normal(size=clean.shape))
+
+
+def densities(draw: Draw, noised: Tensor, latent: Tensor | None) -> Tensor:
+    """w_k(i) N(a^t; alpha a_i, sigma^2 I) K(z, z_i) of every sample i, up to one constant."""
+    n, m = len(draw.source), len(draw.target)
+    found = []
+    for rows, share in ((draw.source, (1 - draw.ratio) / n), (draw.target, draw.ratio / m)):
+        for action, feature in zip(rows.extras["action"], rows.features.detach(), strict=True):
+            exponent = -(noised - ALPHA * action.flatten()).square().sum() / (2 * SIGMA**2)
+            if latent is not None:
+                exponent = exponent - (latent - feature).square().sum() / (2 * draw.blur**2)
+            found.append(share * torch.exp(exponent))
+    return torch.stack(found)
+
+
+def by_autograd(draw: Draw, latents: Tensor | None = None) -> Tensor:
+    """grad log sum_i w_i N(a^t; alpha a_i, sigma^2 I) K(z, z_i)."""
+    found = []
+    for k, noised in enumerate(queries(draw)):
+        noised = noised.clone().requires_grad_()
+        density = densities(draw, noised, None if latents is None else latents[k]).sum()
+        found.append(torch.autograd.grad(density.log(), noised)[0])
+    return torch.stack(found)
+
+
+def score_written(draw: Draw, _: Tensor) -> Answer:
+    return Answer(by_autograd(draw))
+
+
+def score_of_latents_written(draw: Draw, _: Tensor) -> Answer:
+    return Answer(by_autograd(draw, draw.target.features[:2].detach()))
+
+
+def weights_written(draw: Draw, _: Tensor) -> Answer:
+    d, n, m, w = 8, len(draw.source), len(draw.target), draw.ratio
+    rows = []
+    for noised in queries(draw):
+        distance = lambda a: float((noised - ALPHA * a.flatten()).norm()) / (SIGMA * math.sqrt(d))  # noqa: B023, E731
+        r_source, r_target = ([distance(a) for a in side.extras["action"]] for side in (draw.source, draw.target))
+        least = min(r_source + r_target)
+        unscaled = [(1 - w) / n * math.exp((least**2 - r**2) * d / 2) for r in r_source]
+        unscaled += [w / m * math.exp((least**2 - r**2) * d / 2) for r in r_target]
+        rows.append([u / sum(unscaled) for u in unscaled])
+    return Answer(torch.tensor(rows, dtype=torch.float64))
+
+
+def given(draw: Draw, found: Tensor) -> Answer:
+    return Answer(found)
+
+
+CASES = (
+    Case(
+        "co-trained score",
+        "Lei et al. 2026, closed form",
+        optimal_score,
+        score,
+        given,
+        score_written,
+        r"s^* = \nabla \log \sum_i w_{k(i)}\, \mathcal{N}(a^t; \alpha a_i, \sigma^2 I)"
+        r" = \sum_i g_i\, \frac{\alpha a_i - a^t}{\sigma^2}",
+        "autograd of the exact log-mixture",
+        "w_target = w / N, w_source = (1 - w) / M.",
+    ),
+    Case(
+        "co-trained score, latents",
+        "Lei et al. 2026, closed form",
+        optimal_score,
+        score_of_latents,
+        given,
+        score_of_latents_written,
+        r"s^*(a^t, z) = \nabla \log \sum_i w_{k(i)}\, K(z, z_i)\, \mathcal{N}(a^t; \alpha a_i, \sigma^2 I)",
+        "autograd of the exact log-mixture",
+        "K is a Gaussian kernel on latents; K = 1 is the form for one fixed observation.",
+    ),
+    Case(
+        "score weights",
+        "Lei et al. 2026, closed form",
+        score_weights,
+        weights,
+        given,
+        weights_written,
+        r"\frac{g_t}{g_s} = \frac{w}{1 - w} \cdot \frac{M}{N} \cdot e^{(r_s^2 - r_t^2)\, d / 2},"
+        r" \quad r_i = \frac{|a^t - \alpha a_i|}{\sigma \sqrt{d}}",
+        "the ratio formula",
+        "The exponent carries the factor d, the width of the action chunk (d = 1 leaves it out).",
+    ),
+)

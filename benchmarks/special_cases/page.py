@@ -1,0 +1,158 @@
+"""The results as a Markdown page (docs/special-cases.md) and as one HTML report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..report import Code, Figure, Section, Table, Text, as_markdown, write_report
+from ..results import Row, write
+from . import pictures
+
+TITLE = "Prior methods are special cases"
+
+INTRODUCTION = """\
+Each method below is one expression of this library. Beside it stand the form in which it was published, and an
+oracle: the same quantity computed without the library (formulas written entry by entry, POT, geomloss, scipy,
+autograd of an exact density). Both are evaluated on {draws} drawn inputs in float64; source and target sizes differ in
+every draw (they are equal where rows are paired), and the table gives the worst relative difference of the values and
+of the gradients, those at the features and those of a method's own parameters each as one vector.
+
+An equality is claimed to 1e-6, and to 1e-4 where the oracle is itself an iterative solver. *Conventions* says what
+had to be converted: which domain a mixing number counts, which domain is labelled 1, factors of 1/2, the reference
+measure of an entropy, sums or means over kernels, the scale of guidance, a plan's value or the whole objective.
+
+This page is written by `cotrain bench special-cases`, from the code it measures."""
+
+LATTICE = """\
+Which setting turns one method into another. An equality holds to rounding; a limit is taken at a large or small
+setting and holds to the tolerance that is given. For limits towards exact transport values are compared: there the
+gradient jumps where two plans tie."""
+
+
+PICTURE = "![The lattice: an arrow from a method to the simpler one it becomes](special-cases.png)"
+
+
+def markdown(results: Row) -> str:
+    """The page, a function of the results alone."""
+    cases, edges = _split(results)
+    lines = [f"# {TITLE}", "", INTRODUCTION.format(draws=results["settings"]["draws"]), "", "## All cases", ""]
+    lines += [
+        as_markdown(_case_table(cases)),
+        "",
+        "## The lattice",
+        "",
+        LATTICE,
+        "",
+        PICTURE,
+        "",
+        as_markdown(_edge_table(edges)),
+    ]
+    for family in dict.fromkeys(row["family"] for row in cases):
+        lines += ["", f"## {family}"]
+        for row in cases:
+            lines += _case_lines(row) if row["family"] == family else []
+    return "\n".join(lines) + "\n"
+
+
+def write_page(out: str | Path, results: Row) -> None:
+    """Write special-cases.png and report.html."""
+    cases, edges = _split(results)
+    figure = pictures.lattice(edges)
+    write(Path(out) / "special-cases.png", figure)
+    wrong = [row["name"] for row in results["rows"] if not row["holds"]]
+    worst = f"All {len(cases)} cases and {len(edges)} edges hold." if not wrong else f"Do not hold: {', '.join(wrong)}."
+    sections = [
+        Section("What is compared", [Text(INTRODUCTION.format(draws=results["settings"]["draws"]).replace("`", ""))]),
+        Section("All cases", [_case_table(cases)]),
+        Section("The lattice", [Text(LATTICE), Figure(figure, "Left is simpler. Dashed: limits."), _edge_table(edges)]),
+        *[Section(f"{row['name']}: {row['source']}", _case_parts(row)) for row in cases],
+        Section(
+            "Settings", [Code("\n".join(f"{k}: {v}" for k, v in (results["settings"] | results["versions"]).items()))]
+        ),
+    ]
+    write_report(Path(out) / "report.html", TITLE, sections, lead=worst)
+
+
+def _split(results: Row) -> tuple[list[Row], list[Row]]:
+    rows = results["rows"]
+    return [row for row in rows if row["kind"] == "case"], [row for row in rows if row["kind"] == "edge"]
+
+
+def _case_table(cases: list[Row]) -> Table:
+    rows = [
+        [r["name"], r["source"], r["oracle"], error(r["value_error"]), error(r["gradient_error"]), verdict(r)]
+        for r in cases
+    ]
+    columns = ["case", "source", "oracle", "value error", "gradient error", "holds"]
+    return Table(columns, rows, "Worst relative error over the draws.")
+
+
+def _edge_table(edges: list[Row]) -> Table:
+    rows = [
+        [r["start"], r["setting"], r["end"], r["edge"], error(r["error"]), error(r["tolerance"]), verdict(r)]
+        for r in edges
+    ]
+    return Table(["method", "setting", "becomes", "kind", "error", "tolerance", "holds"], rows)
+
+
+def _case_lines(row: Row) -> list[str]:
+    return [
+        "",
+        f"### {row['name']}",
+        "",
+        f"{row['source']}. {row['conventions']}",
+        "",
+        "```math",
+        row["formula"],
+        "```",
+        "",
+        f"The recipe `{row['recipe']}` is",
+        "",
+        *_fenced(row["definition"]),
+        "",
+        "and was measured as",
+        "",
+        *_fenced(row["expression"]),
+        "",
+        f"against ({row['oracle']})",
+        "",
+        *_fenced(row["written"]),
+        "",
+        f"Value error {error(row['value_error'])}, gradient error {error(row['gradient_error'])}, tolerance "
+        f"{error(row['tolerance'])}.",
+    ]
+
+
+def _case_parts(row: Row) -> list[Text | Code | Figure | Table]:
+    return [
+        Figure(pictures.formula(row["formula"])),
+        Text(row["conventions"]),
+        Text(f"The recipe {row['recipe']} is"),
+        Code(row["definition"]),
+        Text("and was measured as"),
+        Code(row["expression"]),
+        Text(f"against ({row['oracle']})"),
+        Code(row["written"]),
+        Text(
+            f"Value error {error(row['value_error'])}, gradient error {error(row['gradient_error'])}, "
+            f"tolerance {error(row['tolerance'])}."
+        ),
+    ]
+
+
+def _fenced(code: str) -> list[str]:
+    return ["```py", *code.splitlines(), "```"]
+
+
+def error(value: float | None) -> str:
+    """An error as the page shows it.
+
+    >>> error(2.34e-10), error(0.0), error(None)
+    ('2e-10', '0e+00', 'not compared')
+    """
+    return "not compared" if value is None else f"{value:.0e}"
+
+
+def verdict(row: Row) -> str:
+    """Whether a row is within its tolerance."""
+    return "yes" if row["holds"] else "NO"
