@@ -1,0 +1,1 @@
+"""Estimators of density ratios against ratios that are known in closed form."""
