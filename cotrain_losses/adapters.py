@@ -38,6 +38,7 @@ class Adapter:
         sealed: whether the entry keeps its loss to itself (forward, backward and step in one method), so that
             the regularizer's gradient is joined to the predictions' instead.
         optimizers: function of the policy giving the optimizers it holds.
+        drops: a method through which batches lose keys it does not know; `install` keeps their "domain".
     """
 
     package: str
@@ -49,6 +50,7 @@ class Adapter:
     key: str = "loss"
     sealed: bool = False
     optimizers: Callable[[Any], list[Any]] | None = None
+    drops: str | None = None
 
     def knows(self, policy: object) -> bool:
         """Whether the policy's class, or one it inherits from, is this one."""
@@ -215,6 +217,7 @@ _known = [
             opens="_forward_training",
             key="action_loss",
             optimizers=_policy_optimizer,
+            drops="process_batch_for_training",
         )
         for name in ("BC", "BC_Gaussian", "BC_GMM", "BC_RNN", "BC_RNN_GMM", "BC_Transformer", "BC_Transformer_GMM")
     ),
@@ -225,5 +228,6 @@ _known = [
         entry="train_on_batch",
         sealed=True,
         optimizers=_policy_optimizer,
+        drops="process_batch_for_training",
     ),
 ]

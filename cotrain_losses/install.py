@@ -97,6 +97,8 @@ class Installation:
         calls: dict[str, Callable[..., Any]] = {entry: self._sealed if adapter and adapter.sealed else self._called}
         if adapter and adapter.opens:
             calls = {adapter.opens: self._opened, entry: self._closed}
+        if adapter and adapter.drops and hasattr(self._policy, adapter.drops):
+            calls[adapter.drops] = _keeping_domain
         if hasattr(self._policy, "get_optim_params"):
             calls["get_optim_params"] = self._optim_params
         self._entries += [Override(self._policy, name, call) for name, call in calls.items()]
@@ -216,6 +218,11 @@ class Installation:
                 "optimizer step that left them as they were. Give them to the optimizer: "
                 "optimizer.add_param_group({'params': cotrain.plugin_parameters(), 'weight_decay': 0.0})."
             )
+
+
+def _keeping_domain(original: Callable[..., Any], batch: Any) -> Any:
+    """The batch without the keys its owner does not know, but with its domain."""
+    return {**original(batch), **{key: batch[key] for key in ("domain",) if key in batch}}
 
 
 def _with_loss(returned: Any, losses: Losses, key: str) -> Any:

@@ -1,0 +1,127 @@
+"""Domain labels that survive the way from a file to the loss.
+
+Codebases drop or refuse keys they do not know, so a label travels beside the batch, or is looked up there from
+something they keep: the episode a frame belongs to.
+
+    data   = DomainDataset({"sim": simulated, "real": recorded})        each sample with its domain and its place
+    loader = DataLoader(data, batch_sampler=MixedBatchSampler(data.domain, domains=data.names, target="real", ...))
+    for batch, domain, index in loader: losses = cotrain(batch, domain=domain, index=index, step=step)
+
+    by_episode = EpisodeDomains({"sim": range(0, 900), "real": range(900, 950)})      one merged dataset
+    cotrain.install(domain=by_episode)                                                batch["episode_index"] -> labels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sized
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class Labelled(NamedTuple):
+    """A sample, or a batch of them once collated, with what travels beside it."""
+
+    sample: Any
+    domain: Any
+    """position of the domain's name."""
+    index: Any
+    """place in the joined dataset."""
+
+
+class DomainDataset(Dataset[Any]):
+    """Named map-style datasets, one after another.
+
+    Args:
+        datasets: name -> dataset with a length; the order of the names is the order of the labels.
+        key: where samples are dicts and the loop keeps unknown keys, put the label there instead of beside them.
+
+    Attributes:
+        names: the domains.
+        domain: (N,) the label of every sample, for a sampler.
+    """
+
+    def __init__(self, datasets: Mapping[str, Any], *, key: str | None = None) -> None:
+        for name, data in datasets.items():
+            if not (isinstance(data, Sized) and hasattr(data, "__getitem__")):
+                raise TypeError(
+                    f"a joined dataset reads samples by position, got a {type(data).__name__} for {name!r}, which has "
+                    "no length. Mix streams of samples with a loader each, and pass the label of its loader."
+                )
+        self.datasets, self.key, self.names = dict(datasets), key, tuple(datasets)
+        sizes = torch.tensor([len(data) for data in datasets.values()])
+        self.domain = torch.arange(len(sizes)).repeat_interleave(sizes)
+        self._first = sizes.cumsum(0) - sizes
+
+    def __len__(self) -> int:
+        return len(self.domain)
+
+    def __getitem__(self, index: int) -> Any:
+        place = range(len(self))[int(index)]
+        label = int(self.domain[place])
+        sample = self.datasets[self.names[label]][place - int(self._first[label])]
+        return Labelled(sample, label, place) if self.key is None else {**sample, self.key: label}
+
+
+class EpisodeDomains:
+    """Which domain each episode is of: labels for a dataset that was merged from several.
+
+    Args:
+        episodes: name -> the ids of its episodes, numbers (LeRobot, zarr) or names (robomimic's demo_0).
+        key: where a batch holds its frames' episode ids.
+
+    Calling it with a batch gives (b,) integer labels; `of` labels ids, `frames` a whole dataset for a sampler.
+    """
+
+    def __init__(self, episodes: Mapping[str, Iterable[Hashable]], *, key: str = "episode_index") -> None:
+        self.names, self.key = tuple(episodes), key
+        self._label: dict[Hashable, int] = {}
+        for label, (name, ids) in enumerate(episodes.items()):
+            for episode in ids:
+                if self._label.setdefault(episode, label) != label:
+                    raise ValueError(
+                        f"an episode is of one domain, got {episode!r} as {self.names[self._label[episode]]} and "
+                        f"{name}. List it once."
+                    )
+
+    def __call__(self, batch: Mapping[str, Any]) -> Tensor:
+        if self.key not in batch:
+            raise ValueError(
+                f"labels are looked up from batch[{self.key!r}], got a batch with {', '.join(map(str, batch))}. "
+                "Name the key that survives the loop's preprocessing: EpisodeDomains(..., key=...)."
+            )
+        return self.of(batch[self.key])
+
+    def of(self, ids: Any) -> Tensor:
+        """(n,) labels of n episode ids."""
+        listed = ids.detach().cpu().reshape(-1).tolist() if isinstance(ids, Tensor) else list(ids)
+        missing = [episode for episode in listed if episode not in self._label]
+        if missing:
+            raise ValueError(
+                f"every episode has a domain, got {missing[0]!r} (and {len(missing) - 1} more frames) of none of "
+                f"{', '.join(self.names)}. Add it to the mapping."
+            )
+        return torch.tensor([self._label[episode] for episode in listed], dtype=torch.long)
+
+    @classmethod
+    def of_filter_keys(cls, path: str | Path, filters: Mapping[str, str]) -> EpisodeDomains:
+        """The domains of a robomimic file whose filter keys (`mask/<key>`) list the demonstrations of each."""
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            absent = [key for key in filters.values() if f"mask/{key}" not in file]
+            if absent:
+                held = ", ".join(file["mask"]) if "mask" in file else "none"
+                raise ValueError(f"a filter key lists demonstrations, got {absent[0]!r}; {path} holds {held}.")
+            return cls({name: [demo.decode() for demo in file[f"mask/{key}"]] for name, key in filters.items()})
+
+
+def episode_of_frames(ends: Any) -> Tensor:
+    """(frames,) the episode of each frame, from the (episodes,) ends a zarr replay buffer keeps."""
+    ends = torch.as_tensor([int(end) for end in ends])
+    if len(ends) and (ends.diff(prepend=ends.new_zeros(1)) < 0).any():
+        raise ValueError(f"episode ends rise through a buffer, got {ends.tolist()[:8]}. Pass meta/episode_ends.")
+    return torch.searchsorted(ends, torch.arange(int(ends[-1]) if len(ends) else 0), right=True)
