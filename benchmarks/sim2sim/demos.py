@@ -164,7 +164,7 @@ def _read(path: Path, say: Callable[[str], None]) -> Demos | None:
     if not path.exists():
         return None
     try:
-        with np.load(path) as file:
+        with np.load(io.BytesIO(path.read_bytes())) as file:
             demos = Demos(
                 file["observations"],
                 file["commands"],

@@ -1,0 +1,90 @@
+"""The command line teaches, loads nothing it does not need, and ends in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from cotrain_losses.cli import EXTRAS, missing
+from cotrain_losses.commands import app
+
+
+def in_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
+def bench(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["bench", "sim2sim", *arguments])
+    return result.exit_code, result.output.strip()
+
+
+def test_help_lists_the_commands_and_loads_no_simulator_and_no_plots():
+    code = (
+        "import sys, cotrain_losses.commands as c\n"
+        "try: c.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'metaworld', 'mujoco', 'matplotlib', 'scipy', 'ot', 'geomloss'} & set(sys.modules)))"
+    )
+    result = in_python(code)
+    assert "bench" in result.stdout and result.stdout.strip().endswith("[]"), result.stderr
+
+
+def test_the_help_of_a_benchmark_names_its_choices():
+    code, text = bench("--help")
+    assert code == 0
+    for word in ("demo", "smoke", "visual-control", "cfg_adda", "target samples", "COTRAIN_CACHE", "Example"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--preset", "x"], "a preset is one of demo, smoke, got 'x'."),
+        (["--task", "x"], "a task is one of pick-place, got 'x'."),
+        (["--gap", "x"], "a gap is one of none, visual, control, physics, visual-control, hard, got 'x'."),
+        (["--methods", "adda,x,y"], "got 'x', 'y'."),
+        (["--methods", "adda,adda"], "a run compares one or more different methods"),
+        (["--ratio", "9"], "ratio is the share of target samples and lies in (0, 1] here, got 9.0."),
+        (["--steps", "0"], "steps counts optimizer steps from 1, got 0."),
+        (["--episodes", "0"], "episodes counts from 1, got 0."),
+        (["--seed", "-1"], "seed lies in [0, 999]"),
+    ],
+)
+def test_a_wrong_choice_ends_in_one_sentence_with_the_right_ones(arguments, sentence):
+    code, text = bench(*arguments)
+    assert code == 1 and sentence in text and len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["typer", "rich"])
+def test_without_the_command_lines_own_extra_the_sentence_says_how_to_install_it(module):
+    result = in_python(f"import sys; sys.modules['{module}'] = None\nfrom cotrain_losses.cli import main; main()")
+    assert result.returncode == 1
+    assert result.stderr.strip() == (
+        f"This command needs the package {module}, which is not installed.\n"
+        'Install it with: pip install "cotrain-losses[cli]"'
+    )
+
+
+def test_without_the_simulator_the_benchmark_says_how_to_install_it(tmp_path):
+    code = "import sys; sys.modules['metaworld'] = None\nfrom cotrain_losses.cli import main; main()"
+    result = in_python(code, "bench", "sim2sim", "--preset", "smoke", "--out", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-2:] == [
+        "This command needs the package metaworld, which is not installed.",
+        'Install it with: pip install "cotrain-losses[bench]"',
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_that_no_extra_brings_is_a_defect_and_keeps_its_traceback():
+    with pytest.raises(ModuleNotFoundError):
+        missing(ModuleNotFoundError("no", name="cotrain_losses.nothing"))
+
+
+def test_every_extra_that_a_sentence_names_exists():
+    from importlib import metadata
+
+    assert set(EXTRAS.values()) <= set(metadata.metadata("cotrain-losses").get_all("Provides-Extra"))

@@ -1,0 +1,371 @@
+"""Two simulated domains: gaps do what their names say, experts stay valid, evaluation is paired."""
+
+from __future__ import annotations
+
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from cotrain_losses.benchmarks.results import CannotContinue
+from cotrain_losses.benchmarks.sim2sim import study, summary
+from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE, cameras
+from cotrain_losses.benchmarks.sim2sim.cell import Cell, evaluation_seeds, requests
+from cotrain_losses.benchmarks.sim2sim.demos import GATE, Demos, Request, cache_folder, demonstrations, expert_success
+from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
+from cotrain_losses.benchmarks.sim2sim.methods import METHODS, TITLES
+from cotrain_losses.benchmarks.sim2sim.policy import FlowPolicy
+from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
+from cotrain_losses.benchmarks.sim2sim.settings import settings as chosen
+from cotrain_losses.benchmarks.sim2sim.training import Budget, frames, train
+from cotrain_losses.benchmarks.sim2sim.world import World, _environment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+unit = st.floats(-1, 1)
+
+
+@cache
+def world(gap: str) -> World:
+    return World("pick-place", GAPS[gap])
+
+
+# gaps
+
+
+@given(st.sampled_from(sorted(GAPS)), st.tuples(unit, unit, unit, unit))
+def test_the_expert_command_causes_exactly_the_motion_it_meant(gap, motion):
+    np.testing.assert_allclose(GAPS[gap].executed(GAPS[gap].command(np.array(motion))), motion, atol=1e-12)
+
+
+def test_a_turned_weaker_biased_frame_moves_the_hand_as_written_out():
+    gap = Gap(command_yaw=90.0, command_gain=0.5, command_bias=(0.0, 0.0, 0.2))
+    np.testing.assert_allclose(gap.executed(np.array([0.4, 0.2, 0.6, 1.0])), [-0.1, 0.2, 0.5, 1.0], atol=1e-12)
+
+
+def test_each_gap_touches_only_what_it_is_named_for():
+    kinds = {name: {knob.split("_")[0] for knob in gap.differences()} for name, gap in GAPS.items()}
+    assert kinds["none"] == set()
+    assert kinds["visual"] == {"camera"} and kinds["control"] == {"command"}
+    assert kinds["visual-control"] == {"camera", "command"}
+    assert kinds["physics"] == {"mass", "friction", "grip", "lag"}
+    assert kinds["hard"] >= {"camera", "command", "mass"}
+
+
+def test_a_control_or_physics_gap_is_not_to_be_seen_and_a_camera_gap_is():
+    start = {name: world(name).episode(3).observation() for name in ("none", "control", "visual")}
+    np.testing.assert_array_equal(start["control"], start["none"])
+    assert np.abs(start["visual"] - start["none"]).max() > 0.05
+    seen = world("physics").episode(3).observation()
+    np.testing.assert_allclose(seen[[6, 7, 10, 11]], start["none"][[6, 7, 10, 11]], atol=1e-3)  # object and goal
+
+
+def test_physics_reaches_the_model():
+    here, source, gap = world("physics").env.model, world("none").env.model, GAPS["physics"]
+    assert here.body("obj").mass == gap.mass * source.body("obj").mass
+    assert (here.geom("objGeom").friction == gap.friction * source.geom("objGeom").friction).all()
+    assert (here.actuator_gainprm[:, 0] == gap.grip * source.actuator_gainprm[:, 0]).all()
+    assert here.eq_solref[0, 0] == gap.lag
+
+
+# cameras
+
+
+@given(st.integers(0, 1), st.tuples(unit, unit, unit), st.floats(-80, 80))
+def test_a_camera_projects_as_a_pinhole_and_turning_it_is_turning_the_scene_back(which, offset, yaw):
+    point = CENTRE + 0.3 * np.array(offset)
+    camera = cameras(Gap())[which]
+    depth = camera.axes[2] @ (point - camera.eye)
+    expected = [camera.axes[k] @ (point - camera.eye) / depth / math.tan(math.radians(22.5)) for k in (0, 1)]
+    np.testing.assert_allclose(camera.project(point[None])[0], expected)
+    np.testing.assert_allclose(camera.axes @ camera.axes.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(camera.project(CENTRE[None]), 0, atol=1e-12)
+    c, s = math.cos(math.radians(-yaw)), math.sin(math.radians(-yaw))
+    turned = CENTRE + np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ (point - CENTRE)
+    np.testing.assert_allclose(
+        cameras(Gap(camera_yaw=yaw))[which].project(point[None]), camera.project(turned[None]), atol=1e-12
+    )
+
+
+def test_up_in_the_world_is_up_in_the_picture():
+    for camera in cameras(GAPS["hard"]):
+        low, high = camera.project(CENTRE + np.array([[0, 0, 0], [0, 0, 0.1]]))
+        assert high[1] > low[1]
+
+
+# world
+
+
+def test_an_episode_is_meta_worlds_own():
+    env = _environment(world("none").task)
+    env.seed(7)
+    state, _ = env.reset()
+    episode = world("none").episode(7)
+    assert state[-2] > 0.5  # the goal is not hidden
+    for _ in range(20):
+        motion = world("none").expert(state)
+        state, *_ = env.step(motion.astype(np.float32))
+        episode.step(episode.expert())
+    np.testing.assert_array_equal(episode._state, state)
+
+
+def test_episodes_stepped_in_turn_do_not_disturb_each_other():
+    alone = [world("control").episode(seed) for seed in (1, 2)]
+    for episode in alone:
+        for _ in range(15):
+            episode.step(episode.expert())
+    together = [world("control").episode(seed) for seed in (1, 2)]
+    for _ in range(15):
+        for episode in together:
+            episode.step(episode.expert())
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.observation(), other.observation())
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3])
+def test_a_command_takes_effect_after_the_delay(delay):
+    up, still = np.array([0, 0, 1.0, 0]), np.zeros(4)
+    here = World("pick-place", Gap(command_delay=delay))
+    episode, idle = here.episode(0), here.episode(0)
+    for step in range(delay + 1):
+        assert np.array_equal(episode.observation(), idle.observation())
+        episode.step(up if step == 0 else still)
+        idle.step(still)
+    assert episode.keypoints()[0, 2] > idle.keypoints()[0, 2]
+
+
+@pytest.mark.parametrize("gap", sorted(GAPS))
+def test_the_expert_passes_its_gate_under_every_gap(gap):
+    assert expert_success("pick-place", GAPS[gap], range(10)) >= GATE
+
+
+# demonstrations
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
+
+
+def same(one: Demos, other: Demos) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+
+
+def test_demonstrations_are_cached_and_a_damaged_file_is_said_and_recorded_again(executor):
+    request, said = Request("pick-place", Gap(), seed=5, count=2), []
+    first = demonstrations(request, executor, say=said.append)
+    assert len(first) == 2 and first.lengths.sum() == len(first.observations) == len(first.commands)
+    (file,) = cache_folder().iterdir()
+    assert same(demonstrations(request, None, say=said.append), first) and not said  # no executor: from the file
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert same(demonstrations(request, executor, say=said.append), first)
+    assert said == [f"{file} is damaged and not used; its demonstrations are recorded again."]
+    assert file.read_bytes() == whole
+
+
+def test_every_setting_of_a_request_changes_its_key():
+    request = Request("pick-place", Gap(), seed=5, count=2)
+    changed = [{"gap": GAPS["hard"]}, {"seed": 6}, {"count": 3}, {"noise": 0.2}]
+    assert all(replace(request, **change).key() != request.key() for change in changed)
+
+
+def test_an_expert_that_fails_its_gate_stops_the_run_with_the_gap_named(executor):
+    with pytest.raises(CannotContinue, match=r"solves at least 90%.*got 0% of 10 .*'lag': 5.0.*milder gap"):
+        demonstrations(Request("pick-place", Gap(lag=5.0), seed=0, count=1), executor)
+
+
+# policy and training
+
+
+class Towards(nn.Module):
+    """The exact velocity of the flow to one point: (mu - x) / (1 - t)."""
+
+    def __init__(self, mu: torch.Tensor) -> None:
+        super().__init__()
+        self.mu = mu
+
+    def forward(self, noisy, time, condition):
+        return (self.mu - noisy) / (1 - time[:, None, None])
+
+
+def test_the_exact_velocity_field_has_zero_loss_and_its_sampler_arrives():
+    policy, mu = FlowPolicy(25, 4), torch.randn(8, 4)
+    actions = torch.randn(50, 4) * 3 + 1
+    policy.fit_normalizer(torch.randn(50, 25), actions)
+    policy.velocity = Towards(mu)
+    point = (mu * actions.std(0) + actions.mean(0)).expand(5, 8, 4)
+    observations = torch.randn(5, 2, 25)
+    assert policy.compute_loss({"observations": observations, "actions": point}) < 1e-6
+    torch.testing.assert_close(policy.predict_action(observations), point, rtol=1e-4, atol=1e-4)
+
+
+def drawn(seed: int, lengths: list[int]) -> Demos:
+    draws = np.random.default_rng(seed)
+    n = sum(lengths)
+    observations, commands = draws.standard_normal((n, 25)), draws.standard_normal((n, 4))
+    return Demos(observations.astype(np.float32), commands.astype(np.float32), np.array(lengths), len(lengths), 1.0)
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.lists(st.integers(1, 12), min_size=1, max_size=4))
+def test_frames_hold_the_past_and_the_chunk_and_never_cross_episodes(target, source):
+    sides = drawn(0, target), drawn(1, source)
+    found, row = frames(*sides, horizon=8), 0
+    for is_target, demos in zip((True, False), sides, strict=True):
+        start = 0
+        for length in demos.lengths:
+            for t in range(length):
+                past = demos.observations[[start + max(t - 1, 0), start + t]]
+                chunk = demos.commands[[start + min(t + k, length - 1) for k in range(8)]]
+                assert np.array_equal(found.observations[row], past) and np.array_equal(found.actions[row], chunk)
+                assert bool(found.is_target[row]) == is_target
+                row, start = row + 1, start
+            start += length
+    assert row == len(found.is_target)
+
+
+@pytest.mark.parametrize(
+    "method", ["real_only", "cotraining", "ot", "mmd", "adda", "tzeng", "cfg", "cfg_adda", "probe"]
+)
+def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(method):
+    data = frames(drawn(0, [30]), drawn(1, [200]))
+    short, shorter = (
+        train(data, METHODS[method](128, 0.25), Budget(steps=steps, batch_size=32), seed=0) for steps in (40, 1)
+    )
+    assert math.isfinite(short.loss) and short.loss < shorter.loss
+    assert short.ratio == pytest.approx(1.0 if method == "real_only" else 0.25)
+    assert set(short.policy.state_dict()) == set(FlowPolicy(25, 4).state_dict()) and method in TITLES
+
+
+# rollouts
+
+
+def still(observations):
+    return torch.zeros(len(observations), 8, 4)
+
+
+def test_an_episode_runs_as_it_would_alone_with_the_noise_of_its_row():
+    def noisy(observations):  # the policy of a row depends on its observation and its row of the noise
+        return torch.randn(3, 8, 4)[: len(observations)] + observations[:, 1:, :4]
+
+    here = World("pick-place", GAPS["control"])
+    here.task = replace(here.task, horizon=20)
+    together = roll_out(noisy, here, [1, 2, 3], seed=0, watched=3)
+    alone = roll_out(noisy, here, [1], seed=0, watched=1)
+    np.testing.assert_array_equal(together.paths[0], alone.paths[0])
+    np.testing.assert_array_equal(together.goals[0], alone.goals[0])
+    assert together.steps == [20, 20, 20] and len(together.paths[0]) == 21
+
+
+def test_the_experts_motions_replayed_open_loop_solve_the_episode():
+    here = world("none")
+    episode, motions = here.episode(4), []
+    while not episode.success:
+        motions.append(episode.expert())
+        episode.step(motions[-1])
+    chunks = iter(torch.tensor(np.array(motions + [motions[-1]] * 8)).split(8))
+    found = roll_out(lambda observations: next(chunks)[None], here, [4], seed=0)
+    assert found.solved == [True] and found.steps == [len(motions)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (lambda o: torch.zeros(len(o), 4), r"shape \(episodes, horizon, 4\), got \(2, 4\) for 2 episodes"),
+        (lambda o: torch.full((len(o), 8, 4), math.nan), "finite commands, got NaN"),
+    ],
+)
+def test_a_policy_of_wrong_shape_or_without_numbers_is_refused(policy, message):
+    with pytest.raises(ValueError, match=message):
+        roll_out(policy, world("none"), [0, 1], seed=0)
+
+
+# a whole run
+
+
+def test_no_two_domains_or_seeds_share_an_episode():
+    used = []
+    for seed in (0, 1):
+        run = chosen("demo", seed=seed)
+        for request in requests(run):
+            used.append(range(request.seed, request.seed + 4 * request.count + 20 + request.count))
+        used.append(evaluation_seeds(run))
+    joined = [k for some in used for k in some]
+    assert len(set(joined)) == len(joined)
+
+
+@given(st.sampled_from(["gap", "ratio", "seed", "target_demos", "source_demos", "episodes", "steps"]))
+@settings(max_examples=7)
+def test_a_cell_is_named_by_every_setting_but_its_company(what):
+    run = chosen("demo", methods=("cotraining", "adda"))
+    other = chosen("demo", **{what: {"gap": "hard", "ratio": 0.3}.get(what, 7)}, methods=("cotraining", "adda"))
+    assert Cell("adda", run).key() != Cell("adda", other).key() != Cell("cotraining", other).key()
+    assert Cell("adda", run).key() == Cell("adda", replace(run, methods=("adda",))).key()
+
+
+def test_a_run_writes_everything_and_run_again_computes_nothing(tmp_path):
+    run = chosen("smoke", methods=("real_only", "cfg_adda"), source_demos=3, target_demos=1, steps=5, episodes=2)
+    out = tmp_path / "out"
+    results = study.run(run, out, workers=1)
+    assert [row["method"] for row in results["rows"]] == ["real_only", "cfg_adda"]
+    assert json.loads((out / "results.json").read_text()) == results
+    for row in results["rows"]:
+        assert row["successes"] == sum(row["outcomes"]) and row["low"] <= row["success"] <= row["high"]
+        assert "one trained policy" in row["interval"]
+    assert (out / "results.csv").read_text().count("\n") == 3
+    for name in ("success", "rollouts", "features"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    assert "+ CFG-ADDA" in page and "ONE trained policy" in page and "command yaw 30.0" in page
+    written = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert len(written) == 2
+    assert study.run(run, out, workers=1)["rows"] == results["rows"]
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == written
+
+
+def test_the_headline_says_whether_the_intervals_overlap():
+    def row(method, success, low, high):
+        return {"method": method, "success": success, "low": low, "high": high}
+
+    apart = summary.headline([row("real_only", 0.1, 0.05, 0.2), row("cotraining", 0.5, 0.4, 0.6)])
+    assert apart == (
+        "Target only solves 10% [5%, 20%], plain co-training 50% [40%, 60%]: the intervals do not overlap."
+    )
+    assert summary.headline([row("real_only", 0.1, 0.05, 0.4), row("cotraining", 0.5, 0.4, 0.6)]).endswith(
+        "the intervals overlap."
+    )
+
+
+def test_the_command_of_a_report_repeats_its_settings():
+    from cotrain_losses.benchmarks.sim2sim.settings import PRESETS
+    from typer.testing import CliRunner
+
+    from cotrain_losses.commands import app
+
+    for run in PRESETS.values():
+        words = summary.command(study.described(run, (drawn(0, [3]), drawn(0, [3])))).split()
+        assert CliRunner().invoke(app, [*words[1:], "--help"]).exit_code == 0
+        given = dict(zip(words[3::2], words[4::2], strict=True))
+        again = chosen(
+            "demo",
+            **{
+                "task": given["--task"],
+                "gap": given["--gap"],
+                "methods": tuple(given["--methods"].split(",")),
+                "ratio": float(given["--ratio"]),
+                **{n: int(given[f"--{n.replace('_', '-')}"]) for n in ("seed", "target_demos", "source_demos")},
+                **{n: int(given[f"--{n}"]) for n in ("steps", "episodes")},
+            },
+        )
+        assert again == run
