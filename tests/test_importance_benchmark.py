@@ -7,13 +7,12 @@ import sys
 
 import pytest
 import torch
+from cotrain_losses.benchmarks.estimators.measure import measured, quality
+from cotrain_losses.benchmarks.estimators.problems import NAMES, problem
 from drawn import seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
-
-from cotrain_losses.benchmarks.estimators.measure import measured, quality
-from cotrain_losses.benchmarks.estimators.problems import NAMES, problem
 
 
 @settings(max_examples=10)
