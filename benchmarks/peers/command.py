@@ -1,0 +1,53 @@
+"""`cotrain bench peers`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def peers(
+    out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path("results/peers"),
+    torch_peers: Annotated[
+        str | None, typer.Option(help="Interpreter that has torch, POT, geomloss and skada; default: this one.")
+    ] = None,
+    pytorch_adapt: Annotated[str | None, typer.Option(help="Interpreter that has pytorch-adapt.")] = None,
+    ott_jax: Annotated[str | None, typer.Option(help="Interpreter that has ott-jax.")] = None,
+    losses: Annotated[str, typer.Option(help="Comma-separated.")] = "balanced,unbalanced,divergence,exact,mmd",
+    sizes: Annotated[str, typer.Option(help="Rows on each side, comma-separated.")] = "32,64,128,256,512,1024",
+    widths: Annotated[str, typer.Option(help="Widths of the features, comma-separated.")] = "64,512",
+    repeats: Annotated[int, typer.Option(min=5, help="Repetitions at n <= 128; fewer above, never under 5.")] = 31,
+    seed: Annotated[int, typer.Option(help="Decides the rows.")] = 0,
+) -> None:
+    """Time the terms beside POT, geomloss, skada, pytorch-adapt and OTT-JAX, with the error of every gradient.
+
+    One thread, CPU time, repetitions interleaved. A library that is missing or fails is a row that says so. Some
+    cannot share an environment; give each its own interpreter:
+
+    `python -m venv /tmp/a && /tmp/a/bin/pip install torch pot geomloss skada skorch einops`
+
+    `python -m venv /tmp/b && /tmp/b/bin/pip install pytorch-adapt "setuptools<81"`
+
+    `python -m venv /tmp/c && /tmp/c/bin/pip install ott-jax`
+
+    Example: `cotrain bench peers --torch-peers /tmp/a/bin/python --pytorch-adapt /tmp/b/bin/python --ott-jax
+    /tmp/c/bin/python --out results/peers`
+    """
+    from ..commands import one_sentence
+
+    with one_sentence(out):
+        from ..progress import show_table
+        from .study import study
+
+        settings = {
+            "losses": losses.split(","),
+            "sizes": [int(size) for size in sizes.split(",")],
+            "widths": [int(width) for width in widths.split(",")],
+            "repeats": repeats,
+            "seed": seed,
+        }
+        pythons = {"torch peers": torch_peers, "pytorch-adapt": pytorch_adapt, "OTT-JAX": ott_jax}
+        show_table(study(out, settings, pythons)[0])
+        typer.echo(str(out / "report.html"))

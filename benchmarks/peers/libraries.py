@@ -1,0 +1,120 @@
+"""Each library's call for each loss: {loss: {name: call(x, y) -> scalar}}, made where the library can be imported.
+
+A torch call gets two float32 tensors that want gradients.  Every factor between definitions is taken out here, so
+that gradients can be compared: geomloss's cost is half of |x - y|^2, so its transport is doubled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from problems import EPS, RHO  # beside this file: other libraries' interpreters do not have the package
+
+Calls = dict[str, dict[str, Callable[..., Any]]]
+
+
+def ours() -> Calls:
+    from cotrain_losses import MMD, OptimalTransport, Sinkhorn
+
+    return {
+        "balanced": {"ours": OptimalTransport(EPS)},
+        "unbalanced": {"ours": OptimalTransport(EPS, unbalanced=RHO)},
+        "divergence": {"ours": Sinkhorn((EPS / 2) ** 0.5)},
+        "exact": {"ours": OptimalTransport(0.0)},
+        "mmd": {"ours": MMD()},
+    }
+
+
+def pot() -> Calls:
+    import ot
+    import torch
+
+    def sample(**options: Any) -> Callable[..., Any]:
+        return lambda x, y: ot.solve_sample(x, y, reg=EPS, max_iter=100, tol=1e-4, **options).value
+
+    def emd2(x: Any, y: Any) -> Any:
+        mass = torch.full((len(x),), 1.0 / len(x))
+        return ot.emd2(mass, mass, ot.dist(x, y))
+
+    return {
+        "balanced": {"POT envelope": sample(grad="envelope"), "POT autodiff": sample(grad="autodiff")},
+        "unbalanced": {"POT envelope": sample(grad="envelope", unbalanced=RHO)},
+        "exact": {"POT emd2": emd2},
+    }
+
+
+def geomloss() -> Calls:
+    from geomloss import SamplesLoss
+
+    def sinkhorn(factor: float, **options: Any) -> Callable[..., Any]:
+        loss = SamplesLoss("sinkhorn", p=2, blur=(EPS / 2) ** 0.5, **options)
+        return lambda x, y: factor * loss(x, y)
+
+    def gaussians(x: Any, y: Any) -> Any:
+        return sum(SamplesLoss("gaussian", blur=blur)(x, y) for blur in (0.35, 0.7, 1.4, 2.8, 5.6))
+
+    names = {scaling: f"geomloss scaling {scaling}" for scaling in (0.5, 0.9)}
+    reach = (RHO / 2) ** 0.5
+    return {
+        "balanced": {name: sinkhorn(2.0, debias=False, scaling=s) for s, name in names.items()},
+        "unbalanced": {name: sinkhorn(2.0, debias=False, scaling=s, reach=reach) for s, name in names.items()},
+        "divergence": {name: sinkhorn(1.0, scaling=s) for s, name in names.items()},
+        "mmd": {"geomloss, 5 gaussians": gaussians},
+    }
+
+
+def skada() -> Calls:
+    from skada.deep.losses import dan_loss
+
+    return {"mmd": {"skada dan_loss": lambda x, y: dan_loss(x, y, sigmas=[0.25, 0.5, 1.0, 2.0, 4.0])}}
+
+
+def pytorch_adapt() -> Calls:
+    from pytorch_adapt.layers import MMDLoss
+    from pytorch_adapt.layers.utils import get_kernel_scales
+
+    loss = MMDLoss(kernel_scales=get_kernel_scales(low=-2, high=2, num_kernels=5), mmd_type="quadratic")
+    return {"mmd": {"pytorch-adapt, quadratic": loss}}
+
+
+def ott() -> Calls:
+    import jax
+    from ott.geometry import pointcloud
+    from ott.problems.linear import linear_problem
+    from ott.solvers.linear import sinkhorn
+
+    def jitted(power: float) -> Callable[..., Any]:
+        def cost(x: Any, y: Any) -> Any:
+            geometry = pointcloud.PointCloud(x, y, epsilon=EPS)
+            problem = linear_problem.LinearProblem(geometry, tau_a=power, tau_b=power)
+            return sinkhorn.Sinkhorn(threshold=1e-4, max_iterations=100)(problem).reg_ot_cost
+
+        return jax.jit(jax.value_and_grad(cost, argnums=(0, 1)))
+
+    return {
+        "balanced": {"OTT-JAX, jitted": jitted(1.0)},
+        "unbalanced": {"OTT-JAX, jitted": jitted(RHO / (RHO + EPS))},
+    }
+
+
+def floor(x: Any, y: Any) -> Any:
+    """What any such method does at least: one product, one exponential, six matrix-vector rounds, the pulls."""
+    import numpy as np
+
+    kernel = np.exp(x @ y.T)
+    v = np.full(len(y), 1.0 / len(y), x.dtype)
+    for _ in range(6):
+        u = 1.0 / (kernel @ v)
+        v = 1.0 / (u @ kernel)
+    return kernel @ y, kernel.T @ x
+
+
+LIBRARIES = {
+    "ours": ours,
+    "POT": pot,
+    "geomloss": geomloss,
+    "skada": skada,
+    "pytorch-adapt": pytorch_adapt,
+    "OTT-JAX": ott,
+}

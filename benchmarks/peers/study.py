@@ -1,0 +1,141 @@
+"""Runs the workers, sets every time against ours, and writes results and report."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cotrain_losses
+
+from ..report import Code, Section, Table, Text, as_markdown, write_report
+from ..results import Row, write, write_results
+from .problems import EPS, LOSSES, RHO
+
+WORKER = Path(__file__).parent / "worker.py"
+SAME = ("ours", "POT", "geomloss", "skada")  # timed interleaved, in one process
+WANTED = {  # loss, peer -> least ratio of its time to ours, as the project set them before measuring
+    ("balanced", "POT envelope"): 2.0,
+    ("balanced", "POT autodiff"): 3.5,
+    ("balanced", "geomloss scaling 0.5"): 2.3,
+    ("balanced", "geomloss scaling 0.9"): 5.0,
+    ("unbalanced", "POT envelope"): 4.5,
+    ("unbalanced", "geomloss scaling 0.5"): 1.4,
+    ("unbalanced", "geomloss scaling 0.9"): 2.5,
+    ("divergence", "geomloss scaling 0.5"): 1.7,
+    ("divergence", "geomloss scaling 0.9"): 4.0,
+    ("exact", "POT emd2"): 1.4,
+    ("mmd", "skada dan_loss"): 1.7,
+    ("mmd", "pytorch-adapt, quadratic"): 2.5,
+    ("mmd", "geomloss, 5 gaussians"): 4.5,
+}
+
+
+def study(out: Path, settings: Mapping[str, Any], pythons: Mapping[str, str | None]) -> list[Table]:
+    """Time everything; returns the tables that the report shows.
+
+    Args:
+        pythons: an interpreter for "torch peers", "pytorch-adapt" and "OTT-JAX"; None where there is none.
+    """
+    rows: list[Row] = []
+    main = pythons["torch peers"] or sys.executable
+    for libraries, python, where in (
+        (SAME, main, "one process"),
+        (("pytorch-adapt",), pythons["pytorch-adapt"], "another process"),
+        (("OTT-JAX",), pythons["OTT-JAX"], "another process"),
+    ):
+        found = _run(python, libraries, settings) if python else [_missing(libraries[0])]
+        rows += [{**row, "where": where} for row in found]
+    rows = list(_with_ratios(rows))
+    write_results(out, {**settings, "eps": EPS, "rho": RHO, "cost": "|x - y|^2"}, rows)
+    tables = [summary(rows), *(by_size(rows, loss) for loss in settings["losses"])]
+    write(out / "table.md", ("\n\n".join(map(as_markdown, tables)) + "\n").encode())
+    titles = ["Ratios", *settings["losses"]]
+    sections = [Section(title, [table]) for title, table in zip(titles, tables, strict=True)]
+    about = [Text(READ), Code("cotrain bench peers " + " ".join(sys.argv[3:]))]
+    write_report(out / "report.html", "Terms beside other libraries", [Section("How to read this", about), *sections])
+    return tables
+
+
+READ = (
+    "CPU time of one thread in milliseconds, forward and backward, medians of interleaved repetitions in one process. "
+    "A gradient error is relative to a float64 solution, by plain log-domain iterations, of the loss as this project "
+    "defines it; a library that optimises another objective shows an error without being at fault. Rows marked "
+    "'another process' were timed apart: read differences below 1.3 as noise."
+)
+
+
+def _run(python: str, libraries: Sequence[str], settings: Mapping[str, Any]) -> list[Row]:
+    task = json.dumps({**settings, "libraries": list(libraries)})
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+    package = str(Path(cotrain_losses.__file__).parent.parent)
+    path = {"PYTHONPATH": package} if "ours" in libraries else {}
+    environment = {**os.environ, **single, **(flags if "OTT-JAX" in libraries else {}), **path}
+    rows = []
+    with subprocess.Popen([python, str(WORKER), task], stdout=subprocess.PIPE, text=True, env=environment) as worker:
+        for line in worker.stdout or ():
+            rows.append(json.loads(line))
+            print(_line(rows[-1]), flush=True)
+    if worker.returncode:
+        rows.append({"peer": ", ".join(libraries), "status": f"failed: {python} ended with {worker.returncode}"})
+    return rows
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    if "ms" not in row:
+        return f"{row['peer']}: {row['status']}"
+    return f"{row['loss']} d={row['d']} n={row['n']}: {row['peer']} {row['ms']:.2f} ms"
+
+
+def _missing(name: str) -> Row:
+    return {"peer": name, "status": "not run: no interpreter given, see --help"}
+
+
+def _with_ratios(rows: Sequence[Row]) -> Iterator[Row]:
+    ours = {(row["loss"], row["n"], row["d"]): row["ms"] for row in rows if row["peer"] == "ours" and "ms" in row}
+    for row in rows:
+        against = ours.get((row.get("loss"), row.get("n"), row.get("d")))
+        yield {**row, "ratio": row["ms"] / against} if against and "ms" in row else row
+
+
+def summary(rows: Sequence[Row]) -> Table:
+    """Each peer's ratio: median over the sizes, its extremes, and both gradient errors."""
+    lines: list[list[Any]] = []
+    for loss in LOSSES:
+        of_loss = [row for row in rows if row.get("loss") == loss and "ratio" in row]
+        if loss == "mmd":
+            of_loss = [row for row in of_loss if row["n"] >= 128]
+        for peer in dict.fromkeys(row["peer"] for row in of_loss):
+            of_peer = [row for row in of_loss if row["peer"] == peer]
+            ratios = [row["ratio"] for row in of_peer]
+            errors = [row["gradient_error"] for row in of_peer if row["gradient_error"] is not None]
+            wanted = WANTED.get((loss, peer))
+            median = statistics.median(ratios)
+            met = None if wanted is None else "yes" if median >= wanted else "no"
+            worst = max(errors) if errors else None
+            lines.append([loss, peer, median, min(ratios), max(ratios), wanted, met, worst, of_peer[0]["where"]])
+    for row in rows:
+        if row["status"] != "ok":
+            where = f" (n={row['n']}, d={row['d']})" if "n" in row else ""
+            lines.append(
+                [row.get("loss"), row["peer"] + where, None, None, None, None, row["status"], None, row["where"]]
+            )
+    columns = ["loss", "peer", "time / ours", "least", "most", "wanted", "met", "worst gradient error", "timed in"]
+    return Table(columns, lines, "Median over the sizes (MMD: n >= 128); above 1 the peer is slower.")
+
+
+def by_size(rows: Sequence[Row], loss: str) -> Table:
+    """Milliseconds of one loss, a row per peer and a column per size."""
+    of_loss = [row for row in rows if row.get("loss") == loss and "ms" in row]
+    sizes = list(dict.fromkeys((row["d"], row["n"]) for row in of_loss))
+    times = {(row["peer"], row["d"], row["n"]): row["ms"] for row in of_loss}
+    lines = [
+        [peer, *(times.get((peer, *size)) for size in sizes)] for peer in dict.fromkeys(r["peer"] for r in of_loss)
+    ]
+    return Table([loss, *(f"d={d} n={n}" for d, n in sizes)], lines, "Median CPU milliseconds, forward and backward.")
