@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 from ..cli import missing
+from .estimators.command import estimators
+from .peers.command import peers
 from .report import Table
 from .results import CannotContinue
+from .special_cases.command import special_cases
 from .toy.command import toy
 
 bench = typer.Typer(
@@ -20,11 +23,6 @@ bench = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-
-
-@bench.callback()
-def _group() -> None:
-    """Keeps `cotrain bench` a group however few benchmarks there are."""
 
 
 @contextmanager
@@ -110,7 +108,8 @@ def sim2sim(
         _show(success_table(results["rows"]), headline(results["rows"]), out)
 
 
-bench.command()(toy)
+for command in (toy, special_cases, peers, estimators):
+    bench.command()(command)
 
 
 def _show(table: Table, headline: str, out: Path) -> None:

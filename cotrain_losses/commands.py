@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from .advise.command import advise
 from .benchmarks.commands import bench
+from .diagnose import diagnose
 
 app = typer.Typer(
     name="cotrain",
@@ -14,9 +16,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
 )
+app.command()(advise)
+app.command()(diagnose)
 app.add_typer(bench, name="bench")
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `cotrain` a group of commands however few there are."""

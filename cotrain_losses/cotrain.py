@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ from .losses import Losses, PolicyLoss, mean_over_sources
 from .method import Method, claim, release
 from .seam import Seam
 from .term import Evaluation, Rows, Term
+
+if TYPE_CHECKING:
+    from .diagnostics.watch import Watch
 
 
 class CoTrain(nn.Module):
@@ -135,6 +138,12 @@ class CoTrain(nn.Module):
     def check(self, batch: Any, *, domain: Any, step: int | None = 0) -> Check:
         """Tries one step on a batch and says what happens at the seam; see `Check`."""
         return checked(self, batch, domain, step)
+
+    def watch(self, *, every: int = 100, to: Callable[..., Any] | None = None) -> Watch:
+        """Record terms, shares, probe accuracy and feature norms every so many steps; see `diagnostics.watch`."""
+        from .diagnostics.watch import Watch
+
+        return Watch(self, every=every, to=to)
 
     def install(self, **labels: Callable[..., Any]) -> Installation:
         """Make the policy's own loss entry return task + regularizer, for training scripts nobody edits.

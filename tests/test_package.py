@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from configparser import ConfigParser
 from importlib.metadata import requires
 from importlib.resources import files
 from pathlib import Path
@@ -52,6 +53,18 @@ def test_the_package_is_typed_and_every_public_name_is_there() -> None:
 def test_the_runtime_requirements_are_the_four_named() -> None:
     base = {re.split(r"[<>=!\[; ]", r)[0].lower() for r in requires("cotrain-losses") or [] if "extra ==" not in r}
     assert base == {"torch", "einops", "geomloss", "pot"}
+
+
+def test_every_folder_of_code_is_a_package_that_a_wheel_brings() -> None:
+    parser = ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    listed = set(parser["options"]["packages"].split())
+    own = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "cotrain_losses").glob("**/__init__.py")}
+    suite = {
+        "cotrain_losses." + ".".join(p.parent.relative_to(ROOT).parts)
+        for p in (ROOT / "benchmarks").glob("**/__init__.py")
+    }
+    assert listed == own | suite
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("**/*.py")), ids=lambda p: p.name)
