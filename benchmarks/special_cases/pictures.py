@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..report import as_png
 from ..results import Row
@@ -84,7 +84,7 @@ def lattice(edges: Sequence[Row]) -> bytes:
 def _draw_edge(axes: Axes, edge: Row) -> None:
     """From the left end of one name to the right end of another."""
     (x0, y0), (x1, y1) = PLACES[edge["start"]], PLACES[edge["end"]]
-    x0, x1 = x0 - 0.05 - 0.0145 * len(edge["start"]), x1 + 0.06 + 0.0145 * len(edge["end"])
+    x0, x1 = x0 - 0.05 - 0.0105 * len(edge["start"]), x1 + 0.06 + 0.0105 * len(edge["end"])
     second = edge["setting"].startswith("whole passes")  # two edges join these methods
     arrow = {"arrowstyle": "->", "color": "#3b4656" if edge["holds"] else "#c0392b", "shrinkA": 0, "shrinkB": 0}
     arrow |= {"linestyle": "-" if edge["edge"] == "equality" else "--", "connectionstyle": f"arc3,rad={-0.25 * second}"}

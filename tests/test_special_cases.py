@@ -1,0 +1,113 @@
+"""The run that compares recipes with their published formulas: what it claims holds, and it would notice if not."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from cotrain_losses.benchmarks.special_cases.case import relative_error, shown_code
+from cotrain_losses.benchmarks.special_cases.drawn import drawn
+from cotrain_losses.benchmarks.special_cases.kernels import CASES as KERNELS
+from cotrain_losses.benchmarks.special_cases.lattice import EDGES
+from cotrain_losses.benchmarks.special_cases.pictures import PLACES, formula
+from cotrain_losses.benchmarks.special_cases.study import FAMILIES, failures, run
+
+from cotrain_losses import recipes
+
+CASES = [case for cases in FAMILIES.values() for case in cases]
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    out = tmp_path_factory.mktemp("special-cases")
+    return out, run(out, draws=2, seed=1000)
+
+
+def test_every_case_and_every_edge_holds_on_draws_the_published_page_did_not_use(results) -> None:
+    assert failures(results[1]["rows"]) == []
+
+
+def test_every_recipe_is_a_case() -> None:
+    shown = {case.recipe.__name__ for case in CASES}
+    assert set(recipes.__all__) - {"LabelCost"} <= shown
+
+
+def test_claims_are_as_strict_as_stated() -> None:
+    iterative = re.compile("sinkhorn|geomloss|SLSQP", re.I)
+    for case in CASES:
+        assert case.tolerance == (1e-4 if iterative.search(case.oracle) else 1e-6), case.name
+    assert all(edge.tolerance <= (1e-6 if edge.kind == "equality" else 1e-3) for edge in EDGES)
+
+
+def test_an_error_in_a_recipe_is_noticed() -> None:
+    (mmd,) = (case for case in KERNELS if case.name == "mmd")
+    wrong = replace(mmd, expression=lambda draw: recipes.mmd(draw.ratio, weight=0.1001))
+    value, gradient = wrong.errors(2)
+    assert value == pytest.approx(1e-3, rel=1e-6) and gradient == pytest.approx(1e-3, rel=1e-6)
+
+
+def test_relative_errors_do_not_hide_zeros_or_nan() -> None:
+    zero, one = torch.zeros(2), torch.ones(2)
+    assert relative_error([zero], [zero]) == 0.0
+    assert relative_error([one], [zero]) == math.inf
+    assert relative_error([one * math.nan], [one]) == math.inf
+    assert relative_error([one, 2 * one], [one, one]) == pytest.approx(math.sqrt(2) / 2)
+
+
+def test_draws_have_unequal_sizes_and_are_a_function_of_their_seed() -> None:
+    for seed in range(20):
+        draw, again, paired = drawn(seed), drawn(seed), drawn(seed, paired=True)
+        assert len(draw.source) != len(draw.target) and len(paired.source) == len(paired.target)
+        torch.testing.assert_close(draw.source.features, again.source.features, rtol=0, atol=0)
+        assert draw.source.features.dtype == torch.float64
+
+
+def test_the_page_in_docs_is_the_one_this_code_writes_up_to_its_numbers(results) -> None:
+    written = (results[0] / "special-cases.md").read_text()
+    assert unnumbered((DOCS / "special-cases.md").read_text()) == unnumbered(written), (
+        "run `cotrain bench special-cases --out DIR` and copy special-cases.md and special-cases.png to docs/"
+    )
+
+
+def unnumbered(page: str) -> str:
+    """The page without the numbers a run measures: draws, errors."""
+    return re.sub(r"\d+(\.\d+)?(e[+-]\d+)?", "#", page)
+
+
+def test_the_published_page_shows_no_case_that_does_not_hold() -> None:
+    page = (DOCS / "special-cases.md").read_text()
+    assert "| NO |" not in page and page.count("| yes |") == len(CASES) + len(EDGES)
+
+
+def test_what_is_shown_as_code_is_the_code() -> None:
+    def recipe(x):
+        """Documented."""
+        y = x + 1
+        return y * 2
+
+    assert shown_code(recipe) == "y = x + 1\nreturn y * 2"
+
+
+def test_results_are_plain_and_the_report_stands_alone(results) -> None:
+    out, found = results
+    assert json.loads((out / "results.json").read_text())["rows"] == found["rows"]
+    assert all(row["draws"] == 2 for row in found["rows"])
+    html = (out / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == len(CASES) + 1
+    assert not re.search(r'(src|href)="(?!data:)', html) and "<script" not in html
+
+
+def test_every_edge_joins_methods_that_the_figure_places_from_right_to_left() -> None:
+    for edge in EDGES:
+        assert PLACES[edge.start][0] > PLACES[edge.end][0], edge
+    assert set(PLACES) == {name for edge in EDGES for name in (edge.start, edge.end)}
+
+
+def test_a_formula_is_a_picture() -> None:
+    assert formula(r"\frac{1}{2}").startswith(b"\x89PNG")
