@@ -109,7 +109,7 @@ class EpisodeDomains:
     @classmethod
     def of_filter_keys(cls, path: str | Path, filters: Mapping[str, str]) -> EpisodeDomains:
         """The domains of a robomimic file whose filter keys (`mask/<key>`) list the demonstrations of each."""
-        import h5py
+        import h5py  # type: ignore[import-untyped, unused-ignore]  # only those who read robomimic files need it
 
         with h5py.File(path, "r") as file:
             absent = [key for key in filters.values() if f"mask/{key}" not in file]

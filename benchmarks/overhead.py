@@ -1,0 +1,294 @@
+"""What co-training costs a training step, and guidance a sampled action.
+
+    overhead = median(wrapped step) / median(bare step) - 1
+
+A step is forward, backward and AdamW.  Bare and wrapped steps of twin policies alternate within one run, each on its
+own optimizer; one thread and CPU seconds of this process, or CUDA events on a GPU.  Memory is what autograd keeps for
+the backward pass on the CPU, the allocator's peak on a GPU.  Interleaving cancels drift; the interval is the middle
+half of the ratios of neighbouring steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import torch
+import typer
+from torch import Tensor
+
+import cotrain_losses as ctl
+
+from .results import CannotContinue, write_results
+
+TARGET_SHARE = 0.25
+
+
+class Subject(NamedTuple):
+    """A policy to be measured, its batch, and how it is sampled."""
+
+    policy: Any
+    batch: Any
+    loss: Callable[[Any, Any], Tensor]
+    seam: ctl.Seam | None
+    sample: Callable[[Any], Any] | None
+    terms: bool
+    """whether something trainable lies before the seam, so that a term means something"""
+
+
+def overhead(
+    policies: Annotated[
+        str,
+        typer.Option(help="Comma-separated: suite, diffusion-image, diffusion-state, act (the last three LeRobot's)."),
+    ] = "suite,diffusion-image,diffusion-state,act",
+    batch_size: Annotated[int, typer.Option(min=4, help="Samples in a step.")] = 64,
+    repeats: Annotated[int, typer.Option(min=3, help="Pairs of steps for each method.")] = 15,
+    device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
+    out: Annotated[Path, typer.Option(help="Folder for results.json and results.csv.")] = Path("results/overhead"),
+) -> None:
+    """Measure a training step with and without each method, and guided sampling beside bare sampling.
+
+    Example: `cotrain bench overhead --policies suite --out results/overhead`
+    """
+    from .commands import one_sentence
+    from .progress import show_table
+    from .report import Table
+
+    with one_sentence(out):
+        rows = []
+        for name in policies.split(","):
+            if name not in SUBJECTS:
+                raise CannotContinue(f"a policy is one of {', '.join(SUBJECTS)}, got {name!r}.")
+            rows += measured(name, batch_size, repeats, device)
+        settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": torch.get_num_threads()}
+        write_results(out, settings, rows)
+        columns = ["policy", "what", "bare", "ratio", "low", "high", "memory"]
+        show_table(Table(columns, [[row[c] for c in columns] for row in rows]))
+        typer.echo(f"{out / 'results.json'}")
+
+
+def measured(name: str, batch_size: int, repeats: int, device: str) -> list[dict[str, Any]]:
+    """The rows of one policy: every method that means something on it, then sampling."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    subject = _on(SUBJECTS[name](batch_size), device)
+    rows = []
+    for what, make in METHODS.items():
+        if what in ("mmd", "sinkhorn", "adversary") and not subject.terms:
+            continue
+        if what == "guidance" and subject.sample is None:
+            continue
+        rows.append({"policy": name, "what": what, **_steps(subject, make, repeats, device)})
+    if subject.sample is not None:
+        rows.append({"policy": name, "what": "guided sampling", **_sampling(subject, repeats, device)})
+    return rows
+
+
+def _steps(subject: Subject, make: Callable[[int], ctl.Method], repeats: int, device: str) -> dict[str, Any]:
+    bare, wrapped = copy.deepcopy(subject.policy), copy.deepcopy(subject.policy)
+    size = len(next(iter(subject.batch.values())))
+    domain = torch.arange(size) < max(2, int(TARGET_SHARE * size))
+    width = _width(wrapped, subject, domain) if subject.terms else 0
+    method = make(width)
+    cotrain = ctl.CoTrain(wrapped, method, seam=subject.seam, loss=subject.loss)
+    weight = torch.ones(size, device=device) if method.regularizer is None and method.guidance is None else None
+    optimizers = [torch.optim.AdamW(p) for p in (bare.parameters(), cotrain.parameters())]
+
+    def step(total: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> None:
+        total().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    losses: tuple[Callable[[], Tensor], ...] = (
+        lambda: subject.loss(bare, subject.batch),
+        lambda: cotrain(subject.batch, domain=domain, weight=weight).total,
+    )
+    memory = [_memory(loss, device) for loss in losses]
+    jobs = [lambda l=loss, o=o: step(l, o) for loss, o in zip(losses, optimizers, strict=True)]
+    return {**_ratio(_alternating(jobs, repeats, device)), "memory": memory[1] / memory[0]}
+
+
+def _sampling(subject: Subject, repeats: int, device: str) -> dict[str, Any]:
+    policy = copy.deepcopy(subject.policy).eval()
+    cotrain = ctl.CoTrain(policy, ctl.Method(guidance=_guidance()), seam=subject.seam, loss=subject.loss)
+    assert subject.sample is not None
+    sample = subject.sample
+
+    def guided() -> None:
+        with cotrain.guided(scale=0.5):
+            sample(policy)
+
+    with torch.no_grad():
+        return {**_ratio(_alternating([lambda: sample(policy), guided], repeats, device)), "memory": None}
+
+
+def _alternating(jobs: list[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
+    """(bare, wrapped) seconds of neighbouring runs, after one of each that is not counted; the order alternates."""
+    for job in jobs:
+        job()
+    pairs = []
+    for k in range(repeats):
+        order = (0, 1) if k % 2 == 0 else (1, 0)
+        took = {which: _seconds(jobs[which], device) for which in order}
+        pairs.append((took[0], took[1]))
+    return pairs
+
+
+def _seconds(job: Callable[[], Any], device: str) -> float:
+    if device == "cpu":
+        started = time.process_time()
+        job()
+        return time.process_time() - started
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    job()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    bare, wrapped = zip(*pairs, strict=True)
+    low, _, high = statistics.quantiles([b / a for a, b in pairs], n=4)
+    return {
+        "bare": statistics.median(bare),
+        "ratio": statistics.median(wrapped) / statistics.median(bare),
+        "low": low,
+        "high": high,
+    }
+
+
+def _memory(loss: Callable[[], Tensor], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        loss().backward()  # type: ignore[no-untyped-call]
+        return float(torch.cuda.max_memory_allocated())
+    kept: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        total = loss()
+    del total
+    return float(sum(kept.values()))
+
+
+def _width(policy: Any, subject: Subject, domain: Tensor) -> int:
+    probe = ctl.CoTrain(policy, ctl.Method(regularizer=0.0 * ctl.MMD()), seam=subject.seam, loss=subject.loss)
+    features = probe.check(subject.batch, domain=domain).features
+    probe.unwrap()
+    assert features is not None
+    return features[1]
+
+
+def _guidance() -> ctl.DomainGuidance:
+    return ctl.DomainGuidance(drop=0.2)
+
+
+METHODS: dict[str, Callable[[int], ctl.Method]] = {
+    "weights": lambda width: ctl.Method(),
+    "guidance": lambda width: ctl.Method(guidance=_guidance()),
+    "mmd": lambda width: ctl.Method(regularizer=0.1 * ctl.MMD()),
+    "sinkhorn": lambda width: ctl.Method(regularizer=0.1 * ctl.Sinkhorn(blur=0.05)),
+    "adversary": lambda width: ctl.Method(regularizer=-0.05 * ctl.DomainClassifier(width)),
+}
+
+
+def _suite(size: int) -> Subject:
+    from .sim2sim.policy import FlowPolicy
+    from .sim2sim.world import COMMAND, WIDTH
+
+    policy = FlowPolicy(WIDTH, COMMAND)
+    batch = {"observations": torch.randn(size, 2, WIDTH), "actions": torch.randn(size, 8, COMMAND)}
+    seam = ctl.Seam(head="velocity", condition="condition", width=_condition_width(policy, batch))
+    return Subject(
+        policy, batch, lambda p, b: p.compute_loss(b), seam, lambda p: p.predict_action(batch["observations"]), True
+    )
+
+
+def _condition_width(policy: Any, batch: dict[str, Tensor]) -> int:
+    with torch.no_grad():
+        return int(policy.encode(batch["observations"]).shape[-1])
+
+
+def _diffusion(size: int, image: bool) -> Subject:
+    policies = _lerobot("diffusion")
+    kinds = {"observation.state": ("STATE", (7,))}
+    kinds |= (
+        {"observation.images.top": ("VISUAL", (3, 84, 84))}
+        if image
+        else {"observation.environment_state": ("ENV", (16,))}
+    )
+    more = {"down_dims": (64, 128, 256)} if not image else {}
+    policy = policies(kinds, crop_shape=None, num_inference_steps=10, **more)
+    batch = _observed(kinds, size, 2) | {
+        "action": torch.randn(size, 16, 7),
+        "action_is_pad": torch.zeros(size, 16).bool(),
+    }
+
+    def sample(p: Any) -> Any:
+        observed = {name: x[:4] for name, x in batch.items() if name.startswith("observation")}
+        if image:
+            observed["observation.images"] = observed.pop("observation.images.top")[:, :, None]
+        return p.diffusion.generate_actions(observed)
+
+    return Subject(policy, batch, lambda p, b: p.forward(b)[0], None, sample, image)
+
+
+def _act(size: int) -> Subject:
+    kinds = {"observation.state": ("STATE", (7,)), "observation.images.top": ("VISUAL", (3, 96, 96))}
+    policy = _lerobot("act")(kinds, dim_model=128, dim_feedforward=512, chunk_size=20, n_action_steps=20)
+    batch = _observed(kinds, size) | _actions(size, 20)
+    return Subject(policy, batch, lambda p, b: p.forward(b)[0], None, None, True)
+
+
+def _observed(kinds: dict[str, Any], size: int, *steps: int) -> dict[str, Tensor]:
+    return {name: torch.rand(size, *steps, *shape) for name, (_, shape) in kinds.items()}
+
+
+def _actions(size: int, horizon: int) -> dict[str, Tensor]:
+    return {"action": torch.randn(size, horizon, 7), "action_is_pad": torch.zeros(size, horizon).bool()}
+
+
+def _lerobot(kind: str) -> Callable[..., Any]:
+    try:
+        from lerobot.configs.types import FeatureType, PolicyFeature  # type: ignore[import-not-found, unused-ignore]
+        from lerobot.policies.factory import (  # type: ignore[import-not-found, unused-ignore]
+            get_policy_class,
+            make_policy_config,
+        )
+    except (ImportError, RuntimeError) as error:
+        raise CannotContinue(
+            f"LeRobot's policies are measured where LeRobot is installed (docs/codebases.md says how), got: {error}. "
+            "Pass --policies suite for the suite's own."
+        ) from error
+
+    def make(kinds: dict[str, Any], **settings: Any) -> Any:
+        inputs = {name: PolicyFeature(FeatureType[kind], shape) for name, (kind, shape) in kinds.items()}
+        outputs = {"action": PolicyFeature(FeatureType.ACTION, (7,))}
+        config = make_policy_config(kind, input_features=inputs, output_features=outputs, device="cpu", **settings)
+        if hasattr(config, "pretrained_backbone_weights"):
+            config.pretrained_backbone_weights = None
+        return get_policy_class(kind)(config).train()
+
+    return make
+
+
+def _on(subject: Subject, device: str) -> Subject:
+    subject.policy.to(device)
+    for name, value in subject.batch.items():
+        subject.batch[name] = value.to(device)
+    return subject
+
+
+SUBJECTS: dict[str, Callable[[int], Subject]] = {
+    "suite": _suite,
+    "diffusion-image": lambda size: _diffusion(size, image=True),
+    "diffusion-state": lambda size: _diffusion(size, image=False),
+    "act": _act,
+}

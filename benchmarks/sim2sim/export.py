@@ -1,0 +1,119 @@
+"""The simulator's demonstrations in the formats that policies are trained from, domains kept by episode.
+
+    robomimic   data/demo_i/{obs/state, actions, dones, rewards}, filter keys mask/source and mask/target
+    lerobot     a LeRobotDataset (v3: parquet and meta), meta/domains.json names the episodes of each domain
+
+Source episodes come first.  Commands are what the expert meant; robomimic takes actions in [-1, 1], so there they are
+clipped to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import CannotContinue
+from .demos import Demos
+from .world import COMMAND, WIDTH
+
+FORMATS = ("lerobot", "robomimic")
+
+HAND = 6
+"""The first observed numbers, the hand in both cameras' pictures and more, that LeRobot is told are its state."""
+
+RATE = 80
+"""control steps a second of the simulator"""
+
+
+def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
+    """Write demonstrations by domain, and return where they are.
+
+    Args:
+        demos: domain -> its demonstrations, {"source": ..., "target": ...}.
+        form: "lerobot" (a new folder) or "robomimic" (one .hdf5 file).
+
+    Raises:
+        CannotContinue: an unknown format, a path that exists, or a format whose library is not installed.
+    """
+    if form not in FORMATS:
+        raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
+    if path.exists():
+        raise CannotContinue(f"an export is written to a new place, got {path}, which exists. Name another.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (_lerobot if form == "lerobot" else _robomimic)(demos, path)
+    return path
+
+
+def episodes(demos: Mapping[str, Demos]) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """(domain, observations, commands) of every episode."""
+    for domain, some in demos.items():
+        ends = np.cumsum(some.lengths)
+        for first, end in zip(ends - some.lengths, ends, strict=True):
+            yield domain, some.observations[first:end], some.commands[first:end]
+
+
+def episode_ids(demos: Mapping[str, Demos]) -> dict[str, list[int]]:
+    """domain -> the numbers of its episodes."""
+    found: dict[str, list[int]] = {domain: [] for domain in demos}
+    for number, (domain, _, _) in enumerate(episodes(demos)):
+        found[domain].append(number)
+    return found
+
+
+def _robomimic(demos: Mapping[str, Demos], path: Path) -> None:
+    import h5py  # type: ignore[import-untyped, unused-ignore]
+
+    environment = {"env_name": "sim2sim", "type": 2, "env_kwargs": {}}  # type 2: robomimic's name for Gym
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        for number, (_, observations, commands) in enumerate(episodes(demos)):
+            demo = data.create_group(f"demo_{number}")
+            demo["obs/state"] = observations
+            demo["actions"] = np.clip(commands, -1.0, 1.0)
+            demo["rewards"] = demo["dones"] = np.arange(len(commands)) == len(commands) - 1
+            demo.attrs["num_samples"] = len(commands)
+        data.attrs["total"] = sum(int(some.lengths.sum()) for some in demos.values())
+        data.attrs["env_args"] = json.dumps(environment)
+        for domain, ids in episode_ids(demos).items():
+            file[f"mask/{domain}"] = np.array([f"demo_{number}".encode() for number in ids])
+
+
+def _lerobot(demos: Mapping[str, Demos], path: Path) -> None:
+    dataset = _lerobot_dataset().create(
+        "local/sim2sim", fps=RATE, features=_features(), root=path, use_videos=False, robot_type="sawyer"
+    )
+    for _, observations, commands in episodes(demos):
+        for observation, command in zip(observations, commands, strict=True):
+            frame = {
+                "observation.state": observation[:HAND],
+                "observation.environment_state": observation,
+                "action": command,
+            }
+            dataset.add_frame({**frame, "task": "sim2sim"})
+        dataset.save_episode()
+    dataset.finalize()
+    (path / "meta" / "domains.json").write_text(json.dumps(episode_ids(demos)))
+
+
+def _features() -> dict[str, Any]:
+    widths = {"observation.state": HAND, "observation.environment_state": WIDTH, "action": COMMAND}
+    return {
+        name: {"dtype": "float32", "shape": (width,), "names": [f"{name.split('.')[-1]}_{k}" for k in range(width)]}
+        for name, width in widths.items()
+    }
+
+
+def _lerobot_dataset() -> Any:
+    try:
+        from lerobot.datasets.lerobot_dataset import LeRobotDataset  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise CannotContinue(
+            f"a LeRobotDataset is written by LeRobot itself, which cannot be imported here ({error}). "
+            "Install lerobot==0.4.4 as docs/codebases.md says, or export robomimic."
+        ) from error
+    return LeRobotDataset
