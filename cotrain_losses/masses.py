@@ -60,6 +60,14 @@ def nothing_shared(source: Rows, target: Rows, least: int = 1) -> bool:
     return eager(source.features) and not all(mass.any() for mass in balanced_masses(source, target, least))
 
 
+def unmatched(source: Rows, target: Rows) -> int:
+    """How many rows are of a group that the other side lacks; not looked for where looking would wait."""
+    if (source.group is None and target.group is None) or not eager(source.features):
+        return 0
+    same = same_group(source, target)
+    return 0 if same is None else int((~same.any(1)).sum() + (~same.any(0)).sum())
+
+
 def _own_mass(rows: Rows) -> Tensor:
     features = rows.features
     if rows.mass is None:

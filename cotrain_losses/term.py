@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import check_features, check_mass
-from .masses import nothing_shared
+from .masses import nothing_shared, unmatched
 from .schedules import Schedule
 
 Weight: TypeAlias = "float | Schedule"
@@ -175,6 +175,8 @@ class Evaluation(NamedTuple):
     """target rows."""
     skipped: tuple[str, ...]
     """terms that had too few rows and were an exact zero."""
+    unmatched: int = 0
+    """rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
 
 
 class Regularizer(nn.Module):
@@ -221,7 +223,7 @@ class Regularizer(nn.Module):
             value = value + weighted
         skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
         self._count(skipped)
-        return Evaluation(value, raw, weights, len(source), len(target), skipped)
+        return Evaluation(value, raw, weights, len(source), len(target), skipped, unmatched(source, target))
 
     def _count(self, skipped: tuple[str, ...]) -> None:
         if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):

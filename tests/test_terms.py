@@ -231,6 +231,14 @@ def test_a_second_derivative_is_refused_not_wrong():
         gradient.sum().backward()
 
 
+def test_rows_without_a_partner_group_are_counted():
+    x, y = features(0, 5, 3, 2)
+    regularizer = 1.0 * MMD()
+    found = regularizer.evaluate(Rows(x, group=torch.tensor([0, 0, 1, 2, 2])), Rows(y, group=torch.tensor([0, 0, 3])))
+    assert found.unmatched == 4
+    assert regularizer.evaluate(x, y).unmatched == 0
+
+
 def test_negative_mass_and_one_sided_groups_are_refused():
     x = torch.randn(3, 2)
     with pytest.raises(ValueError, match="must not be negative, got -1 in row 1"):
