@@ -21,6 +21,7 @@ EXTRAS = {
     "gymnasium": "bench",
     "packaging": "bench",
     "sklearn": "dev",
+    "tslearn": "dtw",
 }
 """optional modules and the extra that brings each"""
 
@@ -28,6 +29,8 @@ EXTRAS = {
 def main() -> None:
     """Run `cotrain`; ends the process."""
     try:
+        import rich  # noqa: F401  typer prints with it, and fails unreadably without
+
         from .commands import app
     except ModuleNotFoundError as error:
         sys.exit(missing(error))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -200,3 +202,9 @@ def test_settings_and_extras_out_of_range_are_refused() -> None:
         NearestByDTW("state")(rows, rows)
     with pytest.raises(ValueError, match=r"shape \(rows, steps, width\), got \(2, 3\)"):
         NearestByDTW()(rows, rows)
+
+
+def test_without_tslearn_the_extra_that_brings_it_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tslearn", None)
+    with pytest.raises(ModuleNotFoundError, match=re.escape("cotrain-losses[dtw]")):
+        dtw_distances([np.zeros((2, 1))], [np.zeros((2, 1))])

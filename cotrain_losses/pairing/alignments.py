@@ -97,6 +97,7 @@ def _doubles(x: Any) -> NDArray[np.float64]:
 def _tslearn() -> Any:
     try:
         from tslearn import metrics  # type: ignore[import-untyped]  # compiles with numba, so only here
-    except ImportError as error:
-        raise ImportError('dynamic time warping is tslearn\'s: pip install "cotrain-losses[dtw]"') from error
+    except ModuleNotFoundError as error:
+        sentence = 'dynamic time warping is tslearn\'s: pip install "cotrain-losses[dtw]"'
+        raise ModuleNotFoundError(sentence, name="tslearn") from error
     return metrics
