@@ -121,18 +121,18 @@ def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
 
 
 def _record(request: Request, executor: Executor, done: Callable[[int], None]) -> Demos:
-    gate = executor.submit(expert_success, request.task, request.gap, range(10**9, 10**9 + GATE_EPISODES))
+    expert = executor.submit(expert_success, request.task, request.gap, range(10**9, 10**9 + GATE_EPISODES)).result()
     kept: list[tuple[Any, Any]] = []
     tried = 0
-    while len(kept) < request.count and tried < 4 * request.count + 20:
+    while expert >= GATE and len(kept) < request.count and tried < 4 * request.count + 20:
         for episode in _attempts(request, executor, tried, request.count - len(kept)):
             tried += len(kept) < request.count
             if episode is not None and len(kept) < request.count:
                 kept.append(episode)
                 done(1)
-    _check_expert(request, gate.result(), len(kept), tried)
+    _check_expert(request, expert, len(kept), tried)
     observations, commands = (np.concatenate([episode[side] for episode in kept]) for side in (0, 1))
-    return Demos(observations, commands, np.array([len(episode[0]) for episode in kept]), tried, gate.result())
+    return Demos(observations, commands, np.array([len(episode[0]) for episode in kept]), tried, expert)
 
 
 def _attempts(request: Request, executor: Executor, tried: int, missing: int) -> Iterator[tuple[Any, Any] | None]:
