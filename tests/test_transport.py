@@ -216,6 +216,17 @@ def test_leaving_nearly_everything_behind_is_said():
     torch.testing.assert_close(value, torch.tensor(0.1 + 0.2))
 
 
+@pytest.mark.filterwarnings("ignore:.*leaves nearly all mass behind")
+@pytest.mark.parametrize("term", [Sinkhorn(reach=1.0), OptimalTransport(1.0, unbalanced=10.0)])
+@pytest.mark.parametrize("n, m", [(56, 8), (63, 1), (40, 40)])
+def test_features_far_beyond_reach_are_finite_in_float32(term, n, m):
+    x, y = (side.float().requires_grad_() for side in features(0, n, m, 512))
+    value = term(x, y)
+    price = term.settings.rho[0]
+    assert 1.9 * price < value <= 2 * price + term.settings.eps + 1e-6
+    assert all(g.isfinite().all() for g in torch.autograd.grad(value, (x, y)))
+
+
 @settings(max_examples=10)
 @given(seeds, st.integers(1, 6), st.floats(0.05, 1.0), st.floats(0.05, 1.0))
 def test_the_diagonal_reference_is_pots_with_that_reference(seed, n, reg, price):

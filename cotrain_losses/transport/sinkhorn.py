@@ -44,17 +44,17 @@ def solve(
     state = iterate(state, matrix, tolerance, limit, worth=150 + 4 * min(state.kernel.shape))
     if state.error <= tolerance:
         return state
-    f, g, done = state.f.astype(float), state.g.astype(float), state.iterations
-    finished = newton(problem.to(float), cost(float), f, g, tolerance)
-    finished.iterations += done
+    f, g, matrix = state.f.astype(float), state.g.astype(float), cost(float)
+    if not (np.isfinite(f).all() and np.isfinite(g).all()):
+        f, g = _start(problem, matrix)
+    finished = newton(problem.to(float), matrix, f, g, tolerance)
+    finished.iterations += state.iterations
     return finished
 
 
 def annealed(problem: Problem, cost: Array, limit: int) -> Solution:
     """The start at this eps from solutions at larger ones, a quarter at a time, 20 iterations each."""
-    f0 = cost.min(1)
-    g0 = (cost - f0[:, None]).min(0)
-    f0, g0 = _evened(problem, f0, g0)
+    f0, g0 = _start(problem, cost)
     spread = float(np.max(cost, where=np.isfinite(cost), initial=0.0))
     levels, done = [problem.eps], 0
     while levels[-1] * 20 < spread:
@@ -73,7 +73,8 @@ def iterate(state: Solution, cost: Array | None, tolerance: float, limit: int, *
     rounds = _balanced if state.problem.rho == (INF, INF) else _unbalanced
     count, last = 3, INF
     while state.iterations < limit:
-        rounds(state, count)
+        with np.errstate(all="ignore"):  # what leaves the range is floored, absorbed, or left to Newton
+            rounds(state, count)
         if state.error <= tolerance or not math.isfinite(state.error):
             break
         if count == 10 and _remaining(state.error, last, count, tolerance) > worth:
@@ -109,7 +110,7 @@ def _unbalanced(state: Solution, count: int) -> None:
         columns = _floored(u @ kernel, hard)
         v = _floored(q / columns**t, hard)
         if common:
-            shift = ((u @ rows) / (v @ columns)) ** common
+            shift = _shift(float(u @ rows), float(v @ columns), common)
             u, v = u * shift, v / shift
     state.u, state.v = u, v
     state.error = float(np.abs((old - u) * rows).sum())
@@ -117,7 +118,14 @@ def _unbalanced(state: Solution, count: int) -> None:
 
 
 def _floored(x: Array, hard: bool) -> Array:
-    return np.maximum(x, FLOOR, out=x) if hard else x
+    return np.clip(x, FLOOR, 1.0 / FLOOR, out=x) if hard else x
+
+
+def _shift(held_a: float, held_b: float, common: float) -> float:
+    """(held_a / held_b)^common, no further from one than is safe; absorbing makes room for the rest."""
+    if not (0.0 < held_a < INF and 0.0 < held_b < INF):
+        return 1.0
+    return math.exp(min(max(common * math.log(held_a / held_b), -30.0), 30.0))
 
 
 def _rule(a: Array, alpha: Array, f0: Array | float, rho: float, eps: float) -> tuple[Array, float]:
@@ -128,8 +136,10 @@ def _rule(a: Array, alpha: Array, f0: Array | float, rho: float, eps: float) -> 
     return alpha * (a / alpha) ** power * np.exp(-f0 / (rho + eps)), power
 
 
-def _evened(problem: Problem, f: Array, g: Array) -> tuple[Array, Array]:
-    """f + s, g - s with the best common shift s, so that neither side starts out of floating point's range."""
+def _start(problem: Problem, cost: Array) -> tuple[Array, Array]:
+    """Potentials with f + g <= C, tight in every row and column, and with the best common shift f + s, g - s."""
+    f = cost.min(1)
+    g = (cost - f[:, None]).min(0)
     rho_a, rho_b = problem.rho
     if INF in problem.rho:
         return f, g

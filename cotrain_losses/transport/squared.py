@@ -96,12 +96,13 @@ def _banned(matrix: Array, same: Array | None, value: float) -> Array:
 
 
 def _moved(x: Array, y: Array, of_x: Array, of_y: Array, solution: Solution) -> Moved:
-    u, kernel, v = (part.astype(x.dtype, copy=False) for part in (solution.u, solution.kernel, solution.v))
+    u, kernel, v, dtype = solution.u, solution.kernel, solution.v, x.dtype
+    x, y = x.astype(kernel.dtype, copy=False), y.astype(kernel.dtype, copy=False)
     rows, columns = u * (kernel @ v), v * (u @ kernel)
     to_y, to_x = u[:, None] * (kernel @ (v[:, None] * y)), v[:, None] * (kernel.T @ (u[:, None] * x))
     linear = float(rows @ of_x + columns @ of_y - 2.0 * np.einsum("ij,ij->", x, to_y))
     at_x, at_y = 2.0 * (rows[:, None] * x - to_y), 2.0 * (columns[:, None] * y - to_x)
-    return Moved(solution.value(), linear, at_x, at_y, solution)
+    return Moved(solution.value(), linear, at_x.astype(dtype, copy=False), at_y.astype(dtype, copy=False), solution)
 
 
 def _symmetric(kernel: Array, problem: Problem, tolerance: float) -> tuple[Array, float, int]:
