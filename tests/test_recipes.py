@@ -166,7 +166,7 @@ def extras(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 class Run:
     """A policy trained with a method, beside what it was before."""
 
-    def __init__(self, method: Method, columns: int = 0) -> None:
+    def __init__(self, method: Method, columns: int = 0, share: float = 0.5) -> None:
         torch.manual_seed(1)
         self.policy = FlowPolicy(6, 2, width=WIDTH)
         if columns:  # a head built for one-hot labels
@@ -174,7 +174,7 @@ class Run:
         self.before = copy.deepcopy(self.policy.state_dict())
         seam = ctl.Seam(head="velocity", condition="condition", time="time")
         self.cotrain = ctl.CoTrain(self.policy, method, seam=seam, extras=extras)
-        sampler = ctl.MixedBatchSampler(data()["is_target"], 2 * HALF, 0.5, seed=0)
+        sampler = ctl.MixedBatchSampler(data()["is_target"], 2 * HALF, share, seed=0)
         optimizer = torch.optim.AdamW([*self.policy.parameters(), *self.cotrain.plugin_parameters()], 1e-3)
         self.losses = []
         for step in range(STEPS):
@@ -326,6 +326,13 @@ def test_remix_moves_weight_to_the_domain_with_more_left_to_learn() -> None:
     run.check()
 
 
-def test_real_only_draws_no_source() -> None:
-    sampler = ctl.MixedBatchSampler(data()["is_target"], 8, recipes.real_only().ratio)
-    assert data()["is_target"][torch.tensor(list(sampler))].all()
+def test_real_only_draws_no_source_and_trains() -> None:
+    run = Run(recipes.real_only(), share=recipes.real_only().ratio)
+    assert all(losses.counts == {"source": 0, "target": 2 * HALF} for losses in run.losses)
+    run.check()
+
+
+def test_plain_co_training_adds_nothing_to_the_policy_loss() -> None:
+    run = Run(recipes.cotraining(0.5))
+    assert all(losses.total == losses.policy for losses in run.losses)
+    run.check()

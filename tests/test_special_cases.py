@@ -12,7 +12,6 @@ import pytest
 import torch
 from cotrain_losses.benchmarks.special_cases.case import relative_error, shown_code
 from cotrain_losses.benchmarks.special_cases.drawn import drawn
-from cotrain_losses.benchmarks.special_cases.kernels import CASES as KERNELS
 from cotrain_losses.benchmarks.special_cases.lattice import EDGES
 from cotrain_losses.benchmarks.special_cases.pictures import PLACES, formula
 from cotrain_losses.benchmarks.special_cases.study import FAMILIES, failures, run
@@ -45,11 +44,30 @@ def test_claims_are_as_strict_as_stated() -> None:
     assert all(edge.tolerance <= (1e-6 if edge.kind == "equality" else 1e-3) for edge in EDGES)
 
 
-def test_an_error_in_a_recipe_is_noticed() -> None:
-    (mmd,) = (case for case in KERNELS if case.name == "mmd")
-    wrong = replace(mmd, expression=lambda draw: recipes.mmd(draw.ratio, weight=0.1001))
-    value, gradient = wrong.errors(2)
-    assert value == pytest.approx(1e-3, rel=1e-6) and gradient == pytest.approx(1e-3, rel=1e-6)
+BROKEN = {
+    "mmd": lambda draw: recipes.mmd(draw.ratio, weight=0.1001),
+    "uot": lambda draw: recipes.uot(draw.ratio, reference="ones", tolerance=1e-9),
+    "ot": lambda draw: recipes.ot(draw.ratio, blur=1.001 * draw.blur, tolerance=1e-9),
+    "cfg": lambda draw: recipes.cfg(draw.width, draw.ratio, drop=0.25),
+    "wei_cfg": lambda draw: recipes.one_hot(draw.ratio),
+    "cfg_adda": lambda draw: recipes.cfg_adda(draw.width, draw.ratio, scale=0.501),
+    "adda": lambda draw: recipes.adda(draw.width, draw.ratio, weight=-0.05),
+    "tzeng": lambda draw: recipes.adda(draw.width, draw.ratio),
+    "dann": lambda draw: recipes.dann(draw.width, draw.ratio, steps=1100),
+    "ambient": lambda draw: recipes.ambient(draw.ratio, low=0.4, high=0.8),
+    "reweighted": lambda draw: recipes.reweighted(1 - draw.ratio, share=0.5),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_wrong_setting_is_noticed(name) -> None:
+    (case,) = (case for case in CASES if case.name == name)
+    assert max(replace(case, expression=BROKEN[name]).errors(8)) > 10 * case.tolerance
+
+
+def test_an_error_is_as_large_as_the_mistake() -> None:
+    (mmd,) = (case for case in CASES if case.name == "mmd")
+    assert replace(mmd, expression=BROKEN["mmd"]).errors(2) == pytest.approx((1e-3, 1e-3), rel=1e-6)
 
 
 def test_relative_errors_do_not_hide_zeros_or_nan() -> None:

@@ -118,9 +118,10 @@ def weighted_answer(draw: Draw, method: Method, weights: Sequence[float]) -> Ans
     return answer(total, prediction, gradients(total, list(policy.parameters())))
 
 
-def dropped_labels(draw: Draw, method: Method) -> list[int]:
-    """The labels with those dropped that the method's own generator drops."""
+def dropped_labels(draw: Draw, method: Method, rate: float) -> list[int]:
+    """The labels with those dropped that the method's own generator drops at the published rate."""
     _, is_target = data_of(draw)
+    method.guidance.drop = rate  # type: ignore[union-attr]
     return method.guidance.dropped(is_target.long()).tolist()  # type: ignore[union-attr]
 
 
@@ -147,20 +148,20 @@ def one_hot_written(draw: Draw, method: Method) -> Answer:
 
 
 def cfg_written(draw: Draw, method: Method) -> Answer:
-    labels = dropped_labels(draw, method)
+    labels = dropped_labels(draw, method, 0.2)
     total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels, lam=-0.5)
     own = gradients(total, list(method.guidance.parameters()))  # type: ignore[union-attr]
     return answer(total, guided, gradients(total, list(policy.parameters())), own)
 
 
 def wei_cfg_written(draw: Draw, method: Method) -> Answer:
-    labels = dropped_labels(draw, method)
+    labels = dropped_labels(draw, method, 0.1)
     total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels, lam=1.0)
     return answer(total, guided, gradients(total, list(policy.parameters())))
 
 
 def cfg_adda_written(draw: Draw, method: Method) -> Answer:
-    labels, layers = dropped_labels(draw, method), classifier(method)
+    labels, layers = dropped_labels(draw, method, 0.2), classifier(method)
     total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels, lam=-0.5)
     batch, is_target = data_of(draw)
     z = policy.encoder(batch["observation"])  # before the token: the classifier never sees it
