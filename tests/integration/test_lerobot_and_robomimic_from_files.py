@@ -80,11 +80,11 @@ def test_lerobots_own_training_function_trains_its_diffusion_policy(demos: dict[
             dataset=DatasetConfig(repo_id="local/sim2sim", root=str(root)),
             policy=config,
             output_dir=tmp_path / "run",
-            steps=900,
+            steps=1500,
             batch_size=64,
             num_workers=0,
-            log_freq=300,
-            save_freq=900,
+            log_freq=500,
+            save_freq=1500,
             eval_freq=0,
         )
         lerobot_train.train(run)
