@@ -195,6 +195,9 @@ def test_alignments_that_do_not_fit_the_demonstrations_are_refused() -> None:
 def test_settings_and_extras_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"discount .* lies in \[0, 1\], got 2"):
         NearestByDTW(discount=2.0)
+    for refused in (lambda: NearestByDTW(gamma=-1.0), lambda: dtw_distances([], [], gamma=float("inf"))):
+        with pytest.raises(ValueError, match="gamma smooths soft-DTW and is at least 0"):
+            refused()
     with pytest.raises(ValueError, match="at least one pair"):
         PairedSampler([], [], [], 0)
     rows = Rows(torch.zeros(2, 3), {"action": torch.zeros(2, 3)})

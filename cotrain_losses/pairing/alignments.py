@@ -45,6 +45,7 @@ def alignments(
 
     Time O(frames^2 d) for each pair, once.
     """
+    checked_gamma(gamma)
     for side, demonstrations in (("source", source), ("target", target)):
         for number, x in enumerate(demonstrations):
             _check_trajectory(side, number, np.asarray(x), np.asarray(target[0]).shape[-1:])
@@ -57,10 +58,18 @@ def alignments(
 
 def dtw_distances(source: Sequence[Any], target: Sequence[Any], *, gamma: float = 0.0) -> NDArray[np.float64]:
     """DTW (gamma 0) or soft-DTW of all trajectories, (n, m); soft-DTW can be negative."""
+    checked_gamma(gamma)
     metrics = _tslearn()
     x, y = [_doubles(t) for t in source], [_doubles(t) for t in target]
     found = metrics.cdist_soft_dtw(x, y, gamma=gamma) if gamma else metrics.cdist_dtw(x, y)
     return np.asarray(found, dtype=np.float64).reshape(len(x), len(y))
+
+
+def checked_gamma(gamma: float) -> float:
+    """A smoothing of soft-DTW, at least 0."""
+    if not 0.0 <= gamma < float("inf"):
+        raise ValueError(f"gamma smooths soft-DTW and is at least 0, got {gamma}. 0 is DTW itself.")
+    return float(gamma)
 
 
 def _aligned(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..term import Rows
-from .alignments import Alignment, dtw_distances
+from .alignments import Alignment, checked_gamma, dtw_distances
 
 _EMPTY = np.zeros(0, dtype=np.int64)
 
@@ -63,7 +63,7 @@ class NearestByDTW:
     """
 
     def __init__(self, of: str = "action", *, discount: float = 0.5, gamma: float = 0.0) -> None:
-        self.of, self.discount, self.gamma = of, _checked_discount(discount), gamma
+        self.of, self.discount, self.gamma = of, _checked_discount(discount), checked_gamma(gamma)
 
     def __call__(self, source: Rows, target: Rows) -> Tensor:
         """The (n, m) factors."""
