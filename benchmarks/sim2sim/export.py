@@ -117,3 +117,18 @@ def _lerobot_dataset() -> Any:
             "Install lerobot==0.4.4 as docs/codebases.md says, or export robomimic."
         ) from error
     return LeRobotDataset
+
+
+def export_run(settings: Any, form: str, out: Path, *, workers: int = 2) -> Path:
+    """The demonstrations of a run's settings, from the cache or newly recorded, exported into its folder."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from .cell import requests
+    from .demos import demonstrations
+
+    if form not in FORMATS:
+        raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
+    with ProcessPoolExecutor(workers) as executor:
+        source, target = (demonstrations(request, executor) for request in requests(settings))
+    path = out / (form if form == "lerobot" else f"{form}.hdf5")
+    return export({"source": source, "target": target}, form, path)
