@@ -39,7 +39,7 @@ def demos() -> dict[str, Demos]:
 
 def successes(policy: Any) -> int:
     with torch.no_grad():
-        return sum(roll_out(policy, World(TASK, GAPS[GAP]), range(800_000, 800_000 + EPISODES), seed=0).success)
+        return sum(roll_out(policy, World(TASK, GAPS[GAP]), range(800_000, 800_000 + EPISODES), seed=0).solved)
 
 
 def test_lerobots_own_training_function_trains_its_diffusion_policy(demos: dict[str, Demos], tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_lerobots_own_training_function_trains_its_diffusion_policy(demos: dict[
             dataset=DatasetConfig(repo_id="local/sim2sim", root=str(root)),
             policy=config,
             output_dir=tmp_path / "run",
-            steps=1500,
+            steps=1000,
             batch_size=64,
             num_workers=0,
             log_freq=500,
-            save_freq=1500,
+            save_freq=1000,
             eval_freq=0,
         )
         lerobot_train.train(run)
