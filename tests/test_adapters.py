@@ -174,6 +174,28 @@ def test_action_queues_keep_what_was_sampled_until_they_are_reset() -> None:
     torch.testing.assert_close(torch.stack(queued, 1), first)
 
 
+@pytest.mark.filterwarnings("ignore")  # dynamo's, of its own doings
+def test_a_sampler_compiled_and_run_before_wrapping_is_guided_like_an_eager_one() -> None:
+    policy, c = vla.PI0Pytorch(gradient_checkpointing=False).eval(), case(vla, 3)
+    policy.sample_actions = torch.compile(policy.sample_actions, backend="eager")  # as openpi's constructor does
+
+    def sampled() -> Tensor:
+        torch.manual_seed(0)
+        return policy.sample_actions("cpu", c.batch[0])
+
+    bare = sampled()
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance()))
+    with torch.no_grad():
+        cotrain.guidance.table.add_(1.0)  # type: ignore[union-attr]
+    with cotrain.guided(scale=3.0):
+        guided = sampled()
+    torch.testing.assert_close(sampled(), bare)
+    del policy.sample_actions
+    with cotrain.guided(scale=3.0):
+        torch.testing.assert_close(guided, sampled())
+    assert not torch.allclose(guided, bare)
+
+
 class Owner(nn.Module):
     """A policy of no codebase listed: a loss of its own name, features from a module, a head called `net`."""
 
