@@ -1,7 +1,8 @@
 """Exact transport: min <P, C> with marginals a and b.
 
 Equally many rows of equal mass: the plan is a permutation, found by assignment (a shortest augmenting
-path method: Crouse 2016; scipy).  Otherwise: network simplex (Bonneel et al. 2011; POT).
+path method: Crouse 2016; scipy).  Otherwise: network simplex (Bonneel et al. 2011; POT).  A constant added to a
+row or a column of C changes no plan; with rows and columns of mean zero, assignment is several times faster.
 """
 
 from __future__ import annotations
@@ -22,25 +23,42 @@ def exact(cost: Array, a: Array, b: Array, *, potentials: bool = False) -> Solut
     finite = np.isfinite(cost)
     if not finite.all():
         cost = np.where(finite, cost, 1e4 * (1.0 + np.abs(cost[finite]).max()))
-    if len(a) == len(b) and np.ptp(a) == np.ptp(b) == 0.0:
-        plan, f, g, solver = _assignment(cost, a, potentials)
-    else:
-        plan, f, g, solver = _simplex(cost, a, b)
+    if assignable(a, b):
+        return _assignment(cost, a, b, potentials)
+    plan, f, g = _simplex(cost, a, b)
     plan[~finite] = 0.0  # what rounding left there
     error = float(np.abs(plan.sum(1) - a).sum() + np.abs(plan.sum(0) - b).sum())
     one, other = np.ones_like(a), np.ones_like(b)
     value = float(np.vdot(plan, cost))
-    return Solution(Problem(a, b, one, other, 0.0), plan, one, other, f, g, error, 0, solver, value)
+    return Solution(Problem(a, b, one, other, 0.0), plan, one, other, f, g, error, 0, "network simplex (POT)", value)
 
 
-def _assignment(cost: Array, a: Array, potentials: bool) -> tuple[Array, Any, Any, str]:
+def assignable(a: Array, b: Array) -> bool:
+    """Whether the optimal plan is a permutation: equally many rows of equal mass."""
+    return len(a) == len(b) and bool(a.min() == a.max() and b.min() == b.max())
+
+
+def permutation(cost: Array) -> Array:
+    """s (n,): row i goes to column s_i.  Fastest where the rows and columns of the cost have mean zero."""
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # comes with POT
 
-    rows, columns = linear_sum_assignment(cost)
-    plan = np.zeros_like(cost)
-    plan[rows, columns] = a[0]
+    columns: Array = linear_sum_assignment(cost)[1]
+    return columns
+
+
+def permuted(columns: Array, a: Array, b: Array, value: float, f: Any = 0.0, g: Any = 0.0) -> Solution:
+    """The plan of a permutation."""
+    plan = np.zeros((len(a), len(b)), a.dtype)
+    plan[np.arange(len(a)), columns] = a
+    one, other = np.ones_like(a), np.ones_like(b)
+    return Solution(Problem(a, b, one, other, 0.0), plan, one, other, f, g, 0.0, 0, "assignment (scipy)", value)
+
+
+def _assignment(cost: Array, a: Array, b: Array, potentials: bool) -> Solution:
+    level = cost - cost.mean(1, keepdims=True)
+    columns = permutation(level - level.mean(0))
     f, g = _assignment_potentials(cost, columns) if potentials else (0.0, 0.0)
-    return plan, f, g, "assignment (scipy)"
+    return permuted(columns, a, b, float(cost[np.arange(len(cost)), columns] @ a), f, g)
 
 
 def _assignment_potentials(cost: Array, columns: Array) -> tuple[Array, Array]:
@@ -58,9 +76,9 @@ def _assignment_potentials(cost: Array, columns: Array) -> tuple[Array, Array]:
     return paid - h, g
 
 
-def _simplex(cost: Array, a: Array, b: Array) -> tuple[Array, Any, Any, str]:
+def _simplex(cost: Array, a: Array, b: Array) -> tuple[Array, Any, Any]:
     import ot  # type: ignore[import-untyped]  # imports jax and tensorflow where installed, so only here
 
     a, b = a.astype(float), b.astype(float)
     plan, log = ot.emd(a / a.sum(), b / b.sum(), np.ascontiguousarray(cost), numItermax=10_000_000, log=True)
-    return plan, log["u"], log["v"], "network simplex (POT)"
+    return plan, log["u"], log["v"]

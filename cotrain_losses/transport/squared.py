@@ -6,6 +6,9 @@
 by the envelope theorem, r and c being the plan's own marginals.  Besides the matrix -C / eps that becomes the
 kernel, nothing of size (n, m) is made.  The arithmetic is numpy's: at a policy's batch sizes a step is
 hundreds of small operations, and numpy's cost a third of PyTorch's each.
+
+Where the plan is a permutation s, d/dx_i = 2/n (x_i - y_s(i)), and s minimises -<x_i - mean x, y_s(i) - mean y>: no
+other part of the cost decides.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .exact import assignable, permutation, permuted
 from .matrix import coupled
 from .problem import INF, Array, Problem, Solution, wanted
 from .settings import DOUBLE_ABOVE, Settings
@@ -35,6 +39,8 @@ def cross(
     settings: Settings, x: Array, y: Array, a: Array, b: Array, same: Array | None, *, potentials: bool = False
 ) -> Moved:
     """Transport from rows x (n, d) with masses a to rows y (m, d) with masses b, within equal groups."""
+    if settings.eps == 0 and same is None and not potentials and assignable(a, b):
+        return _assigned(x, y, a, b)
     centre = (x.sum(0) + y.sum(0)) / (len(x) + len(y))
     x, y = x - centre, y - centre
     lengths = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
@@ -49,6 +55,17 @@ def cross(
         potentials=potentials,
     )
     return _moved(x, y, *lengths, solution)
+
+
+def _assigned(x: Array, y: Array, a: Array, b: Array) -> Moved:
+    columns = permutation((x.mean(0) - x) @ (y - y.mean(0)).T)
+    apart = x - y[columns]
+    value = float(np.vdot(apart, apart)) / len(x)
+    at_x = apart * (2.0 / len(x))
+    at_y = np.empty_like(y)
+    np.negative(at_x, out=apart)
+    at_y[columns] = apart
+    return Moved(value, value, at_x, at_y, permuted(columns, a, b, value))
 
 
 def own(settings: Settings, x: Array, a: Array, same: Array | None) -> tuple[Array, float]:
