@@ -106,11 +106,11 @@ class Installation:
     def _called(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         batch = (args[0] if len(args) == 1 else args) if args else kwargs
         if (labels := self._labels(batch)) is None:
-            return original(*args, **kwargs)
+            return original(*args, **_accepted(original, kwargs))
         found: list[Any] = []
 
         def run() -> Any:
-            found.append(original(*args, **kwargs))
+            found.append(original(*args, **_accepted(original, kwargs)))
             return found[0]
 
         losses = self.cotrain._step(batch, **vars(labels), run=run)
@@ -218,6 +218,13 @@ class Installation:
                 "optimizer step that left them as they were. Give them to the optimizer: "
                 "optimizer.add_param_group({'params': cotrain.plugin_parameters(), 'weight_decay': 0.0})."
             )
+
+
+def _accepted(original: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A call's keywords without a `domain` that came with the batch and that the policy does not take."""
+    parameters = inspect.signature(original).parameters
+    takes = "domain" in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return kwargs if takes else {name: value for name, value in kwargs.items() if name != "domain"}
 
 
 def _keeping_domain(original: Callable[..., Any], batch: Any) -> Any:

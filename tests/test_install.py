@@ -233,6 +233,23 @@ def test_a_step_of_ones_own_and_an_installed_entry_do_not_add_up() -> None:
     assert torch.equal(cotrain(batch, domain=HALF).total, expected)
 
 
+class Keywords(Policy):
+    """Called as a Hugging Face Trainer calls a model: by keyword, for a mapping with a loss."""
+
+    def forward(self, observation: Tensor, action: Tensor) -> dict[str, Tensor]:
+        return {"loss": self.compute_loss({"observation": observation, "action": action})}
+
+
+def test_a_label_among_the_keywords_is_read_and_not_passed_on() -> None:
+    policy, data = Keywords(), toy_batch()
+    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM, loss="__call__")
+    installation = cotrain.install(domain=lambda batch: batch["domain"])
+    loss = policy(**data, domain=HALF)["loss"]
+    assert torch.equal(loss, installation.latest.total) and installation.latest.regularizer != 0
+    with torch.no_grad():
+        assert policy.eval()(**data, domain=HALF)["loss"] != loss
+
+
 def test_install_names_an_entry_the_policy_lacks() -> None:
     policy = Policy()
     cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM, loss="objective")
