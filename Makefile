@@ -9,12 +9,13 @@ export MUJOCO_GL ?= egl
 .PHONY: help demo test lint types docs clean
 
 help:
-	@echo "make demo    co-train a policy on two MuJoCo domains; table, picture and report in runs/demo"
+	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/"
 
 demo: $(VENV)/.installed
-	$(BIN)/cotrain bench sim2sim --preset demo --seed 0 --out runs/demo
+	$(BIN)/cotrain bench sim2sim --preset demo --seed 0 --gap visual-control --methods real_only,cotraining,cfg_adda --out runs/demo/visual-control
+	$(BIN)/cotrain bench sim2sim --preset demo --seed 0 --gap control --out runs/demo/control
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

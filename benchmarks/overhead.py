@@ -54,7 +54,7 @@ def overhead(
 
     Example: `cotrain bench overhead --policies suite --out results/overhead`
     """
-    from .commands import one_sentence
+    from .endings import one_sentence
     from .progress import show_table
     from .report import Table
 

@@ -80,7 +80,7 @@ def test_ctrl_c_ends_at_once_with_one_sentence_and_keeps_finished_cells(tmp_path
         from pathlib import Path
         import typer
         from rich.progress import Progress
-        from cotrain_losses.benchmarks.commands import one_sentence
+        from cotrain_losses.benchmarks.endings import one_sentence
         from cotrain_losses.benchmarks.results import Cells
         from cotrain_losses.benchmarks.sweep import processes, sweep
 

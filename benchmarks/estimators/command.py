@@ -27,7 +27,7 @@ def estimators(
 
     Example: `cotrain bench estimators --preset headline --peers ~/peers/bin/python`
     """
-    from ..commands import one_sentence
+    from ..endings import one_sentence
     from ..results import CannotContinue
 
     with one_sentence(out):

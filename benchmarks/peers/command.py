@@ -35,7 +35,7 @@ def peers(
     Example: `cotrain bench peers --torch-peers /tmp/a/bin/python --pytorch-adapt /tmp/b/bin/python --ott-jax
     /tmp/c/bin/python --out results/peers`
     """
-    from ..commands import one_sentence
+    from ..endings import one_sentence
 
     with one_sentence(out):
         from ..progress import show_table

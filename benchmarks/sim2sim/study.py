@@ -39,6 +39,16 @@ def run(settings: Settings, out: str | Path, *, workers: int = 2) -> Row:
     return _write(settings, out, rows, (source, target))
 
 
+def export_demonstrations(settings: Settings, form: str, out: str | Path, *, workers: int = 2) -> Path:
+    """Write the demonstrations of both domains in a format that policies are trained from; returns where they are."""
+    from .export import export
+
+    with progress() as bars, processes(workers) as executor:
+        source, target = (_recorded(request, executor, bars) for request in requests(settings))
+    name = "demonstrations.hdf5" if form == "robomimic" else "demonstrations"
+    return export({"source": source, "target": target}, form, Path(out) / name)
+
+
 def _recorded(request: Request, executor: Executor, bars: Progress) -> Demos:
     domain = "target" if request.gap.differences() else "source"
     bar = bars.add_task(f"{domain} demonstrations", total=request.count)

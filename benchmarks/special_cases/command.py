@@ -22,7 +22,7 @@ def special_cases(
 
     Example: `cotrain bench special-cases --out results/special-cases`
     """
-    from ..commands import one_sentence
+    from ..endings import one_sentence
 
     with one_sentence(out):
         from .study import failures, run

@@ -33,7 +33,7 @@ def toy(
 
     Example: `cotrain bench toy --seed 0 --seed 1 --seed 2 --out results/toy`
     """
-    from ..commands import one_sentence
+    from ..endings import one_sentence
     from ..results import CannotContinue
 
     with one_sentence(out):
