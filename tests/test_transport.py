@@ -104,6 +104,28 @@ def test_exact_transport_between_equally_many_is_the_best_permutation(seed, n):
     torch.testing.assert_close((plan * cost).sum(), value)
 
 
+@pytest.mark.parametrize("n, d, scale", [(100, 1, 1e-12), (130, 3, 1.0), (161, 40, 1e9)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_many_rows_are_assigned_as_by_scipy_from_a_cold_start(n, d, scale, groups):
+    from scipy.optimize import linear_sum_assignment
+
+    x, y = (scale * side for side in features(n, n, n, d, shift=100.0))
+    x[:30], y[20:60] = x[0], x[1]  # duplicates
+    group = torch.arange(n) % groups
+    cost = squares(x, y).where(group[:, None] == group, torch.inf).numpy()
+    best = cost[linear_sum_assignment(cost)].mean()
+    sides = (x, y) if groups == 1 else (Rows(x, group=group), Rows(y, group=group))
+    x.requires_grad_(), y.requires_grad_()
+    value = OptimalTransport(0.0)(*sides)
+    torch.testing.assert_close(value.item() / scale**2, best / scale**2, rtol=1e-9, atol=1e-12)
+    at_x, at_y = torch.autograd.grad(value, (x, y))
+    torch.testing.assert_close(((x - n / 2 * at_x) / scale).sum(0), (y / scale).sum(0), rtol=1e-9, atol=1e-9)
+    for here, at, other in ((x, at_x, y), (y, at_y, x)):  # 2/n (x_i - y_s(i)) points back to a row
+        reached = (here - n / 2 * at).detach() / scale
+        apart = torch.cdist(reached, other.detach() / scale, compute_mode="donot_use_mm_for_euclid_dist")
+        assert (apart.min(1).values < 1e-9).all()
+
+
 @given(seeds, sizes, sizes)
 def test_exact_transport_agrees_with_pot_and_is_the_limit_of_entropic_transport(seed, n, m):
     import ot

@@ -2,7 +2,8 @@
 
 Equally many rows of equal mass: the plan is a permutation, found by assignment (a shortest augmenting
 path method: Crouse 2016; scipy).  Otherwise: network simplex (Bonneel et al. 2011; POT).  A constant added to a
-row or a column of C changes no plan; with rows and columns of mean zero, assignment is several times faster.
+row or a column of C changes no plan: assignment is several times faster with rows and columns of mean zero, less
+the entropic dual of the columns where there are many.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .problem import Array, Problem, Solution
+from .problem import Array, Problem, Solution, exponential
+
+MANY = 100  # rows from which a start from the entropic dual repays itself
+TINY = 1e-30
 
 
 def exact(cost: Array, a: Array, b: Array, *, potentials: bool = False) -> Solution:
@@ -22,7 +26,7 @@ def exact(cost: Array, a: Array, b: Array, *, potentials: bool = False) -> Solut
     """
     finite = np.isfinite(cost)
     if not finite.all():
-        cost = np.where(finite, cost, 1e4 * (1.0 + np.abs(cost[finite]).max()))
+        cost = np.where(finite, cost, 1e4 * (np.abs(cost[finite]).max() or 1.0))
     if assignable(a, b):
         return _assignment(cost, a, b, potentials)
     plan, f, g = _simplex(cost, a, b)
@@ -42,8 +46,24 @@ def permutation(cost: Array) -> Array:
     """s (n,): row i goes to column s_i.  Fastest where the rows and columns of the cost have mean zero."""
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # comes with POT
 
-    columns: Array = linear_sum_assignment(cost)[1]
+    columns: Array = linear_sum_assignment(cost if len(cost) < MANY else cost - _column_dual(cost))[1]
     return columns
+
+
+def _column_dual(cost: Array) -> Array:
+    """g (n,): ten of Sinkhorn's iterations at spread / 70 and ten at a quarter of it.  It need not be exact."""
+    cost = (cost - cost.min()).astype(np.float32)
+    f: Array = np.zeros(len(cost), np.float32)
+    g = f
+    spread = max(float(cost.max()), TINY)
+    for eps in (spread / 70, spread / 280):
+        kernel = exponential(f, g, cost, eps)
+        v = np.ones_like(g)
+        for _ in range(10):
+            u = 1.0 / np.maximum(kernel @ v, TINY)
+            v = 1.0 / np.maximum(u @ kernel, TINY)
+        f, g = f + eps * np.log(u), g + eps * np.log(v)
+    return g
 
 
 def permuted(columns: Array, a: Array, b: Array, value: float, f: Any = 0.0, g: Any = 0.0) -> Solution:
