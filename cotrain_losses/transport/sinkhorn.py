@@ -6,9 +6,9 @@
 
 alpha beta' is the reference measure.  One iteration is two matrix-vector products.  Where u or v grow, they are
 absorbed into f0 and g0 and the kernel is made anew (Schmitzer, SIAM J. Sci. Comput. 2019, 3.1).  Where C / eps is
-large, eps is annealed (3.2).  Where the observed rate promises many more iterations than Newton's method costs,
-Newton finishes.  After an unbalanced iteration the best common shift f + s, g - s is taken (Sejourne, Vialard,
-Peyre, AISTATS 2022); without it that shift alone converges at rate t^2.
+large, eps is annealed (3.2), the potentials being nearly linear in eps there.  Where the observed rate promises many
+more iterations than Newton's method costs, Newton finishes.  After an unbalanced iteration the best common shift
+f + s, g - s is taken (Sejourne, Vialard, Peyre, AISTATS 2022); without it that shift alone converges at rate t^2.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .newton import newton
 from .problem import INF, Array, Problem, Solution, exponential
 
 MILD = {4: 70.0, 8: 300.0}  # C / eps up to which exp(-C / eps) serves as the kernel, by bytes of the dtype
+FACTOR = 1.5  # between levels of annealing
 FLOOR = 1e-290  # of u and v where costs far exceed the price of leaving mass behind (float64 then)
 
 
@@ -40,7 +41,7 @@ def solve(
         matrix = None
     else:
         matrix = cost(problem.a.dtype)
-        state = annealed(problem, matrix, limit)
+        state = annealed(problem, matrix)
     state = iterate(state, matrix, tolerance, limit, worth=150 + 4 * min(state.kernel.shape))
     if state.error <= tolerance:
         return state
@@ -52,19 +53,22 @@ def solve(
     return finished
 
 
-def annealed(problem: Problem, cost: Array, limit: int) -> Solution:
-    """The start at this eps from solutions at larger ones, a quarter at a time, 20 iterations each."""
+def annealed(problem: Problem, cost: Array) -> Solution:
+    """The start at this eps from solutions at larger ones, FACTOR apart, each extrapolated from the two before."""
     f0, g0 = _start(problem, cost)
     spread = float(np.max(cost, where=np.isfinite(cost), initial=0.0))
     levels, done = [problem.eps], 0
     while levels[-1] * 20 < spread:
-        levels.append(levels[-1] * 4)
-    for level in reversed(levels):
+        levels.append(levels[-1] * FACTOR)
+    f, g = f0, g0
+    for count, level in enumerate(reversed(levels[1:])):
         state = _started(problem.at(level), cost, f0, g0)
         state.iterations = done
-        if level != problem.eps:
-            state = iterate(state, cost, 1e-2, done + 20)
-            f0, g0, done = state.f, state.g, state.iterations
+        state = iterate(state, cost, 1e-2, done + 20)
+        last, (f, g), done = (f, g), (state.f, state.g), state.iterations
+        f0, g0 = (f + (f - last[0]) / FACTOR, g + (g - last[1]) / FACTOR) if count else (f, g)
+    state = _started(problem, cost, f0, g0)
+    state.iterations = done
     return state
 
 
