@@ -72,6 +72,7 @@ def mean_over_sources(found: list[tuple[str, Evaluation]]) -> Evaluation:
         n=sum(e.n for e in each),
         m=each[0].m,
         skipped=tuple(f"{term}[{name}]" for name, e in found for term in e.skipped),
+        unmatched=sum(e.unmatched for e in each),
     )
 
 
