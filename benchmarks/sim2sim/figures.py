@@ -55,8 +55,16 @@ def success(rows: Sequence[Row], settings: Settings) -> Figure:
     plot, axes = plt.subplots(figsize=(7.2, 0.62 * len(rows) + 1.2))
     for y, row in enumerate(reversed(rows)):
         colour = TARGET if row["method"] == "real_only" else SOURCE
-        axes.plot([row["low"], row["high"]], [y, y], color=colour, alpha=0.35, linewidth=9, solid_capstyle="round")
-        axes.plot(row["success"], y, "o", color=colour, markersize=9)
+        axes.plot(
+            [row["low"], row["high"]],
+            [y, y],
+            color=colour,
+            alpha=0.35,
+            linewidth=9,
+            solid_capstyle="round",
+            clip_on=False,
+        )
+        axes.plot(row["success"], y, "o", color=colour, markersize=9, clip_on=False)
         axes.annotate(f"{row['success']:.0%}", (row["success"], y), (0, 9), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(rows)), [TITLES[row["method"]] for row in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.2)
