@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+POLICIES := .venv-integration
+POLICY_PIP := $(POLICIES)/bin/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
 
-.PHONY: help demo test lint types docs clean
+.PHONY: help demo test lint types docs integration clean
 
 help:
 	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
 	@echo "make test    the whole test suite"
+	@echo "make integration   real LeRobot and robomimic policies, wrapped, trained and rolled out (an environment of its own)"
 	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/"
 
 demo: $(VENV)/.installed
@@ -29,6 +32,9 @@ types: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/mkdocs build --strict --quiet
 
+integration: $(POLICIES)/.installed
+	$(POLICIES)/bin/python -m pytest -m integration tests/integration
+
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo "cotrain_losses needs Python 3.10 or newer, got: $$($(PYTHON) --version 2>&1 || echo none). Name one: make PYTHON=python3.11 test"; exit 1; }
@@ -39,5 +45,17 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	  echo "Installation failed: the lines above name the package. Check the network and the free disk space, then run make again."; exit 1; }
 	@touch $@
 
+# LeRobot and robomimic pin older torch versions, so they are installed without their requirements, which are listed.
+$(POLICIES)/.installed: setup.cfg tests/integration/requirements.txt tests/integration/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "LeRobot 0.4.4 and robomimic 0.3.0 are run here with Python 3.11, got: $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.11 integration"; exit 1; }
+	@$(PYTHON) -m venv $(POLICIES)
+	@echo "Installing LeRobot and robomimic into $(POLICIES) (several minutes the first time)"
+	@$(POLICY_PIP) install --quiet -c tests/integration/constraints.txt torch==2.13.0
+	@$(POLICY_PIP) install --quiet -c tests/integration/constraints.txt -r tests/integration/requirements.txt
+	@$(POLICY_PIP) install --quiet --no-deps torchvision==0.28.0 lerobot==0.4.4 robomimic==0.3.0
+	@$(POLICY_PIP) install --quiet --no-deps -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build site runs *.egg-info
+	rm -rf $(VENV) $(POLICIES) build site runs *.egg-info

@@ -40,13 +40,18 @@ def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
     Raises:
         CannotContinue: an unknown format, a path that exists, or a format whose library is not installed.
     """
-    if form not in FORMATS:
-        raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
+    check_format(form)
     if path.exists():
         raise CannotContinue(f"an export is written to a new place, got {path}, which exists. Name another.")
     path.parent.mkdir(parents=True, exist_ok=True)
     (_lerobot if form == "lerobot" else _robomimic)(demos, path)
     return path
+
+
+def check_format(form: str) -> None:
+    """One of the formats, or one sentence."""
+    if form not in FORMATS:
+        raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
 
 
 def episodes(demos: Mapping[str, Demos]) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
@@ -117,18 +122,3 @@ def _lerobot_dataset() -> Any:
             "Install lerobot==0.4.4 as docs/codebases.md says, or export robomimic."
         ) from error
     return LeRobotDataset
-
-
-def export_run(settings: Any, form: str, out: Path, *, workers: int = 2) -> Path:
-    """The demonstrations of a run's settings, from the cache or newly recorded, exported into its folder."""
-    from concurrent.futures import ProcessPoolExecutor
-
-    from .cell import requests
-    from .demos import demonstrations
-
-    if form not in FORMATS:
-        raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
-    with ProcessPoolExecutor(workers) as executor:
-        source, target = (demonstrations(request, executor) for request in requests(settings))
-    path = out / (form if form == "lerobot" else f"{form}.hdf5")
-    return export({"source": source, "target": target}, form, path)

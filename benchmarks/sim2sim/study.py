@@ -41,12 +41,13 @@ def run(settings: Settings, out: str | Path, *, workers: int = 2) -> Row:
 
 def export_demonstrations(settings: Settings, form: str, out: str | Path, *, workers: int = 2) -> Path:
     """Write the demonstrations of both domains in a format that policies are trained from; returns where they are."""
-    from .export import export
+    from .export import check_format, export
 
+    check_format(form)
     with progress() as bars, processes(workers) as executor:
         source, target = (_recorded(request, executor, bars) for request in requests(settings))
-    name = "demonstrations.hdf5" if form == "robomimic" else "demonstrations"
-    return export({"source": source, "target": target}, form, Path(out) / name)
+    path = Path(out) / (form if form == "lerobot" else f"{form}.hdf5")
+    return export({"source": source, "target": target}, form, path)
 
 
 def _recorded(request: Request, executor: Executor, bars: Progress) -> Demos:
