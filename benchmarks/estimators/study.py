@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cotrain_losses import importance
+
 from ..progress import progress
 from ..report import Figure, Section, Table, Text, as_png, write_report
 from ..results import Cells, source_digest, write_results
@@ -41,7 +43,7 @@ def study(preset: str, out: Path, python: str) -> list[Row]:
 
     torch.set_num_threads(1)
     settings, cells, rows = PRESETS[preset], Cells(out / "cells"), []
-    code = source_digest(Path(__file__).parent, Path(__file__).parents[1].parent / "cotrain_losses" / "importance")
+    code = source_digest(Path(__file__).parent, Path(importance.__file__).parent)
     with progress() as bars:
         for cell in bars.track(list(_cells(settings)), description="estimators"):
             key = {**cell, "repeats": settings.repeats, "python": python, "code": code}
