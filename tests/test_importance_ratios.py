@@ -10,6 +10,7 @@ import torch
 from drawn import features, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import ledoit_wolf_shrinkage
 
 from cotrain_losses.importance import (
     KLIEP,
@@ -21,6 +22,7 @@ from cotrain_losses.importance import (
     effective_sample_size,
     normalised_weights,
 )
+from cotrain_losses.importance.parametric import ledoit_wolf
 
 shift = 0.8
 estimators = [
@@ -258,3 +260,18 @@ def test_what_has_no_ratio_is_said(act, says):
     with pytest.raises(ValueError) as caught:
         act()
     assert says in str(caught.value)
+
+
+@given(seeds, st.integers(2, 40), st.integers(1, 6))
+def test_the_gaussian_models_shrinkage_is_ledoit_and_wolfs(seed, n, d):
+    x, _ = features(seed, n, 1, d)
+    x = x * torch.arange(1.0, d + 1)
+    assert ledoit_wolf(x) == pytest.approx(1.0 if d == 1 else ledoit_wolf_shrinkage(x.numpy()), rel=1e-9, abs=1e-12)
+
+
+def test_shrinkage_keeps_equal_covariances_equal_in_many_dimensions():
+    source, target = features(0, 400, 400, 32, shift=0.3)
+    truth = (source @ torch.full((32,), 0.3, dtype=torch.float64)).exp()
+    found = {s: GaussianRatio(shrinkage=s).fit(source, target).at_source for s in (None, 1e-3)}
+    error = {s: float((w.log() - truth.log()).std()) for s, w in found.items()}
+    assert error[None] < 0.5 * error[1e-3]

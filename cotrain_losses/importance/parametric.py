@@ -70,17 +70,17 @@ class GaussianRatio:
     """The ratio of two Gaussians fitted to the sides.
 
     Args:
-        shrinkage: each covariance is (1 - shrinkage) S + shrinkage tr(S)/d I: keeps few samples in many dimensions
-            invertible.
+        shrinkage: each covariance is (1 - shrinkage) S + shrinkage tr(S)/d I.  None takes Ledoit & Wolf's (2004),
+            chosen for each side from its own samples; it matters most where samples are few for their dimensions.
 
     `fit` costs O((n + m) d^2 + d^3).
     """
 
-    shrinkage: float = 1e-3
+    shrinkage: float | None = None
 
     def fit(self, source: Tensor, target: Tensor) -> DensityRatio:
         """The ratio target / source."""
-        if not 0.0 < self.shrinkage <= 1.0:
+        if self.shrinkage is not None and not 0.0 < self.shrinkage <= 1.0:
             raise ValueError(f"shrinkage lies in (0, 1], got {self.shrinkage!r}. 1e-3 changes little.")
         source, target = checked_sides("GaussianRatio", source, target)
         p_source, p_target = (self._gaussian(x) for x in (source, target))
@@ -90,8 +90,25 @@ class GaussianRatio:
     def _gaussian(self, x: Tensor) -> MultivariateNormal:
         covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
         scale = covariance.diagonal().mean().clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
-        shrunk = (1 - self.shrinkage) * covariance + self.shrinkage * scale * torch.eye(x.shape[1]).to(x)
+        shrinkage = max(ledoit_wolf(x), 1e-6) if self.shrinkage is None else self.shrinkage
+        shrunk = (1 - shrinkage) * covariance + shrinkage * scale * torch.eye(x.shape[1]).to(x)
         return MultivariateNormal(x.mean(0), shrunk)
+
+
+def ledoit_wolf(x: Tensor) -> float:
+    """The shrinkage of a covariance towards tr(S)/d I with the least expected squared error, for x (n, d).
+
+        min(b, a) / a      a = |S - tr(S)/d I|^2      b = 1/n^2 sum_i |x_i x_i^T - S|^2
+
+    Ledoit & Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004, section 3.
+    """
+    n, d = x.shape
+    centred = x - x.mean(0)
+    covariance = centred.T @ centred / n
+    size = covariance.square().sum()
+    apart = size - covariance.trace().square() / d
+    noise = (centred.square().sum(1).square().sum() / n - size) / n
+    return float((noise.clamp_min(0.0) / apart).clamp_max(1.0)) if apart > 0 else 1.0
 
 
 @dataclass(frozen=True)
