@@ -19,6 +19,7 @@ from ..gradients import with_gradients
 from ..masses import balanced_masses, same_group
 from ..term import Rows, Term
 from .fixed import fixed, symmetric
+from .online import online, streamed
 from .optimal import present
 from .settings import Settings, prices, warn_unless_converged
 from .squared import cross, own
@@ -36,8 +37,9 @@ class Sinkhorn(Term):
     Shape:
         source (n, d), target (m, d), n and m free -> scalar.  Masses are normalised to one and are constants.
 
-    Cost: O(n^2 + n m + m^2) memory, as much times (d + iterations) in time.  Rounding can leave a value a little
-    below zero, of the order of the tolerance squared.
+    Cost: O(n^2 + n m + m^2) memory, as much times (d + iterations) in time; beyond 7,000 rows on a side O(n + m)
+    memory by geomloss and KeOps where pykeops is installed, at their accuracy (see online.py).  Rounding can leave a
+    value a little below zero, of the order of the tolerance squared.
 
     >>> x = torch.tensor([[0.0], [1.0]])
     >>> round(Sinkhorn(blur=0.1)(x, x + 2.0).item(), 4)
@@ -56,6 +58,9 @@ class Sinkhorn(Term):
 
     def compare(self, source: Rows, target: Rows) -> Tensor:
         a, b = (mass.to(source.features) for mass in balanced_masses(source, target))
+        grouped = source.group is not None
+        if streamed(len(source), len(target), device=source.features.device, grouped=grouped):
+            return online(source.features, target.features, a, b, blur=self.blur, reach=self.reach)
         if not eager(source.features):
             return self._fixed(source, target, a, b)
         source, target, a, b = present(source, target, a, b)
