@@ -45,7 +45,7 @@ def same(found, expected, tolerance=1e-8):
 
 
 @every
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seeds, sizes, sizes)
 def test_the_order_of_rows_changes_nothing_and_a_second_call_gives_the_same(name, seed, n, m):
     x, y = map(Rows, features(seed, n, m, 3))
@@ -57,7 +57,7 @@ def test_the_order_of_rows_changes_nothing_and_a_second_call_gives_the_same(name
 
 
 @every_plain
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seeds, sizes, sizes)
 def test_a_common_shift_changes_nothing(name, seed, n, m):
     x, y = features(seed, n, m, 3)
@@ -65,7 +65,7 @@ def test_a_common_shift_changes_nothing(name, seed, n, m):
 
 
 @pytest.mark.parametrize("name", [name for name in PLAIN if name != "unbalanced transport"])
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seeds, sizes, sizes)
 def test_both_sides_are_treated_alike(name, seed, n, m):
     x, y = map(Rows, features(seed, n, m, 3))
@@ -75,7 +75,7 @@ def test_both_sides_are_treated_alike(name, seed, n, m):
 
 
 @every
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(seeds, any_size, any_size)
 def test_any_number_of_rows_gives_a_finite_value_on_the_graph(name, seed, n, m):
     value, gradients = value_and_gradients(TERMS[name], *map(Rows, features(seed, n, m, 3)))
@@ -96,7 +96,7 @@ def test_equal_rows_at_any_scale_are_finite(name, scale):
 
 
 @every
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seeds, sizes, sizes)
 def test_a_row_of_no_mass_is_a_row_that_is_not_there(name, seed, n, m):
     x, y = features(seed, n + 2, m, 3)
@@ -112,7 +112,7 @@ def test_a_row_of_no_mass_is_a_row_that_is_not_there(name, seed, n, m):
 @pytest.mark.parametrize(
     "name", [n for n in TERMS if n not in ("MMD", "MMD biased", "MMD of given bandwidth", "CORAL")]
 )
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seeds, sizes, sizes)
 def test_a_mass_of_two_is_a_row_given_twice(name, seed, n, m):
     if "ones" in name:  # "ones" counts pairs of rows, so there a row given twice is something else
@@ -129,7 +129,7 @@ def test_a_mass_of_two_is_a_row_given_twice(name, seed, n, m):
 
 
 @every
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seeds, sizes, sizes)
 def test_a_group_on_one_side_only_is_not_there(name, seed, n, m):
     x, y = features(seed, n + 2, m, 3)
