@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from cotrain_losses import MMD, DomainAdversary, DomainClassifier, OptimalTransport, Regularizer, Rows, Sinkhorn, Term
+from cotrain_losses.losses import mean_over_sources
 from cotrain_losses.mmd import CORAL, EnergyDistance
 from cotrain_losses.transport import fixed
 
@@ -237,6 +238,7 @@ def test_rows_without_a_partner_group_are_counted():
     found = regularizer.evaluate(Rows(x, group=torch.tensor([0, 0, 1, 2, 2])), Rows(y, group=torch.tensor([0, 0, 3])))
     assert found.unmatched == 4
     assert regularizer.evaluate(x, y).unmatched == 0
+    assert mean_over_sources([("one", found), ("other", found)]).unmatched == 8
 
 
 def test_negative_mass_and_one_sided_groups_are_refused():
