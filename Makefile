@@ -7,6 +7,7 @@ POLICIES := .venv-integration
 POLICY_PIP := $(POLICIES)/bin/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help demo test lint types docs integration clean
 

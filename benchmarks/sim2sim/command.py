@@ -14,7 +14,7 @@ from ..results import CannotContinue
 
 def sim2sim(
     preset: Annotated[
-        str, typer.Option(help="`demo` (about 4 minutes on two cores) or `smoke` (under one; too short to mean much).")
+        str, typer.Option(help="`demo` (about 3 minutes on two cores) or `smoke` (under one; too short to mean much).")
     ] = "demo",
     seed: Annotated[int, typer.Option(help="Decides demonstrations, first weights and evaluation episodes.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and report; run again to continue.")] = Path(
