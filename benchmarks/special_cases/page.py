@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..report import Code, Figure, Section, Table, Text, as_markdown, write_report
@@ -62,9 +63,12 @@ def write_page(out: str | Path, results: Row) -> None:
     wrong = [row["name"] for row in results["rows"] if not row["holds"]]
     worst = f"All {len(cases)} cases and {len(edges)} edges hold." if not wrong else f"Do not hold: {', '.join(wrong)}."
     sections = [
-        Section("What is compared", [Text(INTRODUCTION.format(draws=results["settings"]["draws"]).replace("`", ""))]),
+        Section("What is compared", [Text(_flowing(INTRODUCTION.format(draws=results["settings"]["draws"])))]),
         Section("All cases", [_case_table(cases)]),
-        Section("The lattice", [Text(LATTICE), Figure(figure, "Left is simpler. Dashed: limits."), _edge_table(edges)]),
+        Section(
+            "The lattice",
+            [Text(_flowing(LATTICE)), Figure(figure, "Left is simpler. Dashed: limits."), _edge_table(edges)],
+        ),
         *[Section(f"{row['name']}: {row['source']}", _case_parts(row)) for row in cases],
         Section(
             "Settings", [Code("\n".join(f"{k}: {v}" for k, v in (results["settings"] | results["versions"]).items()))]
@@ -156,3 +160,8 @@ def error(value: float | None) -> str:
 def verdict(row: Row) -> str:
     """Whether a row is within its tolerance."""
     return "yes" if row["holds"] else "NO"
+
+
+def _flowing(text: str) -> str:
+    """Markdown paragraphs as plain ones: a line a paragraph, without marks."""
+    return "\n\n".join(" ".join(part.split()) for part in re.sub("[`*]", "", text).split("\n\n"))

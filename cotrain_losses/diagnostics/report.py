@@ -20,8 +20,8 @@ from .embedding import Embedding
 from .layer import Diagnosis
 
 SOURCE, TARGET = "#0072B2", "#D55E00"
-SHORT = ("W debiased", "x split-half", "u", "mixing", "probe", "regime")
-HEADINGS = ("W", "W debiased", "x split-half", "u", "SW", "GW", "mixing", "MMD p", "probe", "linear", "regime")
+SHORT = ("regime", "W debiased", "x split-half", "u", "mixing", "probe")
+HEADINGS = ("regime", "W debiased", "u", "probe", "W", "x split-half", "SW", "GW", "mixing", "MMD p", "linear")
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,21 @@ class Layer:
         """The row of the table under HEADINGS."""
         d = self.diagnosis
         if d is None:
-            return ["-"] * (len(HEADINGS) - 1) + ["failed"]
+            return ["failed"] + ["-"] * (len(HEADINGS) - 1)
         w, sliced, gromov = (d.distances.get(n) for n in ("wasserstein", "sliced_wasserstein", "gromov_wasserstein"))
-        probe = "-" if d.probe is None else _with_interval(d.probe.accuracy, d.probe.interval)
+        between = () if d.regime is None else d.regime.between
         return [
-            "-" if w is None else f"{w.value:.3f} ± {w.standard_error:.3f}",
+            self.regime if len(between) < 2 else f"{self.regime}: {_or(between)}",
             "-" if w is None else _with_interval(w.debiased, w.debiased_interval),
-            "-" if w is None else f"{w.multiple:.2f}",
             "-" if d.regime is None else f"{d.regime.distance[0]:.2f}",
+            "-" if d.probe is None else _with_interval(d.probe.accuracy, d.probe.interval),
+            "-" if w is None else f"{w.value:.3f} ± {w.standard_error:.3f}",
+            "-" if w is None else f"{w.multiple:.2f}",
             "-" if sliced is None else f"{sliced.value:.3f}",
             "-" if gromov is None else f"{gromov.value:.3f}",
             "-" if d.mixing is None else f"{d.mixing:.2f}",
             "-" if d.kernel is None else f"{d.kernel.p_value:.3f}",
-            probe,
             "-" if d.linear_probe is None else f"{d.linear_probe.accuracy:.3f}",
-            self.regime
-            if d.regime is None or len(d.regime.between) == 1
-            else f"{self.regime}: {_or(d.regime.between)}",
         ]
 
 
