@@ -157,7 +157,6 @@ def test_coral_is_the_distance_of_numpys_covariances(seed, n, m, d):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: MMD(0.0), "bandwidth is a distance between features and must be > 0, got 0"),
         (lambda: MMD(scales=()), "scales multiply the bandwidth"),
         (lambda: MMD(estimator="best"), 'estimator is "unbiased"'),
         (lambda: MMD(extras=("a",))(torch.zeros(2, 1), torch.zeros(2, 1)), r"reads rows.extras\['a'\]"),
@@ -167,3 +166,21 @@ def test_coral_is_the_distance_of_numpys_covariances(seed, n, m, d):
 def test_what_makes_no_sense_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@given(seeds, sizes, sizes, widths, st.sampled_from(["unbiased", "biased", "linear"]))
+def test_the_mean_bandwidth_is_the_root_mean_square_distance_of_distinct_rows(seed, n, m, d, estimator):
+    x, y = features(seed, n, m, d)
+    pooled = torch.cat([x, y])
+    squares = [float((u - v).square().sum()) for i, u in enumerate(pooled) for j, v in enumerate(pooled) if i != j]
+    given = MMD((sum(squares) / len(squares)) ** 0.5, estimator=estimator)
+    torch.testing.assert_close(MMD("mean", estimator=estimator)(x, y), given(x, y), rtol=1e-9, atol=1e-12)
+    grouped = [Rows(side, group=torch.zeros(len(side), dtype=torch.long)) for side in (x, y)]
+    if estimator != "linear":  # the path that is not fused
+        torch.testing.assert_close(MMD("mean", estimator=estimator)(*grouped), given(x, y), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("bandwidth", [0.0, -1.0, float("nan"), float("inf"), "median"])
+def test_a_bandwidth_that_is_no_length_is_refused(bandwidth):
+    with pytest.raises(ValueError, match='bandwidth is a distance between features > 0, None or "mean"'):
+        MMD(bandwidth)

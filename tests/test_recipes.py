@@ -39,7 +39,7 @@ RECIPES = [name for name in recipes.__all__ if name != "LabelCost"]
 IS_TARGET = torch.arange(6) < 2
 LABELS = recipes.LabelCost(weight=1e-4)
 BLOCKS = (Block(weight=0.01), Block("state", weight=0.05, detach=True))
-HALVES = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0)
+HALVES = (0.125**0.5, 0.5, 0.5**0.5, 1.0, 2**0.5)
 
 
 def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
@@ -51,9 +51,9 @@ def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
         "reweighted": (recipes.reweighted(0.2, share=0.4), Method(0.4, weights=RatioWeights(0.2, 0.4))),
         "ot": (recipes.ot(0.2), Method(0.2, 0.1 * Sinkhorn(0.05))),
         "mmd": (recipes.mmd(0.2), Method(0.2, 0.1 * MMD())),
-        "dan": (recipes.dan(0.2), Method(0.2, 5 * MMD(scales=tuple(2 ** (k / 2) for k in range(-3, 2))))),
+        "dan": (recipes.dan(0.2), Method(0.2, 5 * MMD("mean", scales=tuple(2 ** (k / 2) for k in range(-3, 2))))),
         "jan": (recipes.jan(0.2), Method(0.2, 1.0 * MMD(extras=("action",)))),
-        "wei_mmd": (recipes.wei_mmd(0.2), Method(0.2, 0.001 * MMD(scales=HALVES, estimator="biased"))),
+        "wei_mmd": (recipes.wei_mmd(0.2), Method(0.2, 0.001 * MMD("mean", scales=HALVES, estimator="biased"))),
         "energy": (recipes.energy(0.2), Method(0.2, 0.05 * EnergyDistance())),
         "coral": (recipes.coral(0.2), Method(0.2, 1.0 * CORAL())),
         "deepjdot": (

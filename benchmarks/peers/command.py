@@ -26,14 +26,14 @@ def peers(
     One thread, CPU time, repetitions interleaved. A library that is missing or fails is a row that says so. Some
     cannot share an environment; give each its own interpreter:
 
-    `python -m venv /tmp/a && /tmp/a/bin/pip install torch pot geomloss skada skorch einops`
+    `python -m venv peers/a && peers/a/bin/pip install torch pot geomloss skada skorch einops`
 
-    `python -m venv /tmp/b && /tmp/b/bin/pip install pytorch-adapt "setuptools<81"`
+    `python -m venv peers/b && peers/b/bin/pip install pytorch-adapt "setuptools<81"`
 
-    `python -m venv /tmp/c && /tmp/c/bin/pip install ott-jax`
+    `python -m venv peers/c && peers/c/bin/pip install ott-jax`
 
-    Example: `cotrain bench peers --torch-peers /tmp/a/bin/python --pytorch-adapt /tmp/b/bin/python --ott-jax
-    /tmp/c/bin/python --out results/peers`
+    Example: `cotrain bench peers --torch-peers peers/a/bin/python --pytorch-adapt peers/b/bin/python --ott-jax
+    peers/c/bin/python --out results/peers`
     """
     from ..endings import one_sentence
 

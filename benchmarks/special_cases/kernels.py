@@ -23,7 +23,7 @@ def dan(draw: Draw) -> Method:
 
 
 def wei_mmd(draw: Draw) -> Method:
-    return recipes.wei_mmd(draw.ratio, bandwidth=(mean_square(draw) / 2) ** 0.5)
+    return recipes.wei_mmd(draw.ratio)
 
 
 def jan(draw: Draw) -> Method:
@@ -175,8 +175,8 @@ CASES = (
         r"0.001\,(\overline{K_{XX}} - 2 \overline{K_{XY}} + \overline{K_{YY}}), \quad"
         r" k = \frac{1}{5} \sum_m e^{-|x - y|^2 / (\mathrm{base} \cdot m)}",
         "means of kernel matrices",
-        "Biased estimator; exp(-d^2 / (base mult)) is bandwidth sqrt(base / 2) and scale sqrt(mult) here. base is a "
-        "constant of the batch and is given to the recipe.",
+        "Biased estimator; exp(-d^2 / (base mult)) is bandwidth sqrt(base), the batch's own, and scale sqrt(mult / 2) "
+        "here.",
     ),
     Case(
         "jan",

@@ -30,13 +30,14 @@ class MMD(Term):
 
     Args:
         bandwidth: kernel width, in the units of the features.  None takes the median distance between
-            distinct rows of the batch (Gretton's heuristic), treated as a constant.
+            distinct rows of the batch (Gretton's heuristic), "mean" the root of the mean squared distance
+            between them; both are treated as constants.
         scales: kernels are averaged over `bandwidth * scale`.
         estimator: "unbiased" (eq. 3 of Gretton et al.; may be slightly negative near alignment, and clamping
             would bias it back), "biased" (eq. 5, never negative), or "linear" (their section 6: disjoint pairs
             of consecutive rows, O((n + m) d), noisy; the larger side's surplus rows are not used).
         extras: names of extras whose kernels multiply that of the features, for alignment of the joint
-            distribution.  Each takes the median of its own distances for bandwidth.
+            distribution.  Each takes the median (or mean) of its own distances for bandwidth.
 
     Shape:
         source (n, d), target (m, d) with n, m >= 2 (1 where biased), n and m free to differ -> scalar.
@@ -49,15 +50,16 @@ class MMD(Term):
 
     def __init__(
         self,
-        bandwidth: float | None = None,
+        bandwidth: float | str | None = None,
         *,
         scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0),
         estimator: str = "unbiased",
         extras: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        if bandwidth is not None and not 0 < bandwidth < float("inf"):
-            raise ValueError(f"bandwidth is a distance between features and must be > 0, got {bandwidth}.")
+        given = isinstance(bandwidth, (int, float))
+        if not (bandwidth in (None, "mean") or (given and 0 < float(bandwidth or 0) < float("inf"))):
+            raise ValueError(f'bandwidth is a distance between features > 0, None or "mean", got {bandwidth!r}.')
         if not scales or not min(scales) > 0:
             raise ValueError(f"scales multiply the bandwidth and must be > 0, got {scales}.")
         if estimator not in ("unbiased", "biased", "linear"):
@@ -80,7 +82,9 @@ class MMD(Term):
         return of_source.sum() + of_target.sum() - 2 * across.sum()
 
     def _fused(self, x: Tensor, y: Tensor) -> Tensor:
-        value, gradient = fused(as_array(x), as_array(y), self.bandwidth, self.scales, self.estimator == "unbiased")
+        width = self._width(x, y)
+        bandwidth = None if width is None else float(width)
+        value, gradient = fused(as_array(x), as_array(y), bandwidth, self.scales, self.estimator == "unbiased")
         at = torch.from_numpy(gradient)
         return with_gradients(x.new_tensor(value), (x, at[: len(x)]), (y, at[len(x) :]))
 
@@ -115,15 +119,26 @@ class MMD(Term):
         assert isinstance(kernel, Tensor)  # there is at least the block of the features
         return (kernel[0] + kernel[1] - kernel[2] - kernel[3]).mean()
 
-    def _blocks(self, source: Rows, target: Rows) -> list[tuple[Tensor, Tensor, float | None]]:
-        blocks = [(source.features, target.features, self.bandwidth)]
+    def _blocks(self, source: Rows, target: Rows) -> list[tuple[Tensor, Tensor, float | Tensor | None]]:
+        blocks = [(source.features, target.features, self._width(source.features, target.features))]
         for name in self.extras:
-            x, y = source.extra(name), target.extra(name)
-            blocks.append((x.flatten(1).to(source.features), y.flatten(1).to(source.features), None))
+            x, y = (rows.extra(name).flatten(1).to(source.features) for rows in (source, target))
+            blocks.append((x, y, mean_distance(x, y) if self.bandwidth == "mean" else None))
         return blocks
+
+    def _width(self, x: Tensor, y: Tensor) -> float | Tensor | None:
+        if self.bandwidth == "mean":
+            return mean_distance(x, y)
+        return None if self.bandwidth is None else float(self.bandwidth)
 
     def extra_repr(self) -> str:
         return f"bandwidth={self.bandwidth}, scales={self.scales}, estimator={self.estimator!r}"
+
+
+def mean_distance(x: Tensor, y: Tensor) -> Tensor:
+    """The root of the mean squared distance between distinct rows of (n, d) and (m, d) together: sqrt(2 tr Cov)."""
+    pooled = torch.cat([x, y]).detach()
+    return (2 * pooled.var(0).sum()).sqrt().clamp_min(torch.finfo(pooled.dtype).tiny ** 0.5)
 
 
 def _comparable(source: Rows, target: Rows, a: Tensor, b: Tensor) -> Tensor:

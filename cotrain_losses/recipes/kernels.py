@@ -13,9 +13,10 @@ def mmd(ratio: Ratio = 0.1, *, weight: float = 0.1) -> Method:
     return Method(ratio=ratio, regularizer=weight * MMD())
 
 
-def dan(ratio: Ratio = 0.1, *, weight: float = 1.0, bandwidth: float | None = None) -> Method:
+def dan(ratio: Ratio = 0.1, *, weight: float = 1.0, bandwidth: float | str | None = "mean") -> Method:
     """The same with tllib's kernels: exp(-|x - y|^2 / 2 sigma^2), sigma^2 = 2^k b^2 for k = -3 to 1, *summed*.  There
-    b^2 is the mean of all pooled |x - y|^2, rows with themselves included, and 2 / (n - 1) is added, a constant."""
+    b^2 is the mean of all p^2 pooled |x - y|^2, rows with themselves included ("mean" leaves them out: larger by
+    p / (p - 1)), and 2 / (n - 1) is added, a constant."""
     return Method(ratio, 5 * weight * MMD(bandwidth, scales=(0.125**0.5, 0.5, 0.5**0.5, 1.0, 2**0.5)))
 
 
@@ -25,11 +26,12 @@ def jan(ratio: Ratio = 0.1, *, weight: float = 1.0, extras: tuple[str, ...] = ("
     return Method(ratio=ratio, regularizer=weight * MMD(extras=extras))
 
 
-def wei_mmd(ratio: Ratio = 0.1, *, weight: float = 0.001, bandwidth: float | None = None) -> Method:
+def wei_mmd(ratio: Ratio = 0.1, *, weight: float = 0.001, bandwidth: float | str | None = "mean") -> Method:
     """The biased estimator on observation features, weight 0.001 (swept 1e-4 to 1): Wei et al. 2025.  Their kernels
-    exp(-|x - y|^2 / (base mult)), mult 1/4 to 4, have bandwidth sqrt(base / 2), base the mean of the batch's pooled
-    |x - y|^2 over distinct rows; None takes the median distance instead."""
-    return Method(ratio, weight * MMD(bandwidth, scales=(0.5, 0.5**0.5, 1.0, 2**0.5, 2.0), estimator="biased"))
+    exp(-|x - y|^2 / (base mult)), mult 1/4 to 4, base the mean of the batch's pooled |x - y|^2 over distinct rows, have
+    bandwidth sqrt(base) and scales sqrt(mult / 2)."""
+    scales = (0.125**0.5, 0.5, 0.5**0.5, 1.0, 2**0.5)
+    return Method(ratio, weight * MMD(bandwidth, scales=scales, estimator="biased"))
 
 
 def energy(ratio: Ratio = 0.1, *, weight: float = 0.1) -> Method:
