@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
+from densratio.RuLSIF import RuLSIF as densratio_RuLSIF
 from drawn import features, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -275,3 +277,13 @@ def test_shrinkage_keeps_equal_covariances_equal_in_many_dimensions():
     found = {s: GaussianRatio(shrinkage=s).fit(source, target).at_source for s in (None, 1e-3)}
     error = {s: float((w.log() - truth.log()).std()) for s, w in found.items()}
     assert error[None] < 0.5 * error[1e-3]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5])
+def test_coefficients_equal_densratios_on_its_centres(alpha):
+    source, target = features(3, 70, 50, 4)
+    np.random.seed(0)  # densratio draws its centres from the global generator
+    theirs = densratio_RuLSIF(target.numpy(), source.numpy(), alpha, [1.3], [0.05], kernel_num=30, verbose=False)
+    centres = torch.from_numpy(np.asarray(theirs.kernel_info.centers))
+    ours = RuLSIF(alpha=alpha, centres=centres).coefficients(source, target, bandwidth=1.3, penalty=0.05)
+    np.testing.assert_allclose(ours.numpy(), np.asarray(theirs.theta), rtol=1e-8, atol=1e-10)
