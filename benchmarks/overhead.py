@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -55,37 +55,39 @@ def overhead(
     Example: `cotrain bench overhead --policies suite --out results/overhead`
     """
     from .endings import one_sentence
-    from .progress import show_table
+    from .progress import progress, show_table
     from .report import Table
 
-    with one_sentence(out):
-        rows = []
+    with one_sentence(out), progress() as bars:
+        torch.set_num_threads(1)
+        settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": 1}
+        rows: list[dict[str, Any]] = []
         for name in policies.split(","):
             if name not in SUBJECTS:
                 raise CannotContinue(f"a policy is one of {', '.join(SUBJECTS)}, got {name!r}.")
-            rows += measured(name, batch_size, repeats, device)
-        settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": torch.get_num_threads()}
-        write_results(out, settings, rows)
+            bar = bars.add_task(name, total=len(METHODS) + 1)
+            for row in measured(name, batch_size, repeats, device):
+                rows.append(row)
+                write_results(out, settings, rows)  # after each row: a run that is stopped keeps what it measured
+                bars.advance(bar)
+            bars.update(bar, completed=len(METHODS) + 1)
         columns = ["policy", "what", "bare", "ratio", "low", "high", "memory"]
         show_table(Table(columns, [[row[c] for c in columns] for row in rows]))
         typer.echo(f"{out / 'results.json'}")
 
 
-def measured(name: str, batch_size: int, repeats: int, device: str) -> list[dict[str, Any]]:
-    """The rows of one policy: every method that means something on it, then sampling."""
-    torch.set_num_threads(1)
+def measured(name: str, batch_size: int, repeats: int, device: str) -> Iterator[dict[str, Any]]:
+    """The rows of one policy, as they are measured: every method that means something on it, then sampling."""
     torch.manual_seed(0)
     subject = _on(SUBJECTS[name](batch_size), device)
-    rows = []
     for what, make in METHODS.items():
         if what in ("mmd", "sinkhorn", "adversary") and not subject.terms:
             continue
         if what == "guidance" and subject.sample is None:
             continue
-        rows.append({"policy": name, "what": what, **_steps(subject, make, repeats, device)})
+        yield {"policy": name, "what": what, **_steps(subject, make, repeats, device)}
     if subject.sample is not None:
-        rows.append({"policy": name, "what": "guided sampling", **_sampling(subject, repeats, device)})
-    return rows
+        yield {"policy": name, "what": "guided sampling", **_sampling(subject, repeats, device)}
 
 
 def _steps(subject: Subject, make: Callable[[int], ctl.Method], repeats: int, device: str) -> dict[str, Any]:
