@@ -203,11 +203,7 @@ class Tap:
         real = argument(head, args, kwargs, self.seam.mask, self.seam.head or "").to(condition)[..., None]
         return (condition * real).sum(1) / real.sum(1).clamp_min(1.0)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
-        memo[id(self)] = copy = Tap(self.seam)
-        return copy
-
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> Any:  # copies and pickles are idle, and hold nothing of a graph
         return Tap, (self.seam,)
 
 
