@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,18 +65,26 @@ def frames(target: Demos, source: Demos, horizon: int = 8) -> Frames:
 
 
 def train(
-    data: Frames, method: ctl.Method, budget: Budget, *, seed: int, tick: Callable[[float], None] = lambda _: None
+    data: Frames,
+    method: ctl.Method,
+    budget: Budget,
+    *,
+    seed: int,
+    extras: Callable[[Any], dict[str, Tensor]] | None = None,
+    tick: Callable[[float], None] = lambda _: None,
 ) -> Trained:
     """Train a fresh policy with a method.
 
     Args:
+        extras: what the method's terms read of a batch beside the features.
         tick: told the share of the steps that is done.
     """
     torch.manual_seed(seed)
     policy = FlowPolicy(WIDTH, COMMAND)
     policy.fit_normalizer(data.observations[:, -1], data.actions[:, 0])
     ema = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
-    cotrain = ctl.CoTrain(policy, method, seam=ctl.Seam(head="velocity", condition="condition"), loss="compute_loss")
+    seam = ctl.Seam(head="velocity", condition="condition")
+    cotrain = ctl.CoTrain(policy, method, seam=seam, loss="compute_loss", extras=extras)
     sampler = ctl.MixedBatchSampler(data.is_target, budget.batch_size, method.ratio, seed=seed)
     optimizer = torch.optim.AdamW(policy.parameters(), budget.learning_rate, weight_decay=budget.weight_decay)
     if plugins := list(cotrain.plugin_parameters()):
