@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -15,7 +16,6 @@ import cotrain_losses as ctl
 
 from .demos import Demos
 from .policy import FlowPolicy
-from .world import COMMAND, WIDTH
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Frames:
     """(n, horizon, 4)"""
     is_target: Tensor
     """(n,) bool"""
+    episode: Tensor
+    """(n,) which demonstration, numbered over both domains"""
 
     def __getitem__(self, rows: list[int]) -> dict[str, Tensor]:
         return {"observations": self.observations[rows], "actions": self.actions[rows]}
@@ -61,7 +63,8 @@ def frames(target: Demos, source: Demos, horizon: int = 8) -> Frames:
     parts = [_windows(demos, horizon) for demos in (target, source)]
     is_target = torch.arange(sum(len(part[0]) for part in parts)) < len(parts[0][0])
     observations, actions = (torch.cat(side) for side in zip(*parts, strict=True))
-    return Frames(observations, actions, is_target)
+    lengths = torch.from_numpy(np.concatenate([target.lengths, source.lengths]))
+    return Frames(observations, actions, is_target, torch.arange(len(lengths)).repeat_interleave(lengths))
 
 
 def train(
@@ -80,7 +83,7 @@ def train(
         tick: told the share of the steps that is done.
     """
     torch.manual_seed(seed)
-    policy = FlowPolicy(WIDTH, COMMAND)
+    policy = FlowPolicy(data.observations.shape[-1], data.actions.shape[-1])
     policy.fit_normalizer(data.observations[:, -1], data.actions[:, 0])
     ema = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
     seam = ctl.Seam(head="velocity", condition="condition")
