@@ -12,18 +12,21 @@ import numpy as np
 import pytest
 import torch
 from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim import study, summary
+from cotrain_losses.benchmarks.sim2sim import comparison, summary
 from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE, cameras
-from cotrain_losses.benchmarks.sim2sim.cell import Cell, evaluation_seeds, requests
+from cotrain_losses.benchmarks.sim2sim.cell import Cell
 from cotrain_losses.benchmarks.sim2sim.demos import GATE, Demos, Request, cache_folder, demonstrations, expert_success
 from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
-from cotrain_losses.benchmarks.sim2sim.methods import METHODS, TITLES
+from cotrain_losses.benchmarks.sim2sim.measures import measures
+from cotrain_losses.benchmarks.sim2sim.methods import METHODS, TITLES, Setting, extras
 from cotrain_losses.benchmarks.sim2sim.policy import FlowPolicy
 from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
+from cotrain_losses.benchmarks.sim2sim.run import Runner
 from cotrain_losses.benchmarks.sim2sim.settings import settings as chosen
 from cotrain_losses.benchmarks.sim2sim.training import Budget, frames, train
+from cotrain_losses.benchmarks.sim2sim.variants import labelled, normalised, told_target
 from cotrain_losses.benchmarks.sim2sim.world import World, _environment
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -235,17 +238,59 @@ def test_frames_hold_the_past_and_the_chunk_and_never_cross_episodes(target, sou
     assert row == len(found.is_target)
 
 
-@pytest.mark.parametrize(
-    "method", ["real_only", "cotraining", "ot", "mmd", "adda", "tzeng", "cfg", "cfg_adda", "probe"]
-)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(method):
     data = frames(drawn(0, [30]), drawn(1, [200]))
     short, shorter = (
-        train(data, METHODS[method](128, 0.25), Budget(steps=steps, batch_size=32), seed=0) for steps in (40, 1)
+        train(
+            data,
+            METHODS[method](Setting(128, 0.25, 40)),
+            Budget(steps=steps, batch_size=32),
+            seed=0,
+            extras=extras,
+        )
+        for steps in (40, 1)
     )
     assert math.isfinite(short.loss) and short.loss < shorter.loss
     assert short.ratio == pytest.approx(1.0 if method == "real_only" else 0.25)
     assert set(short.policy.state_dict()) == set(FlowPolicy(25, 4).state_dict()) and method in TITLES
+
+
+# what a cell may change in the data
+
+
+def test_a_label_is_two_columns_in_training_and_the_targets_code_in_evaluation():
+    data = frames(drawn(0, [3]), drawn(1, [5, 4]))
+    told = labelled(data)
+    assert torch.equal(told.observations[..., :25], data.observations)
+    assert torch.equal(told.observations[..., 25] == 1, (~data.is_target)[:, None].expand(-1, 2))
+    assert torch.equal(told.observations[..., 25:].sum(2), torch.ones(12, 2))
+    seen = told_target(lambda observations: observations)(data.observations[data.is_target])
+    assert torch.equal(seen, told.observations[data.is_target])
+
+
+def test_normalising_by_domain_undoes_any_shift_and_scale_of_the_source_and_leaves_the_target():
+    data = frames(drawn(0, [30]), drawn(1, [40]))
+    scale, shift = torch.rand(25) + 0.5, torch.randn(25)
+    moved = torch.where(data.is_target[:, None, None], data.observations, data.observations * scale + shift)
+    same, other = normalised(data), normalised(replace(data, observations=moved))
+    torch.testing.assert_close(other.observations, same.observations, atol=1e-5, rtol=1e-4)
+    assert torch.equal(same.observations[data.is_target], data.observations[data.is_target])
+    now = same.observations[:, -1]
+    torch.testing.assert_close(now[~data.is_target].mean(0), now[data.is_target].mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(now[~data.is_target].std(0), now[data.is_target].std(0))
+
+
+def test_measures_tell_domains_that_lie_apart_from_domains_that_do_not():
+    near, far = drawn(1, [60, 50, 70, 60]), drawn(2, [60, 50, 70, 60])
+    far = replace(far, observations=far.observations + 5)
+    data = frames(drawn(0, [60, 50, 70, 60]), near)
+    trained = train(data, METHODS["cotraining"](Setting(128, 0.5, 3)), Budget(steps=3, batch_size=16), seed=0)
+    found = [measures(trained, frames(drawn(0, [60, 50, 70, 60]), source)) for source in (near, far)]
+    assert found[0]["log_wasserstein"] < found[1]["log_wasserstein"]
+    assert found[0]["probe_accuracy"] < 0.75 < found[1]["probe_accuracy"]
+    assert found[0]["relative_distance"] < found[1]["relative_distance"]
+    assert measures(trained, data) == measures(trained, data)
 
 
 # rollouts
@@ -297,27 +342,44 @@ def test_a_policy_of_wrong_shape_or_without_numbers_is_refused(policy, message):
 def test_no_two_domains_or_seeds_share_an_episode():
     used = []
     for seed in (0, 1):
-        run = chosen("demo", seed=seed)
-        for request in requests(run):
+        (cell,) = chosen("demo", seed=seed, methods=("cotraining",)).cells()
+        for request in cell.requests().values():
             used.append(range(request.seed, request.seed + 4 * request.count + 20 + request.count))
-        used.append(evaluation_seeds(run))
+        used.append(cell.evaluation_seeds())
     joined = [k for some in used for k in some]
     assert len(set(joined)) == len(joined)
 
 
-@given(st.sampled_from(["gap", "ratio", "seed", "target_demos", "source_demos", "episodes", "steps"]))
-@settings(max_examples=7)
-def test_a_cell_is_named_by_every_setting_but_its_company(what):
-    run = chosen("demo", methods=("cotraining", "adda"))
-    other = chosen("demo", **{what: {"gap": "hard", "ratio": 0.3}.get(what, 7)}, methods=("cotraining", "adda"))
-    assert Cell("adda", run).key() != Cell("adda", other).key() != Cell("cotraining", other).key()
-    assert Cell("adda", run).key() == Cell("adda", replace(run, methods=("adda",))).key()
+CHANGES = {"gap": "hard", "ratio": 0.3, "label": True, "scales": (0.0,), "policy": "mine:policy", "method": "cfg"}
+
+
+@pytest.mark.parametrize("what", [*CHANGES, "seed", "target_demos", "source_demos", "episodes"])
+def test_every_setting_of_a_cell_changes_its_key(what):
+    cell = Cell("cfg_adda")
+    assert replace(cell, **{what: CHANGES.get(what, 7)}).key() != cell.key() == Cell("cfg_adda").key()
+    assert replace(cell, budget=Budget(steps=7)).key() != cell.key()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "adda "}, r"a method is one of real_only, .* got 'adda '"),
+        ({"ratio": 1.1}, r"lies in \[0, 1\], got 1.1"),
+        ({"episodes": 0}, "episodes counts from 1, got 0"),
+        ({"budget": Budget(steps=0)}, "steps counts optimizer steps from 1, got 0"),
+        ({"seed": 1000}, r"lies in \[0, 999\].*got 1000"),
+        ({"scales": (1.0,)}, "scales are of a guided method, cfg or cfg_adda, got 'cotraining'"),
+    ],
+)
+def test_a_cell_that_means_nothing_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Cell(**change)
 
 
 def test_a_run_writes_everything_and_run_again_computes_nothing(tmp_path):
     run = chosen("smoke", methods=("real_only", "cfg_adda"), source_demos=3, target_demos=1, steps=5, episodes=2)
     out = tmp_path / "out"
-    results = study.run(run, out, workers=1)
+    results = comparison.compare(run, out, Runner(workers=1))
     assert [row["method"] for row in results["rows"]] == ["real_only", "cfg_adda"]
     assert json.loads((out / "results.json").read_text()) == results
     for row in results["rows"]:
@@ -330,7 +392,7 @@ def test_a_run_writes_everything_and_run_again_computes_nothing(tmp_path):
     assert "+ CFG-ADDA" in page and "ONE trained policy" in page and "command yaw 30.0" in page
     written = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     assert len(written) == 2
-    assert study.run(run, out, workers=1)["rows"] == results["rows"]
+    assert comparison.compare(run, out, Runner(workers=1))["rows"] == results["rows"]
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == written
 
 
@@ -354,7 +416,9 @@ def test_the_command_of_a_report_repeats_its_settings():
     from cotrain_losses.commands import app
 
     for run in PRESETS.values():
-        words = summary.command(study.described(run, (drawn(0, [3]), drawn(0, [3])))).split()
+        words = summary.command(
+            comparison.described(run, {name: drawn(0, [3]) for name in ("source", "target")})
+        ).split()
         assert CliRunner().invoke(app, [*words[1:], "--help"]).exit_code == 0
         given = dict(zip(words[3::2], words[4::2], strict=True))
         again = chosen(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,140 +16,160 @@ import cotrain_losses as ctl
 
 from ..intervals import wilson
 from ..results import Row, source_digest, versions
-from .demos import Demos, Request
+from . import cameras, demos, gaps, measures, methods, policy, rollouts, training, variants, world
+from .demos import Demos, Request, demonstrations
 from .gaps import GAPS, Gap
-from .methods import METHODS
+from .measures import EPISODES
+from .methods import METHODS, Setting
 from .policy import FlowPolicy
 from .rollouts import Rollouts, roll_out
-from .settings import Settings
-from .training import Frames, Trained, frames, train
-from .world import World
+from .training import Budget, Frames, Trained, frames, train
+from .variants import labelled, normalised, told_target
+from .world import TASKS, World
 
 SEEDS_PER_RUN = 1_000_000
-"""episodes are numbered; a run's seed owns this many: source from 0, target from 400 000, evaluation from 800 000"""
+"""episodes are numbered; a seed owns this many: source from 0, target from 400 000, what features are measured on
+from 600 000 and 700 000, evaluation from 800 000"""
 
-WATCHED, SHOWN = 6, 150
+WATCHED = 6
+
+SOURCES = (cameras, demos, gaps, measures, methods, policy, rollouts, training, variants, world)
+"""the modules that a cell's numbers come from, this one aside"""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method of a run."""
+    """One trained policy.  A seed has its own demonstrations, first weights and evaluation episodes."""
 
-    method: str
-    settings: Settings
+    method: str = "cotraining"
+    task: str = "pick-place"
+    gap: str = "control"
+    ratio: float = 0.1
+    seed: int = 0
+    target_demos: int = 4
+    source_demos: int = 200
+    episodes: int = 100
+    policy: str = "flow"
+    """the suite's own, or module:factory"""
+    label: bool = False
+    """whether the observation tells the domain, as two columns"""
+    scales: tuple[float, ...] = ()
+    """guidance scales to be evaluated beside the method's own, on the same episodes"""
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        for what, known in (("task", TASKS), ("gap", GAPS), ("method", METHODS)):
+            if (value := getattr(self, what)) not in known:
+                raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
+        if not 0.0 <= self.ratio <= 1.0:
+            raise ValueError(f"ratio is the share of target samples and lies in [0, 1], got {self.ratio}.")
+        for name in ("target_demos", "source_demos", "episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}.")
+        if self.budget.steps < 1:
+            raise ValueError(f"steps counts optimizer steps from 1, got {self.budget.steps}.")
+        if not 0 <= self.seed < 1000:
+            raise ValueError(f"seed lies in [0, 999], so that no two seeds share an episode, got {self.seed}.")
+        if self.scales and self.method not in methods.GUIDED:
+            raise ValueError(f"scales are of a guided method, {' or '.join(methods.GUIDED)}, got {self.method!r}.")
 
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row: settings, knobs, demonstrations, versions, source code."""
-        shared = {name: value for name, value in asdict(self.settings).items() if name != "methods"}
-        source, target = requests(self.settings)
-        code = source_digest(Path(__file__).parent / "..", Path(ctl.__file__).parent)
+        library = [path for path in Path(ctl.__file__).parent.iterdir() if path.name != "benchmarks"]
+        code = source_digest(__file__, *(module.__file__ for module in SOURCES), *library)
+        requested = {name: request.key() for name, request in self.requests().items()}
+        return {**asdict(self), **requested, "code": code, "torch": versions("torch")}
+
+    def requests(self) -> dict[str, Request]:
+        """The demonstrations a cell needs: of both domains to train on, and fresh ones to measure features on."""
+        first, gap = self.seed * SEEDS_PER_RUN, GAPS[self.gap]
         return {
-            "method": self.method,
-            **shared,
-            "source": source.key(),
-            "target": target.key(),
-            "code": code,
-            "torch": versions("torch"),
+            "source": Request(self.task, Gap(), first, self.source_demos),
+            "target": Request(self.task, gap, first + 400_000, self.target_demos),
+            "fresh_source": Request(self.task, Gap(), first + 600_000, EPISODES),
+            "fresh_target": Request(self.task, gap, first + 700_000, EPISODES),
         }
 
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs for a cell."""
-
-    cell: Cell
-    source: Demos
-    target: Demos
+    def evaluation_seeds(self) -> range:
+        """The episodes of the evaluation: the same for every method of a seed."""
+        first = self.seed * SEEDS_PER_RUN + 800_000
+        return range(first, first + self.episodes)
 
 
-def requests(settings: Settings) -> tuple[Request, Request]:
-    """The demonstrations of both domains: (source, target)."""
-    first = settings.seed * SEEDS_PER_RUN
-    return (
-        Request(settings.task, Gap(), first, settings.source_demos),
-        Request(settings.task, GAPS[settings.gap], first + 400_000, settings.target_demos),
-    )
+def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
+    """Train, evaluate and measure one cell.  Demonstrations come from the cache, or are recorded here.
 
-
-def evaluation_seeds(settings: Settings) -> range:
-    """The episodes of the evaluation: the same for every method of a run."""
-    first = settings.seed * SEEDS_PER_RUN + 800_000
-    return range(first, first + settings.episodes)
-
-
-def compute(task: Task, tick: Callable[[float], None]) -> Row:
-    """Train and evaluate one cell.
-
-    Three quarters of the time are taken to be training.
+    Three fifths of the time are taken to be training.
     """
-    settings, data = task.cell.settings, frames(task.target, task.source)
+    found = {name: _recorded(request) for name, request in cell.requests().items()}
+    data, fresh = _frames(cell, found, ""), _frames(cell, found, "fresh_")
     begin = time.process_time()
-    trained = train(
-        data,
-        METHODS[task.cell.method](FlowPolicy(1, 1).width, settings.ratio),
-        settings.budget,
-        seed=settings.seed,
-        tick=lambda share: tick(0.75 * share),
-    )
+    trained = _trained(cell, data, lambda share: tick(0.6 * share))
     middle = time.process_time()
-    with trained.cotrain.guided(trained.policy):
-        rollouts = roll_out(
-            trained.policy.predict_action,
-            World(settings.task, GAPS[settings.gap]),
-            evaluation_seeds(settings),
-            seed=settings.seed,
+    rolled = _rolled_out(cell, trained, None, lambda share: tick(0.6 + 0.3 * share))
+    end = time.process_time()
+    row = _row(cell, trained, rolled) | {"train_cpu_s": middle - begin, "evaluation_cpu_s": end - middle}
+    row |= {"scales": {str(scale): _at(cell, trained, scale) for scale in cell.scales}} if cell.scales else {}
+    row |= measures.measures(trained, fresh) | {"measures_cpu_s": time.process_time() - end}
+    return row | {"picture": {**_paths(rolled), "features": measures.plane(trained, fresh)}}
+
+
+def _recorded(request: Request) -> Demos:
+    with ThreadPoolExecutor(1) as here:
+        return demonstrations(request, here)
+
+
+def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
+    data = frames(found[f"{which}target"], found[f"{which}source"])
+    if cell.method == "normalised":
+        data = normalised(data)
+    return labelled(data) if cell.label else data
+
+
+def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
+    method = METHODS[cell.method](Setting(FlowPolicy(1, 1).width, cell.ratio, cell.budget.steps))
+    return train(data, method, cell.budget, seed=cell.seed, extras=methods.extras, tick=tick)
+
+
+def _rolled_out(cell: Cell, trained: Trained, scale: float | None, tick: Callable[[float], None]) -> Rollouts:
+    act: Callable[[Tensor], Tensor] = trained.policy.predict_action
+    with torch.no_grad(), trained.cotrain.guided(trained.policy, scale=scale):
+        return roll_out(
+            told_target(act) if cell.label else act,
+            World(cell.task, GAPS[cell.gap]),
+            cell.evaluation_seeds(),
+            seed=cell.seed,
             watched=WATCHED,
-            tick=lambda share: tick(0.75 + 0.25 * share),
+            tick=tick,
         )
-    row = _row(task.cell, trained, rollouts)
-    row |= {"train_cpu_s": middle - begin, "evaluation_cpu_s": time.process_time() - middle}
-    return row | {"picture": {**_paths(rollouts), "features": _features(trained.policy, data)}}
 
 
-def _row(cell: Cell, trained: Trained, rollouts: Rollouts) -> Row:
-    settings, successes = cell.settings, sum(rollouts.solved)
-    low, high = wilson(successes, settings.episodes)
+def _at(cell: Cell, trained: Trained, scale: float) -> float:
+    return sum(_rolled_out(cell, trained, scale, lambda _: None).solved) / cell.episodes
+
+
+def _row(cell: Cell, trained: Trained, rolled: Rollouts) -> Row:
+    successes = sum(rolled.solved)
+    low, high = wilson(successes, cell.episodes)
+    settings = {name: value for name, value in vars(cell).items() if name not in ("budget", "scales")}
     return {
-        "task": settings.task,
-        "gap": settings.gap,
-        "method": cell.method,
+        **settings,
         "ratio": trained.ratio,
-        "seed": settings.seed,
-        "target_demos": settings.target_demos,
-        "source_demos": settings.source_demos,
-        "episodes": settings.episodes,
+        "steps": cell.budget.steps,
         "successes": successes,
-        "success": successes / settings.episodes,
+        "success": successes / cell.episodes,
         "low": low,
         "high": high,
         "interval": "Wilson 95 % over the episodes of one trained policy",
         "loss": trained.loss,
         **{f"raw_{name}": value for name, value in trained.raw.items()},
-        "outcomes": [int(solved) for solved in rollouts.solved],
+        "outcomes": [int(solved) for solved in rolled.solved],
     }
 
 
-def _paths(rollouts: Rollouts) -> Row:
+def _paths(rolled: Rollouts) -> Row:
     return {
-        "paths": [
-            [[[round(float(x), 4) for x in p] for p in points] for points in path[::4]] for path in rollouts.paths
-        ],
-        "goals": [[round(float(x), 4) for x in goal] for goal in rollouts.goals],
-        "solved": [int(solved) for solved in rollouts.solved[: len(rollouts.paths)]],
+        "paths": [[[[round(float(x), 4) for x in p] for p in points] for points in path[::4]] for path in rolled.paths],
+        "goals": [[round(float(x), 4) for x in goal] for goal in rolled.goals],
+        "solved": [int(solved) for solved in rolled.solved[: len(rolled.paths)]],
     }
-
-
-@torch.no_grad()
-def _features(policy: FlowPolicy, data: Frames) -> Row:
-    """z of some frames of both domains, in the plane of their two largest principal components."""
-    draws = torch.Generator().manual_seed(0)
-    chosen = [_some(mask.nonzero()[:, 0], draws) for mask in (~data.is_target, data.is_target)]
-    z = policy.encode(data.observations[torch.cat(chosen)])
-    z = z - z.mean(0)
-    plane = z @ torch.linalg.svd(z, full_matrices=False).Vh[:2].T
-    source, target = np.split(plane.double().numpy().round(4), [len(chosen[0])])
-    return {"source": source, "target": target}
-
-
-def _some(rows: Tensor, draws: torch.Generator) -> Tensor:
-    return rows[torch.randperm(len(rows), generator=draws)[:SHOWN]]

@@ -30,9 +30,12 @@ def sim2sim(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: real_only, cotraining, ot, mmd, adda, tzeng, cfg, cfg_adda, probe."),
+        typer.Option(
+            help="Comma-separated: real_only, cotraining, normalised, ot, mmd, energy, uot, jdot, adda, adda_strong, "
+            "tzeng, dann, discernibility, cfg, cfg_adda, probe."
+        ),
     ] = None,
-    ratio: Annotated[float | None, typer.Option(help="Share of target samples in a batch, in (0, 1].")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Share of target samples in a batch, in [0, 1].")] = None,
     target_demos: Annotated[
         int | None, typer.Option(help="Target demonstrations. With 10 or more this task is solved without the source.")
     ] = None,
@@ -59,9 +62,12 @@ def sim2sim(
     Example: `cotrain bench sim2sim --gap hard --methods cotraining,cfg --ratio 0.3 --out results/hard`
     """
     with one_sentence(out):
+        from .comparison import compare, export_demonstrations
+        from .run import Runner
         from .settings import settings
-        from .study import export_demonstrations, run
         from .summary import headline, success_table
+
+        runner = Runner(workers)
 
         try:
             chosen = settings(
@@ -79,9 +85,9 @@ def sim2sim(
         except ValueError as error:
             raise CannotContinue(str(error)) from error
         if export is not None:
-            typer.echo(export_demonstrations(chosen, export, out, workers=workers))
+            typer.echo(export_demonstrations(chosen, export, out, runner))
             return
-        results = run(chosen, out, workers=workers)
+        results = compare(chosen, out, runner)
         _show(success_table(results["rows"]), headline(results["rows"]), out)
 
 

@@ -105,7 +105,7 @@ def features(rows: Sequence[Row]) -> Figure:
     for axes, row in zip(boxes[0], rows, strict=True):
         for name, colour in (("source", SOURCE), ("target", TARGET)):
             points = np.asarray(row["picture"]["features"][name])
-            axes.scatter(*points.T, s=11, color=colour, alpha=0.65, linewidths=0, label=name)
+            axes.scatter(*points.T[:2], s=11, color=colour, alpha=0.65, linewidths=0, label=name)
         axes.set_title(TITLES[row["method"]], fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])

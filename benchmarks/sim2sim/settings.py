@@ -1,19 +1,21 @@
-"""What a run compares, and its presets: fixed before any result was seen."""
+"""What a comparison compares, and its presets: fixed before any result was seen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .gaps import GAPS
-from .methods import METHODS
+from .cell import Cell
 from .training import Budget
-from .world import TASKS
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One run: a task, a gap, data, methods, a training budget and an evaluation, all methods sharing the rest."""
+    """One comparison: a task, a gap, data, methods, a training budget and an evaluation, all methods sharing the rest.
+
+    Raises:
+        ValueError: what a cell would refuse, or no method, or one twice.
+    """
 
     task: str = "pick-place"
     gap: str = "control"
@@ -23,23 +25,18 @@ class Settings:
     target_demos: int = 4
     source_demos: int = 200
     episodes: int = 100
+    policy: str = "flow"
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        for what, value, known in (("task", self.task, TASKS), ("gap", self.gap, GAPS)):
-            if value not in known:
-                raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
-        if unknown := [name for name in self.methods if name not in METHODS]:
-            raise ValueError(f"a method is one of {', '.join(METHODS)}, got {', '.join(map(repr, unknown))}.")
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise ValueError(f"a run compares one or more different methods, got {self.methods!r}.")
-        if not 0.0 < self.ratio <= 1.0:
-            raise ValueError(f"ratio is the share of target samples and lies in (0, 1] here, got {self.ratio}.")
-        for name in ("target_demos", "source_demos", "episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}.")
-        if not 0 <= self.seed < 1000:
-            raise ValueError(f"seed lies in [0, 999], so that no two seeds share an episode, got {self.seed}.")
+        self.cells()
+
+    def cells(self) -> list[Cell]:
+        """One cell a method."""
+        shared = {name: value for name, value in vars(self).items() if name != "methods"}
+        return [Cell(method, **shared) for method in self.methods]
 
 
 PRESETS = {
@@ -63,7 +60,5 @@ def settings(preset: str, **changes: Any) -> Settings:
         raise ValueError(f"a preset is one of {', '.join(PRESETS)}, got {preset!r}.")
     chosen, given = PRESETS[preset], {name: value for name, value in changes.items() if value is not None}
     if (steps := given.pop("steps", None)) is not None:
-        if steps < 1:
-            raise ValueError(f"steps counts optimizer steps from 1, got {steps}.")
         given["budget"] = replace(chosen.budget, steps=steps)
     return replace(chosen, **given)

@@ -1,0 +1,67 @@
+"""A comparison: demonstrations, one cell a method, results, pictures and a report in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..results import CannotContinue, Row, write_results
+from .demos import Demos
+from .gaps import GAPS
+from .run import Runner, compute_cells, record
+from .settings import Settings
+
+
+def compare(settings: Settings, out: str | Path, runner: Runner) -> Row:
+    """Run what the settings say and write results.json, results.csv, figures and report.html into `out`.
+
+    Cells that `out` holds already are not computed again.  Returns what results.json holds.
+
+    Raises:
+        CannotContinue: an expert below its gate, a disk that is full, a cell that failed.
+        ModuleNotFoundError: without the `bench` extra.
+    """
+    rows, demos = compute_cells(settings.cells(), Path(out), runner)
+    requests = settings.cells()[0].requests()
+    return _write(settings, Path(out), rows, {name: demos[requests[name]] for name in ("source", "target")})
+
+
+def export_demonstrations(settings: Settings, form: str, out: str | Path, runner: Runner) -> Path:
+    """Write the demonstrations of both domains in a format that policies are trained from; returns where they are."""
+    from .export import check_format, export
+
+    check_format(form)
+    requests = settings.cells()[0].requests()
+    demos = record([requests["source"], requests["target"]], runner)
+    path = Path(out) / (form if form == "lerobot" else f"{form}.hdf5")
+    return export({name: demos[requests[name]] for name in ("source", "target")}, form, path)
+
+
+def _write(settings: Settings, out: Path, rows: Sequence[Row], demos: dict[str, Demos]) -> Row:
+    from . import figures
+    from .summary import write_summary
+
+    failed = {m: row["error"] for m, row in zip(settings.methods, rows, strict=True) if "error" in row}
+    done = [row for row in rows if "error" not in row]
+    listed = [{k: v for k, v in row.items() if k != "picture"} for row in done]
+    listed += [{"method": method, "seed": settings.seed, "error": error} for method, error in failed.items()]
+    results = write_results(out, described(settings, demos), listed)
+    if done:
+        pictures = figures.write_figures(out, done, settings)
+        write_summary(out, results, pictures)
+    if failed:
+        reasons = "; ".join(f"{method}: {reason}" for method, reason in failed.items())
+        raise CannotContinue(f"{len(failed)} of {len(rows)} cells failed and will be tried again next time. {reasons}")
+    return results
+
+
+def described(settings: Settings, demos: dict[str, Demos]) -> dict[str, Any]:
+    """The settings as results.json states them: knobs, demonstrations and the expert's success included."""
+    known = {"gap_knobs": GAPS[settings.gap].differences()}
+    return {**asdict(settings), **known, **{name: _described(side) for name, side in demos.items()}}
+
+
+def _described(demos: Demos) -> Row:
+    return {"demos": len(demos), "frames": len(demos.commands), "tried": demos.tried, "expert": demos.expert}
