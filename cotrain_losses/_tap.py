@@ -186,6 +186,7 @@ class Tap:
 
         def again(other: Tensor) -> Any:
             new_args, new_kwargs = with_argument(head, args, kwargs, seam.condition or 0, other)
+            new_kwargs = {name: value for name, value in new_kwargs.items() if name != seam.cache}
             return self._unseen(lambda: head(*new_args, **new_kwargs))
 
         return Call(condition, time, again, both)

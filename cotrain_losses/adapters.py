@@ -147,6 +147,19 @@ def _expert(features: str, expert: str, time: str = "action_time_mlp_out", prefi
     )
 
 
+def _gr00t(prefix: str = "") -> Seam:
+    """A transformer over action tokens that cross attends to the backbone's, and a decoder behind it."""
+    return Seam(
+        head=f"{prefix}action_head.model",
+        condition="encoder_hidden_states",
+        mask="encoder_attention_mask",
+        cache="kv_cache",
+        time="timestep",
+        then=f"{prefix}action_head.action_decoder",
+        width=f"{prefix}action_head.config.backbone_embedding_dim",
+    )
+
+
 _LEROBOT_ACT = tuple(
     Seam(feature=f"model.{feature}", pool=pool, head="model", sampler=False)
     for feature, pool in (
@@ -168,17 +181,8 @@ _ROBOMIMIC_BC = (
     Seam(feature="nets.policy.nets.encoder", head="nets.policy.nets.decoder", sampler=False),
     Seam(head="nets.policy.nets.decoder", condition=0, sampler=False),  # low-dimensional encoders only concatenate
 )
-_GR00T = Seam(
-    head="action_head.model",
-    condition="encoder_hidden_states",
-    mask="encoder_attention_mask",
-    time="timestep",
-    then="action_head.action_decoder",
-    width="action_head.config.backbone_embedding_dim",
-)
 _CHI_TRANSFORMER = Seam(head="model", condition="cond", time="timestep", width="model.cond_obs_emb.in_features")
-_PALIGEMMA = "paligemma_with_expert.paligemma"
-_PROJECTOR = f"{_PALIGEMMA}.model.multi_modal_projector"
+_PROJECTOR = "paligemma_with_expert.paligemma.model.multi_modal_projector"
 
 _known = [
     Adapter("lerobot", "DiffusionPolicy", _unet("diffusion.unet"), "__call__"),
@@ -192,13 +196,12 @@ _known = [
         "openpi",
         "PI0Pytorch",
         tuple(
-            _expert(f"{_PALIGEMMA}.{projector}", "action_out_proj", time, prefix="")
-            for projector in ("model.multi_modal_projector", "multi_modal_projector")
-            for time in ("action_time_mlp_out", "time_mlp_out")
+            _expert(_PROJECTOR, "action_out_proj", time, prefix="") for time in ("action_time_mlp_out", "time_mlp_out")
         ),
         _spread,
     ),
-    Adapter("gr00t", "Gr00tN1d7", _GR00T, "__call__"),
+    Adapter("lerobot", "GrootPolicy", _gr00t("_groot_model."), "__call__"),
+    *(Adapter("gr00t", name, _gr00t(), "__call__") for name in ("GR00T_N1_5", "Gr00tN1d6", "Gr00tN1d7")),
     *(
         Adapter("diffusion_policy", name, _unet("model"), "compute_loss", "compute_loss")
         for name in ("DiffusionUnetImagePolicy", "DiffusionUnetHybridImagePolicy", "DiffusionUnetLowdimPolicy")

@@ -37,6 +37,8 @@ class Seam:
             cameras folded into the rows are unfolded into the width, (b * k, f) -> (b, k * f).
         mask: name or position of the head's argument (b, tokens) that marks the tokens of a condition
             (b, tokens, d) which are real; z is then their mean.
+        cache: name of the head's argument that keeps what it made of a condition between the steps of sampling; the
+            prediction for guidance's other condition is made without it.
         width: width of the condition, the dotted path of an attribute of the policy that holds it, or a
             function of the policy.
         token: the module whose output the domain token is added to, where that is not the head's condition.
@@ -57,6 +59,7 @@ class Seam:
     time: str | int | None = None
     pool: Callable[[Tensor], Tensor] | None = None
     mask: str | int | None = None
+    cache: str | None = None
     width: int | str | Callable[[Any], int] | None = None
     token: str | None = None
     then: str | None = None

@@ -17,7 +17,7 @@ from tests.toy import Policy
 from tests.toy import batch as toy_batch
 
 MODULES = (diffusion_policy, robomimic, vla, multi_task_dit, gr00t)
-COUNTS = {diffusion_policy: 4, robomimic: 1, vla: 4, multi_task_dit: 1, gr00t: 1}
+COUNTS = {diffusion_policy: 5, robomimic: 1, vla: 7, multi_task_dit: 1, gr00t: 4}
 EVERY = [(module, k) for module in MODULES for k in range(COUNTS[module])]
 FROZEN = [(diffusion_policy, 1), (diffusion_policy, 2)]  # no encoder before the head
 named = pytest.mark.parametrize("module, k", EVERY, ids=lambda x: getattr(x, "__name__", x))
@@ -149,6 +149,28 @@ def test_tokens_that_are_padding_do_not_enter_the_features() -> None:
     assert torch.equal(value(), before)
 
 
+@pytest.mark.parametrize("k", range(COUNTS[gr00t]))
+def test_keys_kept_for_one_condition_do_not_serve_the_other(k: int) -> None:
+    c = case(gr00t, k)
+    cotrain = CoTrain(c.policy, Method(guidance=DomainGuidance()))
+    with torch.no_grad():
+        cotrain.guidance.table.normal_()  # type: ignore[union-attr]
+
+    def sampled(scale: float) -> Tensor:
+        torch.manual_seed(2)
+        with cotrain.guided(scale=scale):
+            return c.sample(c.policy)  # type: ignore[misc]
+
+    model = getattr(c.policy, "_groot_model", c.policy)
+    cached = sampled(3.0)
+    head = model.action_head.model
+    head.register_forward_pre_hook(
+        lambda _, args, kw: (args, {**kw, "kv_cache": None} if "kv_cache" in kw else kw), with_kwargs=True
+    )
+    torch.testing.assert_close(cached, sampled(3.0))
+    assert not torch.allclose(cached, sampled(1.0))
+
+
 def test_a_frozen_encoder_refuses_a_term_and_keeps_the_rest() -> None:
     policy, batch = vla.SmolVLAPolicy(), vla.lerobot_batch()  # frozen by default
     is_target = torch.arange(vla.B) % 2 == 0
@@ -176,7 +198,7 @@ def test_action_queues_keep_what_was_sampled_until_they_are_reset() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # dynamo's, of its own doings
 def test_a_sampler_compiled_and_run_before_wrapping_is_guided_like_an_eager_one() -> None:
-    policy, c = vla.PI0Pytorch(gradient_checkpointing=False).eval(), case(vla, 3)
+    policy, c = vla.PI0Pytorch(gradient_checkpointing=False).eval(), case(vla, 5)
     policy.sample_actions = torch.compile(policy.sample_actions, backend="eager")  # as openpi's constructor does
 
     def sampled() -> Tensor:

@@ -1,5 +1,9 @@
-"""real-stanford/diffusion_policy 5ba07ac6: policy/diffusion_{unet_image,unet_lowdim,transformer_hybrid_image,
-transformer_lowdim}_policy.py, model/diffusion/{conditional_unet1d,transformer_for_diffusion}.py."""
+"""real-stanford/diffusion_policy 5ba07ac6: policy/diffusion_{unet_image, unet_hybrid_image, unet_lowdim,
+transformer_hybrid_image, transformer_lowdim}_policy.py and model/diffusion/.
+
+The hybrid policies' obs_encoder is robomimic's ObservationEncoder, built inside a BC-RNN algo: a network per key in
+`obs_nets`.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +61,24 @@ class Encoder(nn.Module):
         return torch.cat([self.image(obs["image"]).mean((2, 3)), self.state(obs["state"])], -1)
 
 
+class ObservationEncoder(nn.Module):
+    """robomimic 0.2's, obs_encoder(dict of (b * To, ...)) -> (b * To, f): keys in order, flattened, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.obs_shapes = {"image": (3, 6, 6), "state": (3,)}
+        self.obs_nets = nn.ModuleDict({"image": nn.Conv2d(3, 4, 6), "state": None})
+
+    def output_shape(self) -> list[int]:
+        return [7]
+
+    def forward(self, obs_dict: dict[str, Tensor]) -> Tensor:
+        assert set(self.obs_shapes).issubset(obs_dict)
+        nets = self.obs_nets
+        seen = [obs_dict[k] if nets[k] is None else nets[k](obs_dict[k]) for k in self.obs_shapes]
+        return torch.cat([x.flatten(1) for x in seen], -1)
+
+
 def folded(obs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: x[:, :To].flatten(0, 1) for name, x in obs.items()}
 
@@ -66,6 +88,17 @@ class DiffusionUnetImagePolicy(Base):
     def __init__(self) -> None:
         super().__init__()
         self.obs_encoder, self.model = Encoder(), ConditionalUnet1D(Da, To * 7)
+
+    def condition(self, obs: Any) -> dict[str, Any]:
+        return {"local_cond": None, "global_cond": self.obs_encoder(folded(obs)).reshape(B, -1)}
+
+
+@named(f"{ROOT}.diffusion_unet_hybrid_image_policy")
+class DiffusionUnetHybridImagePolicy(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.obs_encoder = ObservationEncoder()
+        self.model = ConditionalUnet1D(Da, self.obs_encoder.output_shape()[0] * To)
 
     def condition(self, obs: Any) -> dict[str, Any]:
         return {"local_cond": None, "global_cond": self.obs_encoder(folded(obs)).reshape(B, -1)}
@@ -109,7 +142,7 @@ class DiffusionTransformerLowdimPolicy(Base):
 class DiffusionTransformerHybridImagePolicy(Base):
     def __init__(self) -> None:
         super().__init__()
-        self.obs_encoder, self.model = Encoder(), TransformerForDiffusion(7)
+        self.obs_encoder, self.model = ObservationEncoder(), TransformerForDiffusion(7)
 
     def condition(self, obs: Any) -> dict[str, Any]:
         return {"cond": self.obs_encoder(folded(obs)).reshape(B, To, -1)}
@@ -120,6 +153,7 @@ POLICIES = (
     DiffusionUnetLowdimPolicy,
     DiffusionTransformerLowdimPolicy,
     DiffusionTransformerHybridImagePolicy,
+    DiffusionUnetHybridImagePolicy,
 )
 
 

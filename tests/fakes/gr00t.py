@@ -1,5 +1,11 @@
-"""NVIDIA/Isaac-GR00T 2d1e82fe (N1.7), gr00t/model/gr00t_n1d7/gr00t_n1d7.py: a transformer over action tokens that cross
-attends to the backbone's tokens, and a decoder per embodiment that takes its output straight on to velocities."""
+"""Isaac-GR00T: a transformer over action tokens that cross attends to the backbone's tokens, and a decoder per
+embodiment that takes its output straight on to velocities.
+
+    N1.7, N1.6   NVIDIA/Isaac-GR00T 2d1e82fe and 040fccf8, gr00t/model/gr00t_n1d{7,6}/: Gr00tN1d7, Gr00tN1d6; the
+                 transformer is DiT or, by configuration, AlternateVLDiT (modules/dit.py, 2ea60d6d), whose blocks attend
+                 to text and to image tokens in turn and keep their keys for one sampling loop in a `kv_cache`
+    N1.5         lerobot 0.4.4, policies/groot/: GrootPolicy around GR00TN15, with tokens between state and actions
+"""
 
 from __future__ import annotations
 
@@ -26,89 +32,178 @@ class CategorySpecificMLP(nn.Module):
         return torch.bmm(nn.functional.silu(x), self.weight[embodiment_id])
 
 
+class Block(nn.Module):
+    """Cross attention to the tokens a mask allows; keys and values come from the cache if they are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys, self.values = nn.Linear(E, E), nn.Linear(E, E)
+
+    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor | None, cache: Any = None, key: int = 0) -> Tensor:
+        found = None if cache is None else cache.get(key)
+        keys, values = found or (self.keys(tokens), self.values(tokens))
+        if cache is not None:
+            cache[key] = keys, values
+        scores = query @ keys.transpose(1, 2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None].bool(), -1e9)
+        return torch.tanh(query + torch.softmax(scores, -1) @ values)
+
+
 class DiT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.timestep_encoder, self.keys, self.values = Steps(E), nn.Linear(E, E), nn.Linear(E, E)
+        self.timestep_encoder, self.transformer_blocks = Steps(E), nn.ModuleList([Block(), Block()])
 
     def forward(
         self,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
-        timestep: Tensor,
+        timestep: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
         return_all_hidden_states: bool = False,
     ) -> Any:
-        keys, values = self.keys(encoder_hidden_states), self.values(encoder_hidden_states)
-        query = hidden_states + self.timestep_encoder(timestep)[:, None]
-        scores = query @ keys.transpose(1, 2)
-        if encoder_attention_mask is not None:
-            scores = scores.masked_fill(~encoder_attention_mask[:, None].bool(), -1e9)
-        output = torch.tanh(query + torch.softmax(scores, -1) @ values)
-        return (output, [query, output]) if return_all_hidden_states else output
+        x = hidden_states + self.timestep_encoder(timestep)[:, None]
+        for block in self.transformer_blocks:  # the mask is taken and not used, as in the sources
+            x = block(x, encoder_hidden_states, None)
+        return (x, [hidden_states, x]) if return_all_hidden_states else x
 
 
-class Gr00tN1d7ActionHead(nn.Module):
-    def __init__(self) -> None:
+class AlternateVLDiT(DiT):
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        timestep: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        return_all_hidden_states: bool = False,
+        image_mask: Tensor | None = None,
+        backbone_attention_mask: Tensor | None = None,
+        kv_cache: dict[int, Any] | None = None,
+    ) -> Any:
+        assert image_mask is not None and backbone_attention_mask is not None
+        x = hidden_states + self.timestep_encoder(timestep)[:, None]
+        for k, block in enumerate(self.transformer_blocks):
+            wanted = image_mask if k % 2 else ~image_mask
+            x = block(x, encoder_hidden_states, wanted & backbone_attention_mask, kv_cache, k)
+        return (x, [hidden_states, x]) if return_all_hidden_states else x
+
+
+class ActionHead(nn.Module):
+    """vlln, state and action encoders, `model`, `action_decoder`; forward and get_action as the models call them."""
+
+    def __init__(self, model: nn.Module, extra_tokens: int = 0) -> None:
         super().__init__()
-        self.config = SimpleNamespace(backbone_embedding_dim=E)
-        self.model, self.vlln, self.vl_self_attention = DiT(), nn.LayerNorm(E), nn.Identity()
-        self.action_encoder, self.action_decoder = nn.Linear(Da, E), CategorySpecificMLP(E, Da)
+        self.config = SimpleNamespace(backbone_embedding_dim=E, use_alternate_vl_dit=isinstance(model, AlternateVLDiT))
+        self.model, self.vlln = model, nn.LayerNorm(E)
+        self.state_encoder, self.action_encoder = CategorySpecificMLP(3, E), nn.Linear(Da, E)
+        self.action_decoder, self.future_tokens = CategorySpecificMLP(E, Da), nn.Embedding(max(extra_tokens, 1), E)
+        self.extra_tokens = extra_tokens
+
+    def tokens(self, state: Tensor, noisy: Tensor, embodiment_id: Tensor) -> Tensor:
+        own = self.state_encoder(state[:, None], embodiment_id)
+        extra = self.future_tokens.weight[: self.extra_tokens].expand(len(state), -1, -1)
+        return torch.cat([own, extra, self.action_encoder(noisy)], 1)
+
+    def alternating(self, backbone_output: Any) -> dict[str, Any]:
+        names = ("image_mask", "backbone_attention_mask") if self.config.use_alternate_vl_dit else ()
+        return {name: backbone_output[name] for name in names}
 
     def forward(self, backbone_output: Any, action_input: Any) -> dict[str, Tensor]:
-        embeds = self.vl_self_attention(self.vlln(backbone_output["backbone_features"]))
-        actions = action_input["action"]
+        embeds, embodiment = self.vlln(backbone_output["backbone_features"]), action_input["embodiment_id"]
+        actions, mask = action_input["action"], action_input["action_mask"]
         noise, t = torch.randn_like(actions), torch.rand(len(actions))
         noisy = (1 - t[:, None, None]) * noise + t[:, None, None] * actions
-        output, _ = self.model(
-            hidden_states=self.action_encoder(noisy),
+        output = self.model(
+            hidden_states=self.tokens(action_input["state"], noisy, embodiment),
             encoder_hidden_states=embeds,
             encoder_attention_mask=backbone_output["backbone_attention_mask"],
-            timestep=t,
-            return_all_hidden_states=True,
+            timestep=(t * 1000).long(),
+            return_all_hidden_states=not self.extra_tokens,
+            **self.alternating(backbone_output),
         )
-        predicted = self.action_decoder(output, action_input["embodiment_id"])
-        loss = nn.functional.mse_loss(predicted, actions - noise, reduction="none")
-        return {"loss": loss.mean(), "action_loss": loss, "backbone_features": embeds}
+        output = output if self.extra_tokens else output[0]
+        predicted = self.action_decoder(output, embodiment)[:, -actions.shape[1] :]
+        loss = nn.functional.mse_loss(predicted, actions - noise, reduction="none") * mask
+        return {"loss": loss.sum() / mask.sum(), "action_loss": loss, "action_mask": mask, "backbone_features": embeds}
 
     @torch.no_grad()
-    def get_action_with_features(self, embeds: Tensor, embodiment_id: Tensor) -> Tensor:
-        actions = torch.randn(len(embeds), H, Da)
+    def get_action(self, backbone_output: Any, action_input: Any) -> Tensor:
+        embeds, embodiment = self.vlln(backbone_output["backbone_features"]), action_input["embodiment_id"]
+        actions, cache = torch.randn(len(embeds), H, Da), {"kv_cache": {}} if self.config.use_alternate_vl_dit else {}
         for k in range(3):
-            timestep = torch.full((len(embeds),), k / 3)
-            hidden = self.action_encoder(actions)
-            output = self.model(hidden_states=hidden, encoder_hidden_states=embeds, timestep=timestep)
-            actions = actions + self.action_decoder(output, embodiment_id) / 3
+            output = self.model(
+                hidden_states=self.tokens(action_input["state"], actions, embodiment),
+                encoder_hidden_states=embeds,
+                timestep=torch.full((len(embeds),), k * 333),
+                **self.alternating(backbone_output),
+                **cache,
+            )
+            actions = actions + self.action_decoder(output, embodiment)[:, -H:] / 3
         return actions
 
 
-@named("gr00t.model.gr00t_n1d7.gr00t_n1d7")
-class Gr00tN1d7(nn.Module):
+class Model(nn.Module):
     """forward(inputs) -> a mapping with loss, as a Hugging Face Trainer calls it."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module, extra_tokens: int = 0) -> None:
         super().__init__()
-        self.backbone, self.action_head = nn.Linear(4, E), Gr00tN1d7ActionHead()
+        self.backbone, self.action_head = nn.Linear(4, E), ActionHead(model, extra_tokens)
 
     def _backbone(self, inputs: Any) -> dict[str, Tensor]:
-        return {"backbone_features": self.backbone(inputs["tokens"]), "backbone_attention_mask": inputs["mask"]}
+        features = self.backbone(inputs["tokens"])
+        masks = {"backbone_attention_mask": inputs["mask"], "image_mask": inputs["image_mask"]}
+        return {"backbone_features": features, **masks}
 
     def forward(self, inputs: Any) -> dict[str, Tensor]:
         return self.action_head(self._backbone(inputs), inputs)
 
     def get_action(self, inputs: Any) -> Tensor:
-        embeds = self.action_head.vl_self_attention(self.action_head.vlln(self._backbone(inputs)["backbone_features"]))
-        return self.action_head.get_action_with_features(embeds, inputs["embodiment_id"])
+        return self.action_head.get_action(self._backbone(inputs), inputs)
+
+
+@named("gr00t.model.gr00t_n1d7.gr00t_n1d7")
+class Gr00tN1d7(Model):
+    pass
+
+
+@named("gr00t.model.gr00t_n1d6.gr00t_n1d6")
+class Gr00tN1d6(Model):
+    pass
+
+
+@named("lerobot.policies.groot.modeling_groot")
+class GrootPolicy(nn.Module):
+    """LeRobot's: forward(batch) -> (loss, dict), around a model that it calls by its method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._groot_model = Model(DiT(), extra_tokens=2)
+
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        loss = self._groot_model.forward(batch)["loss"]
+        return loss, {"loss": loss.item()}
+
+    def predict_action_chunk(self, batch: Any) -> Tensor:
+        return self._groot_model.get_action(batch)
 
 
 def cases() -> list[Case]:
-    mask = torch.ones(B, S, dtype=torch.bool)
+    mask, image_mask = torch.ones(B, S, dtype=torch.bool), torch.arange(S).expand(B, S) % 2 == 0
     mask[0, 2:] = mask[1, 3:] = False
+    action_mask = torch.ones(B, H, Da)
+    action_mask[2, 2:] = 0.0
     batch = {
         "tokens": torch.randn(B, S, 4),
         "mask": mask,
+        "image_mask": image_mask,
+        "state": torch.randn(B, 3),
         "action": torch.randn(B, H, Da),
+        "action_mask": action_mask,
         "embodiment_id": torch.tensor([0, 0, 1, 1, 0, 1]),
     }
-    each = lambda p: p(batch)["action_loss"].mean((1, 2))
-    return [Case(Gr00tN1d7(), batch, each, lambda p: p.get_action(batch), B)]
+    each = lambda model: model(batch)["action_loss"].sum((1, 2)) * B / action_mask.sum()
+    models = [Gr00tN1d7(DiT()), Gr00tN1d7(AlternateVLDiT()), Gr00tN1d6(AlternateVLDiT())]
+    own = [Case(model, batch, each, lambda p: p.get_action(batch), B) for model in models]
+    sample = lambda p: p.predict_action_chunk(batch)
+    return [*own, Case(GrootPolicy(), batch, lambda p: each(p._groot_model), sample, B)]

@@ -1,7 +1,11 @@
 """Vision-language-action models: an action expert that reads a prefix of image and language tokens.
 
-PI0Policy and SmolVLAPolicy of huggingface/lerobot 7427f318 (policies/{pi0,smolvla}/modeling_*.py) and PI0Pytorch of
-Physical-Intelligence/openpi 15a9616a (models_pytorch/pi0_pytorch.py): one structure, three module trees.
+PI0Policy, PI05Policy and SmolVLAPolicy of huggingface/lerobot 7427f318 (policies/{pi0,pi05,smolvla}/modeling_*.py; the
+names are those of 0.4.4 too) and PI0Pytorch of Physical-Intelligence/openpi 15a9616a (models_pytorch/pi0_pytorch.py):
+one structure, three module trees, and two ways for the time to reach the expert.
+
+    pi0, SmolVLA   action tokens = mlp([action, time])                    action_time_mlp_in, action_time_mlp_out
+    pi0.5          every norm of the expert is scaled by mlp(time)        time_mlp_in, time_mlp_out ("adarms_cond")
 """
 
 from __future__ import annotations
@@ -43,11 +47,19 @@ class PaliGemmaModel(nn.Module):
 class Expert(nn.Module):
     """Reads a prefix (or its cache) and a suffix; its layers are called through methods, so no hook on them fires."""
 
-    def __init__(self) -> None:
+    def __init__(self, adarms: bool = False) -> None:
         super().__init__()
         self.keys, self.values = nn.Linear(De, De), nn.Linear(De, De)
+        self.norm = nn.Linear(De, 2 * De) if adarms else None
 
-    def forward(self, inputs_embeds: list[Tensor | None], past_key_values: Any = None, use_cache: bool = False) -> Any:
+    def forward(
+        self,
+        inputs_embeds: list[Tensor | None],
+        past_key_values: Any = None,
+        use_cache: bool = False,
+        adarms_cond: list[Tensor | None] | None = None,
+        **masks: Any,
+    ) -> Any:
         prefix, suffix = inputs_embeds
         if past_key_values is None and prefix is not None:
             past_key_values = self.keys.forward(prefix), self.values.forward(prefix)
@@ -55,23 +67,27 @@ class Expert(nn.Module):
             return (None, None), past_key_values
         keys, values = past_key_values
         found = torch.softmax(suffix @ keys.transpose(1, 2), -1) @ values
-        return (None, torch.tanh(suffix + found)), past_key_values
+        return (None, self.normed(suffix + found, None if adarms_cond is None else adarms_cond[1])), past_key_values
+
+    def normed(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        if self.norm is None or cond is None:
+            return torch.tanh(x)
+        scale, shift = self.norm.forward(cond)[:, None].chunk(2, -1)
+        return torch.tanh(x * (1 + scale) + shift)
 
 
 class PaliGemmaWithExpertModel(Expert):
-    def __init__(self, nested: bool) -> None:
-        super().__init__()
-        self.paligemma = PaliGemmaModel()
-        if nested:
-            self.paligemma = nn.ModuleDict({"model": self.paligemma})  # type: ignore[assignment]
+    """The projector is called as a module, by `paligemma.model.get_image_features`."""
+
+    def __init__(self, adarms: bool = False) -> None:
+        super().__init__(adarms)
+        self.paligemma = nn.ModuleDict({"model": PaliGemmaModel()})
 
     def embed_image(self, image: Tensor) -> Tensor:
-        model = self.paligemma["model"] if isinstance(self.paligemma, nn.ModuleDict) else self.paligemma
-        return model.get_image_features(image)
+        return self.paligemma["model"].get_image_features(image)  # type: ignore[operator]
 
     def embed_language_tokens(self, tokens: Tensor) -> Tensor:
-        model = self.paligemma["model"] if isinstance(self.paligemma, nn.ModuleDict) else self.paligemma
-        return model.language_model(tokens)
+        return self.paligemma["model"].language_model(tokens)  # type: ignore[operator]
 
 
 class SmolVLMWithExpertModel(Expert):
@@ -94,16 +110,23 @@ class SmolVLMWithExpertModel(Expert):
 
 
 class FlowMatching(nn.Module):
-    """embed_prefix, embed_suffix, denoise_step are plain methods; activation checkpointing as in the sources."""
+    """embed_prefix, embed_suffix, denoise_step are plain methods; activation checkpointing as in the sources.
 
-    trunk = "paligemma_with_expert"
+    The state is a token of the suffix (pi0) or of the prefix (SmolVLA), or written into the language tokens (pi0.5).
+    """
 
-    def __init__(self, trunk: nn.Module, checkpointing: bool = False) -> None:
+    trunk, state_in = "paligemma_with_expert", "suffix"
+
+    def __init__(self, trunk: nn.Module, adarms: bool = False, checkpointing: bool = False) -> None:
         super().__init__()
         setattr(self, self.trunk, trunk)
+        self.adarms, self.steps, self.checkpointing = adarms, Steps(De), checkpointing
         self.action_in_proj, self.action_out_proj = nn.Linear(Da, De), nn.Linear(De, Da)
-        self.action_time_mlp_in, self.action_time_mlp_out = nn.Linear(2 * De, De), nn.Linear(De, De)
-        self.state_proj, self.steps, self.checkpointing = nn.Linear(3, De), Steps(De), checkpointing
+        if adarms:
+            self.time_mlp_in, self.time_mlp_out = nn.Linear(De, De), nn.Linear(De, De)
+        else:
+            self.action_time_mlp_in, self.action_time_mlp_out = nn.Linear(2 * De, De), nn.Linear(De, De)
+            self.state_proj = nn.Linear(3, De)
 
     def _apply_checkpoint(self, function: Any, *args: Any) -> Any:
         if self.checkpointing and self.training:
@@ -113,20 +136,25 @@ class FlowMatching(nn.Module):
     def embed_prefix(self, images: list[Tensor], tokens: Tensor, state: Tensor) -> Tensor:
         trunk = getattr(self, self.trunk)
         embedded = [self._apply_checkpoint(trunk.embed_image, image) for image in images]
-        return torch.cat([*embedded, trunk.embed_language_tokens(tokens), self.state_proj(state)[:, None]], 1)
+        own = [self.state_proj(state)[:, None]] if self.state_in == "prefix" else []
+        return torch.cat([*embedded, trunk.embed_language_tokens(tokens), *own], 1)
 
-    def embed_suffix(self, noisy: Tensor, timestep: Tensor) -> Tensor:
-        action = self.action_in_proj(noisy)
-        time = self.steps(timestep)[:, None].expand_as(action)
-        mlp = lambda x: self.action_time_mlp_out(nn.functional.silu(self.action_time_mlp_in(x)))
-        return self._apply_checkpoint(mlp, torch.cat([action, time], 2))
+    def embed_suffix(self, state: Tensor, noisy: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor | None]:
+        action, time, silu = self.action_in_proj(noisy), self.steps(timestep), nn.functional.silu
+        if self.adarms:
+            mlp = lambda x: silu(self.time_mlp_out(silu(self.time_mlp_in(x))))
+            return action, self._apply_checkpoint(mlp, time)
+        mlp = lambda x: self.action_time_mlp_out(silu(self.action_time_mlp_in(x)))
+        tokens = self._apply_checkpoint(mlp, torch.cat([action, time[:, None].expand_as(action)], 2))
+        own = [self.state_proj(state)[:, None]] if self.state_in == "suffix" else []
+        return torch.cat([*own, tokens], 1), None
 
     def losses(self, images: Any, tokens: Tensor, state: Tensor, actions: Tensor) -> Tensor:
         noise, time = torch.randn_like(actions), torch.rand(len(actions))
         x_t = time[:, None, None] * noise + (1 - time[:, None, None]) * actions
-        prefix, suffix = self.embed_prefix(images, tokens, state), self.embed_suffix(x_t, time)
-        trunk = getattr(self, self.trunk)
-        out = self._apply_checkpoint(lambda p, s: trunk.forward(inputs_embeds=[p, s])[0][1], prefix, suffix)
+        prefix, (suffix, cond) = self.embed_prefix(images, tokens, state), self.embed_suffix(state, x_t, time)
+        run = lambda p, s, c: getattr(self, self.trunk).forward(inputs_embeds=[p, s], adarms_cond=[None, c])[0][1]
+        out = self._apply_checkpoint(run, prefix, suffix, cond)[:, -H:]
         v_t = self._apply_checkpoint(lambda x: self.action_out_proj(x), out)
         return nn.functional.mse_loss(noise - actions, v_t, reduction="none")
 
@@ -134,20 +162,19 @@ class FlowMatching(nn.Module):
     def integrate(self, images: Any, tokens: Tensor, state: Tensor, num_steps: int) -> Tensor:
         trunk = getattr(self, self.trunk)
         _, cache = trunk.forward(inputs_embeds=[self.embed_prefix(images, tokens, state), None], use_cache=True)
-        x_t = torch.randn(len(state), H, Da)
+        x_t, asks = torch.randn(len(state), H, Da), {"state": state} if self.state_in == "suffix" else {}
         for k in range(num_steps):
             time = torch.full((len(state),), 1 - k / num_steps)
-            x_t = (
-                x_t
-                - self.denoise_step(prefix_pad_masks=None, past_key_values=cache, x_t=x_t, timestep=time) / num_steps
-            )
+            x_t = x_t - self.denoise_step(**asks, past_key_values=cache, x_t=x_t, timestep=time) / num_steps
         return x_t
 
-    def denoise_step(self, prefix_pad_masks: Any, past_key_values: Any, x_t: Tensor, timestep: Tensor) -> Tensor:
-        suffix = self.embed_suffix(x_t, timestep)
+    def denoise_step(self, past_key_values: Any, x_t: Tensor, timestep: Tensor, state: Any = None) -> Tensor:
+        suffix, cond = self.embed_suffix(state, x_t, timestep)
         trunk = getattr(self, self.trunk)
-        (_, out), _ = trunk.forward(inputs_embeds=[None, suffix], past_key_values=past_key_values)
-        return self.action_out_proj(out)
+        (_, out), _ = trunk.forward(
+            inputs_embeds=[None, suffix], past_key_values=past_key_values, adarms_cond=[None, cond]
+        )
+        return self.action_out_proj(out[:, -H:])
 
 
 class LeRobotPolicy(nn.Module):
@@ -190,15 +217,27 @@ class LeRobotPI0Pytorch(FlowMatching):
         return self.integrate(images, tokens, state, 3)
 
 
+class PI05Pytorch(LeRobotPI0Pytorch):
+    state_in = "language"
+
+
 class VLAFlowMatching(LeRobotPI0Pytorch):
-    trunk = "vlm_with_expert"
+    trunk, state_in = "vlm_with_expert", "prefix"
 
 
 @named("lerobot.policies.pi0.modeling_pi0")
 class PI0Policy(LeRobotPolicy):
     def __init__(self, gradient_checkpointing: bool = False) -> None:
         super().__init__()
-        self.model = LeRobotPI0Pytorch(PaliGemmaWithExpertModel(nested=True), gradient_checkpointing)
+        self.model = LeRobotPI0Pytorch(PaliGemmaWithExpertModel(), checkpointing=gradient_checkpointing)
+
+
+@named("lerobot.policies.pi05.modeling_pi05")
+class PI05Policy(LeRobotPolicy):
+    def __init__(self, gradient_checkpointing: bool = False) -> None:
+        super().__init__()
+        trunk = PaliGemmaWithExpertModel(adarms=True)
+        self.model = PI05Pytorch(trunk, adarms=True, checkpointing=gradient_checkpointing)
 
 
 @named("lerobot.policies.smolvla.modeling_smolvla")
@@ -220,9 +259,10 @@ class Observation(NamedTuple):
 class PI0Pytorch(FlowMatching):
     """forward(observation, actions) -> (b, H, Da), unreduced."""
 
-    def __init__(self, gradient_checkpointing: bool = True) -> None:
-        super().__init__(PaliGemmaWithExpertModel(nested=False), gradient_checkpointing)
-        self.config = SimpleNamespace(pi05=False)
+    def __init__(self, gradient_checkpointing: bool = True, pi05: bool = False) -> None:
+        super().__init__(PaliGemmaWithExpertModel(adarms=pi05), adarms=pi05, checkpointing=gradient_checkpointing)
+        self.config, self.pi05 = SimpleNamespace(pi05=pi05), pi05
+        self.state_in = "language" if pi05 else "suffix"
 
     def forward(self, observation: Observation, actions: Tensor, noise: Any = None, time: Any = None) -> Tensor:
         return self.losses(list(observation.images.values()), observation.tokenized_prompt, observation.state, actions)
@@ -246,13 +286,20 @@ def cases() -> list[Case]:
     batch = lerobot_batch()
     cameras = {"base": batch["observation.images.top"], "wrist": batch["observation.images.wrist"]}
     observation = Observation(cameras, batch["observation.state"], batch["observation.language.tokens"])
-    policies = [PI0Policy(), PI0Policy(gradient_checkpointing=True), SmolVLAPolicy(freeze_vision_encoder=False)]
+    policies = [
+        PI0Policy(),
+        PI0Policy(gradient_checkpointing=True),
+        SmolVLAPolicy(freeze_vision_encoder=False),
+        PI05Policy(),
+        PI05Policy(gradient_checkpointing=True),
+    ]
     lerobot = [
         Case(p, batch, lambda p: p(batch, reduction="none")[0], lambda p: p.predict_action_chunk(batch), B)
         for p in policies
     ]
     pair = (observation, batch["action"])
-    openpi = Case(
-        PI0Pytorch(), pair, lambda p: p(*pair).mean((1, 2)), lambda p: p.eval().sample_actions("cpu", observation), B
-    )
-    return [*lerobot, openpi]
+    openpi = [
+        Case(p, pair, lambda p: p(*pair).mean((1, 2)), lambda p: p.eval().sample_actions("cpu", observation), B)
+        for p in (PI0Pytorch(), PI0Pytorch(pi05=True))
+    ]
+    return [*lerobot, *openpi]
