@@ -6,14 +6,14 @@ sample weights that part of the loss goes around (with all weights zero, no para
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ._paths import network
+from ._paths import network, unwrapped
 from .losses import Losses
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def checked(cotrain: CoTrain, batch: Any, domain: Any, step: int | None) -> Chec
 def _gradients_around(cotrain: CoTrain, batch: Any, domain: Any, step: int | None) -> list[str] | None:
     policy = network(cotrain.policy)
     weighable = cotrain.seam is not None and cotrain.seam.head is not None
-    if policy is None or not weighable:
+    if policy is None or not weighable or cotrain.dormant:
         return None
     labels = cotrain.domains.labels(domain, batch)
     silent = cotrain._step(batch, domain=labels, step=step, weight=torch.zeros(len(labels)), only_policy=True)
@@ -90,20 +90,40 @@ def _gradients_around(cotrain: CoTrain, batch: Any, domain: Any, step: int | Non
 
 @contextmanager
 def _without_trace(cotrain: CoTrain) -> Iterator[None]:
-    """Random numbers, buffers, modes and the label draws are afterwards what they were."""
-    whole = nn.ModuleList([cotrain] if (inner := network(cotrain.policy)) is None else [cotrain, inner])
-    modes = [(module, module.training) for module in whole.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in whole.buffers()]
+    """Random numbers, buffers, counters, modes and the label draws are afterwards what they were."""
+    inner, policy = network(cotrain.policy), unwrapped(cotrain.policy)
+    whole = nn.ModuleList([cotrain] if inner is None else [cotrain, inner])
+    restored = [_restoring(owner) for owner in (*whole.modules(), *([] if isinstance(policy, nn.Module) else [policy]))]
     draws = None if cotrain.guidance is None else cotrain.guidance.get_extra_state()
     try:
         with torch.random.fork_rng(), torch.enable_grad():
             whole.train()
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        for restore in restored:
+            restore()
         if draws is not None and cotrain.guidance is not None:
             cotrain.guidance.set_extra_state(draws)
+
+
+def _restoring(owner: Any) -> Callable[[], None]:
+    """Puts an object's buffers, replaced ones included, and its plain attributes (mode, counters) back."""
+    plain = {name: value for name, value in getattr(owner, "__dict__", {}).items() if isinstance(value, _PLAIN)}
+    buffers = dict(owner._buffers) if isinstance(owner, nn.Module) else {}
+    values = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}
+
+    def restore() -> None:
+        for name, value in plain.items():
+            object.__setattr__(owner, name, value)
+        if isinstance(owner, nn.Module):
+            owner._buffers.clear()
+            owner._buffers.update(buffers)
+        with torch.no_grad():
+            for name, buffer in buffers.items():
+                if buffer is not None and (value := values[name]) is not None:
+                    buffer.copy_(value)
+
+    return restore
+
+
+_PLAIN = (bool, int, float, str, type(None))

@@ -135,6 +135,11 @@ class CoTrain(nn.Module):
         with driven(guided, self._tap, self.policy, policy):
             yield
 
+    @property
+    def dormant(self) -> bool:
+        """Whether the policy is in a phase of training that does not reach the seam."""
+        return self.seam is not None and self.seam.dormant is not None and self.seam.dormant(unwrapped(self.policy))
+
     def check(self, batch: Any, *, domain: Any, step: int | None = 0) -> Check:
         """Tries one step on a batch and says what happens at the seam; see `Check`."""
         return checked(self, batch, domain, step)
@@ -219,12 +224,11 @@ class CoTrain(nn.Module):
         step: int | None = None,
         only_policy: bool = False,
     ) -> Training:
-        dormant = self.seam is not None and self.seam.dormant is not None and self.seam.dormant(unwrapped(self.policy))
         return Training(
             self.seam,
             self.domains,
             labels,
-            learns=torch.is_grad_enabled() and training(self.policy) and not dormant,
+            learns=torch.is_grad_enabled() and training(self.policy) and not self.dormant,
             wants_features=self.regularizer is not None and not only_policy,
             guidance=self.guidance,
             hook=self.weights,

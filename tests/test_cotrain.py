@@ -403,6 +403,36 @@ def test_check_says_what_happens_at_the_seam_and_leaves_no_trace() -> None:
     assert not p.training and all(x.grad is None for x in cotrain.parameters())
 
 
+class CodebookFirst(Policy):
+    """Learns something else for two calls: counted in a number, ended by a buffer that is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes, self.calls = nn.Linear(2, 2).double(), 0
+        self.register_buffer("learned", torch.tensor(False))
+
+    def compute_loss(self, b: dict[str, Tensor]) -> Tensor:
+        if self.learned:
+            return super().compute_loss(b)
+        self.calls += 1
+        if self.calls >= 2:
+            self.learned = torch.tensor(True)
+        return (self.codes(b["action"]) - b["action"]).square().mean()
+
+
+def test_check_in_a_phase_that_does_not_reach_the_seam_neither_counts_nor_ends_it() -> None:
+    p = CodebookFirst()
+    seam = Seam(head="head", condition="condition", dormant=lambda policy: not bool(policy.learned))
+    cotrain = CoTrain(p, Method(regularizer=0.1 * Gap()), seam=seam)
+    for _ in range(3):
+        check = cotrain.check(batch(), domain=LABELS)
+        assert check.features is None and check.weights_reach_all is None and not check.losses.raw
+        assert p.calls == 0 and not p.learned and "learned" in dict(p.named_buffers())
+    raws = [cotrain(batch(), domain=LABELS).raw for _ in range(3)]
+    assert [bool(raw) for raw in raws] == [False, False, True]
+    assert cotrain.check(batch(), domain=LABELS).weights_reach_all and p.calls == 2
+
+
 def test_check_refuses_a_loss_that_passes_the_seam_by() -> None:
     class Leaky(Policy):
         def compute_loss(self, b: dict[str, Tensor]) -> Tensor:

@@ -119,6 +119,16 @@ def test_a_codebook_learned_first_leaves_the_seam_alone() -> None:
     assert [bool(raw) for raw in raws] == [False, False, False, True, True]
 
 
+def test_check_leaves_a_codebook_that_is_being_learned_as_it_is() -> None:
+    policy, data = made(lambda: real.vqbet(steps=2))
+    cotrain, head = CoTrain(policy, Method(regularizer=0.1 * MMD())), policy.vqbet.action_head.vqvae_model
+    before = copy.deepcopy(policy.state_dict())
+    for _ in range(3):
+        assert cotrain.check(data, domain=HALF).weights_reach_all is None
+    assert head.optimized_steps == 0 and not bool(head.discretized)
+    torch.testing.assert_close(dict(policy.state_dict()), dict(before), rtol=0, atol=0, equal_nan=True)
+
+
 def test_low_rank_adapters_of_peft_are_looked_through() -> None:
     from peft import LoraConfig, get_peft_model
 
