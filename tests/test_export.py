@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from cotrain_losses.benchmarks.results import CannotContinue
 from cotrain_losses.benchmarks.sim2sim.demos import Demos
-from cotrain_losses.benchmarks.sim2sim.export import episode_ids, export
+from cotrain_losses.benchmarks.sim2sim.export import action_scale, episode_ids, export, is_proprioception
+from cotrain_losses.benchmarks.sim2sim.gaps import Gap
+from cotrain_losses.benchmarks.sim2sim.world import World
 
 from cotrain_losses.datasets import open_demonstrations
 from cotrain_losses.labels import EpisodeDomains
@@ -34,12 +36,37 @@ def test_a_robomimic_file_holds_every_episode_and_names_its_domain(tmp_path: Pat
         assert [file[f"data/demo_{k}"].attrs["num_samples"] for k in range(4)] == [3, 1, 4, 2]
         assert file["data/demo_2/dones"][:].tolist() == [0, 0, 0, 1]
     np.testing.assert_array_equal(joined, source.observations)
-    np.testing.assert_array_equal(actions, np.clip(source.commands, -1, 1))
+    scale = action_scale(path)
+    assert abs(actions).max() <= 1.0 and scale.max() > 1.0 and scale.min() >= 1.0
+    np.testing.assert_allclose(actions * scale, source.commands, rtol=1e-6)  # nothing is cut off
     by_demo = EpisodeDomains.of_filter_keys(path, {"source": "source", "target": "target"})
     assert by_demo.of(["demo_3", "demo_0"]).tolist() == [1, 0]
     read = open_demonstrations(path)
     assert (read.frames, read.episodes) == (10, 4)
     np.testing.assert_allclose(np.concatenate([f.action for f in read.read()])[:8], actions)
+
+
+def test_commands_within_one_are_kept_as_they_are(tmp_path: Path) -> None:
+    small = demos(3)
+    small.commands[:] *= 0.5
+    path = export({"source": small}, "robomimic", tmp_path / "demos.hdf5")
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["data/demo_0/actions"][:], small.commands)
+    assert action_scale(path).tolist() == [1.0] * 4
+
+
+def test_proprioception_is_what_moving_the_object_and_the_goal_leaves_alone() -> None:
+    episode = World("pick-place", Gap()).episode(seed=0)
+    points, gripper = episode.keypoints(), 0.5
+
+    def observed(points: np.ndarray) -> np.ndarray:
+        return np.concatenate([*(camera.project(points).ravel() for camera in episode.world.cameras), [gripper]])
+
+    moved = points.copy()
+    moved[3:] += 0.1  # object, tip of its axis, goal
+    own = is_proprioception(len(episode.observation()))
+    np.testing.assert_array_equal(own, observed(moved) == observed(points))
+    assert own.sum() == 13
 
 
 def test_episodes_are_numbered_source_first() -> None:

@@ -1,10 +1,13 @@
 """The simulator's demonstrations in the formats that policies are trained from, domains kept by episode.
 
-    robomimic   data/demo_i/{obs/state, actions, dones, rewards}, filter keys mask/source and mask/target
-    lerobot     a LeRobotDataset (v3: parquet and meta), meta/domains.json names the episodes of each domain
+    robomimic   data/demo_i/{obs/state, actions, dones, rewards}, filter keys mask/source and mask/target;
+                command = actions * data.attrs["action_scale"]
+    lerobot     a LeRobotDataset (v3: parquet and meta), meta/domains.json names the episodes of each domain;
+                observation.state is the robot's own, observation.environment_state everything else that was observed
 
-Source episodes come first.  Commands are what the expert meant; robomimic takes actions in [-1, 1], so there they are
-clipped to it.
+Source episodes come first.  Commands are what the expert meant; robomimic's policies end in tanh and act in [-1, 1], so
+there each dimension is divided by the largest command of any domain, where that is more than 1.  Both exports are of
+numbers (keypoints), not of images.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ from numpy.typing import NDArray
 
 from ..results import CannotContinue
 from .demos import Demos
-from .world import COMMAND, WIDTH
+from .world import COMMAND
 
 FORMATS = ("lerobot", "robomimic")
 
-HAND = 6
-"""The first observed numbers, the hand in both cameras' pictures and more, that LeRobot is told are its state."""
+OWN_POINTS = 3
+"""The first keypoints of an observation are the robot's own: its hand and two fingers."""
 
 RATE = 80
 """control steps a second of the simulator"""
@@ -70,33 +73,49 @@ def episode_ids(demos: Mapping[str, Demos]) -> dict[str, list[int]]:
     return found
 
 
+def is_proprioception(width: int) -> NDArray[np.bool_]:
+    """(width,) which observed numbers are the robot's own: its keypoints in both pictures, the gripper's opening."""
+    picture = np.arange((width - 1) // 2) < 2 * OWN_POINTS
+    return np.concatenate([picture, picture, [True]])
+
+
+def action_scale(path: Path) -> NDArray[np.float32]:
+    """(4,) what the actions of a robomimic export are multiplied by to be commands."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return np.asarray(file["data"].attrs["action_scale"], dtype=np.float32)
+
+
 def _robomimic(demos: Mapping[str, Demos], path: Path) -> None:
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
     environment = {"env_name": "sim2sim", "type": 2, "env_kwargs": {}}  # type 2: robomimic's name for Gym
+    scale = np.maximum(np.max([abs(some.commands).max(0) for some in demos.values()], 0), np.float32(1.0))
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
         for number, (_, observations, commands) in enumerate(episodes(demos)):
             demo = data.create_group(f"demo_{number}")
             demo["obs/state"] = observations
-            demo["actions"] = np.clip(commands, -1.0, 1.0)
+            demo["actions"] = commands / scale
             demo["rewards"] = demo["dones"] = np.arange(len(commands)) == len(commands) - 1
             demo.attrs["num_samples"] = len(commands)
         data.attrs["total"] = sum(int(some.lengths.sum()) for some in demos.values())
-        data.attrs["env_args"] = json.dumps(environment)
+        data.attrs["env_args"], data.attrs["action_scale"] = json.dumps(environment), scale
         for domain, ids in episode_ids(demos).items():
             file[f"mask/{domain}"] = np.array([f"demo_{number}".encode() for number in ids])
 
 
 def _lerobot(demos: Mapping[str, Demos], path: Path) -> None:
+    own = is_proprioception(next(iter(demos.values())).observations.shape[1])
     dataset = _lerobot_dataset().create(
-        "local/sim2sim", fps=RATE, features=_features(), root=path, use_videos=False, robot_type="sawyer"
+        "local/sim2sim", fps=RATE, features=_features(own), root=path, use_videos=False, robot_type="sawyer"
     )
     for _, observations, commands in episodes(demos):
         for observation, command in zip(observations, commands, strict=True):
             frame = {
-                "observation.state": observation[:HAND],
-                "observation.environment_state": observation,
+                "observation.state": observation[own],
+                "observation.environment_state": observation[~own],
                 "action": command,
             }
             dataset.add_frame({**frame, "task": "sim2sim"})
@@ -105,8 +124,12 @@ def _lerobot(demos: Mapping[str, Demos], path: Path) -> None:
     (path / "meta" / "domains.json").write_text(json.dumps(episode_ids(demos)))
 
 
-def _features() -> dict[str, Any]:
-    widths = {"observation.state": HAND, "observation.environment_state": WIDTH, "action": COMMAND}
+def _features(own: NDArray[np.bool_]) -> dict[str, Any]:
+    widths = {
+        "observation.state": int(own.sum()),
+        "observation.environment_state": int((~own).sum()),
+        "action": COMMAND,
+    }
     return {
         name: {"dtype": "float32", "shape": (width,), "names": [f"{name.split('.')[-1]}_{k}" for k in range(width)]}
         for name, width in widths.items()
