@@ -102,7 +102,7 @@ def write(path: str | Path, data: bytes) -> None:
         os.chmod(beside, 0o644)
         os.replace(beside, path)
     except OSError as error:
-        raise CannotContinue(_unwritten(path, error)) from error
+        raise CannotContinue(unwritten(path, error)) from error
     finally:
         if beside is not None and os.path.exists(beside):
             os.unlink(beside)
@@ -165,7 +165,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _unwritten(path: Path, error: OSError) -> str:
+def unwritten(path: Path, error: OSError) -> str:
+    """The sentence for a file that could not be written."""
     kept = "Finished cells are kept: the same command continues from them."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{path} needs room on the disk, and the disk is full. Free some and run the same command again. {kept}"

@@ -79,9 +79,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_a_full_disk_is_named_as_such():
-    from cotrain_losses.benchmarks.results import _unwritten
+    from cotrain_losses.benchmarks.results import unwritten
 
-    assert "the disk is full. Free some" in _unwritten(Path("out/x"), OSError(errno.ENOSPC, "No space left on device"))
+    assert "the disk is full. Free some" in unwritten(Path("out/x"), OSError(errno.ENOSPC, "No space left on device"))
 
 
 def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path):
