@@ -19,7 +19,8 @@ class Joined:
 
     def __init__(self, inner: Training, regularizer: Callable[[], Evaluation | None]) -> None:
         self.inner, self.regularizer = inner, regularizer
-        self.feature, self.enter, self.pair, self.around = inner.feature, inner.enter, inner.pair, inner.around
+        self.feature, self.through, self.enter = inner.feature, inner.through, inner.enter
+        self.pair, self.around = inner.pair, inner.around
 
     def leave(self, output: Any, call: Call) -> Any:
         output = self.inner.leave(output, call)

@@ -36,8 +36,9 @@ class Training:
         weight: Tensor | None,
         index: Tensor | None,
         step: int | None,
+        through: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.seam, self.learns, self.guidance, self.hook = seam, learns, guidance, hook
+        self.seam, self.learns, self.guidance, self.hook, self.measured = seam, learns, guidance, hook, through
         self.samples = Samples(labels, domains.is_target(labels), index, None, step)
         self.weight = None if weight is None else checked_weight(weight, len(labels))
         self.wants_features = learns and wants_features
@@ -49,6 +50,9 @@ class Training:
     def feature(self, z: Tensor) -> None:
         if self.wants_features:
             self.features.append(z)
+
+    def through(self, z: Tensor) -> Tensor:
+        return self.measured(z) if self.wants_features and self.measured is not None else z
 
     def enter(self, condition: Tensor) -> Tensor:
         if self.guidance is None:
@@ -134,6 +138,9 @@ class Guided:
 
     def feature(self, z: Tensor) -> None:
         pass
+
+    def through(self, z: Tensor) -> Tensor:
+        return z
 
     def enter(self, condition: Tensor) -> Tensor:
         return self._with_token(condition, self.label)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ._paths import argument, check_argument, doubled, resolved, submodule, with_argument
 
@@ -32,6 +32,9 @@ class Pass(Protocol):
 
     def feature(self, z: Tensor) -> None:
         """Sees the features, before the token."""
+
+    def through(self, z: Tensor) -> Tensor:
+        """Gives the features that the policy goes on with."""
 
     def enter(self, condition: Tensor) -> Tensor:
         """Gives the condition the head receives."""
@@ -123,10 +126,14 @@ class Tap:
         return self._active
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _on_feature(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _on_feature(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        if (acting := self._acting()) is None:
+            return None
+        z = single_tensor(output, self.seam.place)
         if self._active is not None:
             self.fired["feature"] += 1
-            self._active.feature(single_tensor(output, self.seam.place))
+            acting.feature(z)
+        return None if (on := acting.through(z)) is z else tree_map(lambda x: on if x is z else x, output)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _on_token(self, module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
@@ -143,13 +150,14 @@ class Tap:
         condition = argument(head, args, kwargs, seam.condition, seam.head or "")
         if seam.feature is None and self._active is not None:
             acting.feature(self._without_padding(condition, head, args, kwargs))
+        passed = acting.through(condition) if seam.feature is None else condition
         twice = None if (pair := self._pair(acting, condition)) is None else doubled(args, kwargs, len(condition))
         self._own.append((args, kwargs, twice is not None))
         if pair is not None and twice is not None:
             return with_argument(head, *twice, seam.condition, torch.cat(pair))
-        if seam.token is not None:
-            return None
-        return with_argument(head, args, kwargs, seam.condition, acting.enter(condition))
+        if seam.token is None:
+            return with_argument(head, args, kwargs, seam.condition, acting.enter(passed))
+        return None if passed is condition else with_argument(head, args, kwargs, seam.condition, passed)
 
     def _pair(self, acting: Pass, condition: Tensor) -> tuple[Tensor, Tensor] | None:
         one_call = self.seam.then is None and self.seam.token is None

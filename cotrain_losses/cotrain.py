@@ -87,6 +87,8 @@ class CoTrain(nn.Module):
         self._loss = loss or (self.adapter.loss if self.adapter else None) or _entry(policy)
         check_entry(policy, self._loss)
         claim(self.method, self)
+        for weight in self.regularizer.listeners() if self.regularizer is not None else ():
+            weight.gathered = gather
         self._tap, self._stepped = self._tapped(), False
         self._installation: Installation | None = None
         self._move_plugins()
@@ -235,6 +237,7 @@ class CoTrain(nn.Module):
             weight=weight,
             index=index,
             step=step,
+            through=None if self.regularizer is None else self.regularizer.seam,
         )
 
     def _policy_loss(self, batch: Any) -> Any:

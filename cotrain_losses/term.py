@@ -18,16 +18,14 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ._checks import check_features, check_mass
 from .masses import nothing_shared, unmatched
-from .schedules import Schedule
-
-Weight: TypeAlias = "float | Schedule"
+from .weights import MeasuredWeight, Weight, checked_weight, leaves, product, weight_at
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,8 @@ class Regularizer(nn.Module):
     """A flat weighted sum of terms: sum_k lambda_k R_k.
 
     Built by the algebra, `0.1 * MMD() - 0.05 * DomainClassifier(width)`; every sum, sign and factor
-    gives one flat list of (weight, term).  A weight is a number or a function of the optimizer step.
+    gives one flat list of (weight, term).  A weight is a number, a function of the optimizer step, or
+    measured (`balance`).
 
     Raises:
         ValueError: when a weight depends on the step and no step was given.
@@ -197,8 +196,10 @@ class Regularizer(nn.Module):
 
     def __init__(self, parts: list[tuple[Weight, Term]]) -> None:
         super().__init__()
-        self._weights = {name: _checked_weight(weight) for name, (weight, _) in zip(_names(parts), parts, strict=True)}
+        self._weights = {name: checked_weight(weight) for name, (weight, _) in zip(_names(parts), parts, strict=True)}
         self.terms = nn.ModuleDict({name: term for name, (_, term) in zip(self._weights, parts, strict=True)})
+        self.measured = nn.ModuleDict({n: w for n, w in self._weights.items() if isinstance(w, MeasuredWeight)})
+        _check_one_term_each(self.listeners())
         self._evaluations, self._skips, self._warned = 0, dict.fromkeys(self._weights, 0), set[str]()
 
     def parts(self) -> list[tuple[str, Weight, Term]]:
@@ -207,7 +208,27 @@ class Regularizer(nn.Module):
 
     def weights(self, step: int | None = None) -> dict[str, float]:
         """Each term's weight at an optimizer step."""
-        return {name: _at(weight, step, name) for name, weight in self._weights.items()}
+        return {name: weight_at(weight, step, name) for name, weight in self._weights.items()}
+
+    def listeners(self) -> list[MeasuredWeight]:
+        """The measured weights in the sum, those inside products included."""
+        return [part for weight in self._weights.values() for part in leaves(weight)]
+
+    def seam(self, z: Tensor) -> Tensor:
+        """z as the policy's head is to take it, so that measured weights hear the gradient of the policy's loss there.
+
+        Needed without `CoTrain` only: `loss = head(regularizer.seam(z)) + regularizer(z[source], z[target])`.
+        """
+        listeners = self.listeners()
+        if not (listeners and self._learns and z.requires_grad):
+            return z
+        z = z.view_as(z)  # a node of its own: what the terms send to z does not pass it
+        _heard(z, [part.hear_policy for part in listeners])
+        return z
+
+    @property
+    def _learns(self) -> bool:
+        return self.training and torch.is_grad_enabled()
 
     def forward(self, source: Rows | Tensor, target: Rows | Tensor, *, step: int | None = None) -> Tensor:
         """The scalar to add to a loss; `evaluate` tells what it is made of."""
@@ -216,17 +237,25 @@ class Regularizer(nn.Module):
     def evaluate(self, source: Rows | Tensor, target: Rows | Tensor, *, step: int | None = None) -> Evaluation:
         """Every term once: the weighted sum, the raw values, the row counts, the terms skipped."""
         source, target = Rows.of(source), Rows.of(target)
+        if self._learns:
+            for listener in self.listeners():
+                listener.begin(source, target, step)
         weights, raw = self.weights(step), {}
         value = source.features.new_zeros((), dtype=_wide(source.features.dtype))
-        for name, _, term in self.parts():
-            raw[name], weighted = _weighted(term, weights[name], source, target)
+        for name, weight, term in self.parts():
+            if listeners := leaves(weight):
+                raw[name], weighted = _measured(term, weights[name], source, target, listeners, self._learns)
+            else:
+                raw[name], weighted = _weighted(term, weights[name], source, target)
             value = value + weighted
+        if self._learns:
+            _heard(value, [listener.hear_scale for listener in self.listeners()])
         skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
         self._count(skipped)
         return Evaluation(value, raw, weights, len(source), len(target), skipped, unmatched(source, target))
 
     def _count(self, skipped: tuple[str, ...]) -> None:
-        if torch.compiler.is_compiling() or not (self.training and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() or not self._learns:
             return
         self._evaluations += 1
         for name in skipped:
@@ -249,7 +278,7 @@ class Regularizer(nn.Module):
         )
 
     def __mul__(self, factor: Weight) -> Regularizer:
-        return Regularizer([(_product(factor, weight), term) for _, weight, term in self.parts()])
+        return Regularizer([(product(factor, weight), term) for _, weight, term in self.parts()])
 
     __rmul__ = __mul__
 
@@ -284,6 +313,38 @@ def _weighted(term: Term, weight: float, source: Rows, target: Rows) -> tuple[Te
     return raw.detach(), _ScaleValue.apply(raw, weight)  # type: ignore[no-untyped-call]
 
 
+def _measured(
+    term: Term, weight: float, source: Rows, target: Rows, listeners: list[MeasuredWeight], learns: bool
+) -> tuple[Tensor, Tensor]:
+    """The same under a measured weight: the term always runs on the graph, so that its gradient can be heard."""
+    sides = [side.map(lambda x: _scaled(x, weight)) for side in (source, target)]
+    for side in sides:
+        _heard(side.features, [listener.hear_term for listener in listeners if learns])
+    for listener in listeners:
+        sides = list(listener.read(*sides))
+    raw = term(*sides)
+    return raw.detach(), _ScaleValue.apply(raw, weight)  # type: ignore[no-untyped-call]
+
+
+def _heard(x: Tensor, hear: list[Callable[[Tensor], None]]) -> None:
+    """Let all of `hear` know the gradient that arrives at x."""
+
+    def tell(gradient: Tensor) -> None:
+        for each in hear:
+            each(gradient.detach())
+
+    if hear and x.requires_grad:
+        x.register_hook(tell)  # type: ignore[no-untyped-call]
+
+
+def _check_one_term_each(listeners: list[MeasuredWeight]) -> None:
+    if len({id(part) for part in listeners}) < len(listeners):
+        raise ValueError(
+            "a measured weight measures one term, got one that weighs several. Write one for each: "
+            "relative(0.1) * MMD() + relative(0.1) * CORAL()."
+        )
+
+
 def _scaled(x: Tensor, weight: float) -> Tensor:
     return _ScaleGradient.apply(x, weight) if x.requires_grad else x  # type: ignore[no-untyped-call]
 
@@ -301,7 +362,7 @@ class _ScaleGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.weight * gradient, None
+        return (ctx.weight * gradient if ctx.weight else torch.zeros_like(gradient)), None
 
 
 class _ScaleValue(torch.autograd.Function):
@@ -328,45 +389,6 @@ def _names(parts: list[tuple[Weight, Term]]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return names
-
-
-def _checked_weight(weight: Weight) -> Weight:
-    if callable(weight):
-        return weight
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) < float("inf"):
-        raise TypeError(
-            f"a weight is a finite number or a function of the optimizer step, got {weight!r}. "
-            "Write 0.1 * term, or schedules.warmup(-1.0, steps) * term."
-        )
-    return float(weight)
-
-
-def _at(weight: Weight, step: int | None, name: str) -> float:
-    if not callable(weight):
-        return weight
-    if step is None:
-        raise ValueError(
-            f"the weight of {name} is a schedule and depends on the optimizer step, got step=None. "
-            "Pass it at the call: regularizer(source, target, step=step) or cotrain(batch, domain=..., step=step)."
-        )
-    return float(weight(step))
-
-
-def _product(factor: Weight, weight: Weight) -> Weight:
-    if callable(factor) or callable(weight):
-        return _Product(factor, weight)
-    return factor * weight
-
-
-@dataclass(frozen=True)
-class _Product:
-    """The product of two weights, at least one of them a schedule."""
-
-    left: Weight
-    right: Weight
-
-    def __call__(self, step: int) -> float:
-        return _at(self.left, step, "a product") * _at(self.right, step, "a product")
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
