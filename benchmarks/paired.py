@@ -1,0 +1,143 @@
+"""Statistics over pairs: a pair is one draw of demonstrations with one training seed, shared by all methods.
+
+    contrast_p = sum_k c_k success_pk        of pair p; its mean is tested against zero (Student's t, n - 1)
+    detectable = the true mean that this test finds in 80 of 100 studies of the same size
+
+Pairs, not episodes, are what another laboratory would draw anew, so intervals are over pairs.  Pairs that agree by
+chance, all at zero or all at one, would give an interval of no width: the deviation of a contrast is therefore not
+taken to be less than what the episodes give it, sqrt(sum_k c_k^2 q_k (1 - q_k) / episodes), q = (x + 1) / (n + 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .intervals import Interval
+from .results import Row
+
+DRAWS = 10_000
+"""resamples of a bootstrap"""
+
+
+class Contrast(NamedTuple):
+    """A weighted difference of success rates over pairs."""
+
+    mean: float
+    low: float
+    high: float
+    """its 95 % interval, not corrected for the number of contrasts"""
+    p: float
+    """two-sided"""
+    pairs: int
+    detectable: float
+    """at the level .05 / family, power .8"""
+
+
+Weighted = Sequence[tuple[float, Row]]
+"""coefficients and rows of one pair"""
+
+
+def contrast(pairs: Sequence[Weighted], *, family: int = 1) -> Contrast:
+    """The mean of sum_k c_k success_k over pairs, with its interval, p and what could have been found.
+
+    Args:
+        pairs: for each pair its coefficients and rows.
+        family: how many contrasts the study tests.
+
+    Raises:
+        ValueError: fewer than two pairs: nothing is known of how they vary.
+    """
+    from scipy.stats import t
+
+    if len(pairs) < 2:
+        raise ValueError(f"a contrast needs two pairs to tell how pairs vary, got {len(pairs)}. Run more seeds.")
+    values = np.array([sum(c * row["success"] for c, row in pair) for pair in pairs])
+    n, mean = len(values), float(values.mean())
+    error = max(float(values.std(ddof=1)), math.sqrt(np.mean([_episode_variance(pair) for pair in pairs]))) / n**0.5
+    half = float(t.ppf(0.975, n - 1)) * error
+    p = 2 * float(t.sf(abs(mean) / error, n - 1))
+    return Contrast(mean, mean - half, mean + half, p, n, detectable(n, error, 0.05 / family))
+
+
+def _episode_variance(pair: Weighted) -> float:
+    rates = [(c, (row["successes"] + 1) / (row["episodes"] + 2), row["episodes"]) for c, row in pair]
+    return float(sum(c**2 * q * (1 - q) / n for c, q, n in rates))
+
+
+def detectable(pairs: int, error: float, level: float) -> float:
+    """The true mean that a two-sided t test at `level` finds with power .8, given the standard error of the mean.
+
+    >>> round(detectable(1000, 1.0, 0.05), 2)  # the normal limit: 1.96 + 0.84
+    2.8
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct, t
+
+    critical = float(t.ppf(1 - level / 2, pairs - 1))
+    return error * float(brentq(lambda shift: nct.sf(critical, pairs - 1, shift) - 0.8, 0.0, 10 * critical))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values, in the order given (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [1.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
+    """The 95 % percentile bootstrap interval of a mean over pairs (Efron 1979); with few pairs it is too narrow.
+
+    >>> mean_interval([0.5, 0.5, 0.5])
+    Interval(low=0.5, high=0.5)
+    """
+    draws = np.random.default_rng(seed).integers(len(values), size=(DRAWS, len(values)))
+    low, high = np.quantile(np.asarray(values)[draws].mean(1), (0.025, 0.975))
+    return Interval(float(low), float(high))
+
+
+class Correlation(NamedTuple):
+    """A correlation over cells, with its interval over pairs."""
+
+    r: float
+    low: float
+    high: float
+    cells: int
+
+
+def correlation(
+    x: Sequence[float], y: Sequence[float], pair: Sequence[int], *, ranks: bool = False, seed: int = 0
+) -> Correlation | None:
+    """Pearson's (or, of ranks, Spearman's) correlation; whole pairs are drawn anew for the 95 % interval.
+
+    None where it does not exist: fewer than three cells, or one side constant.
+    """
+    from scipy.stats import rankdata
+
+    a, b, pairs = np.asarray(x, float), np.asarray(y, float), np.asarray(pair)
+    names, generator = np.unique(pairs), np.random.default_rng(seed)
+    measure: Callable[[np.ndarray], float] = lambda rows: _pearson(  # noqa: E731
+        *(rankdata(side[rows]) if ranks else side[rows] for side in (a, b))
+    )
+    if math.isnan(r := measure(np.arange(len(a)))):
+        return None
+    members = {name: np.flatnonzero(pairs == name) for name in names}
+    drawn = [generator.choice(names, len(names)) for _ in range(DRAWS // 5)]
+    found = [measure(np.concatenate([members[name] for name in some])) for some in drawn]
+    low, high = np.nanquantile(found, (0.025, 0.975))
+    return Correlation(r, float(low), float(high), len(a))
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / scale if len(a) > 2 and scale > 1e-12 else math.nan
