@@ -3,16 +3,22 @@
     a^t = (1 - t) noise + t a        velocity v(a^t, t, z) ~ a - noise        z = f(two observations)
 
 Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023; chunks of actions as in Zhao et al., RSS 2023.
-Nothing here knows of domains or co-training.
+Nothing here knows of domains or co-training; `seam` says where the features pass.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import cotrain_losses as ctl
+
+if TYPE_CHECKING:
+    from .policies import Spaces
 
 
 class Velocity(nn.Module):
@@ -39,6 +45,8 @@ class Velocity(nn.Module):
 
 class FlowPolicy(nn.Module):
     """Observations (b, steps, o) -> actions (b, horizon, a)."""
+
+    seam = ctl.Seam(head="velocity", condition="condition")
 
     def __init__(
         self, observation: int, action: int, *, steps: int = 2, horizon: int = 8, width: int = 128, euler: int = 10
@@ -82,3 +90,10 @@ class FlowPolicy(nn.Module):
             time = torch.full((len(z),), step / self.euler)
             chunk = chunk + self.velocity(chunk, time, condition=z) / self.euler
         return chunk * self.action_std + self.action_mean
+
+
+def flow(spaces: Spaces) -> FlowPolicy:
+    """The suite's own policy."""
+    policy = FlowPolicy(spaces.observation, spaces.action, steps=spaces.steps, horizon=spaces.horizon)
+    policy.fit_normalizer(spaces.observations, spaces.actions)
+    return policy

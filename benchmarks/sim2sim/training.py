@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +15,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import cotrain_losses as ctl
+from cotrain_losses.losses import Losses
 
 from .demos import Demos
-from .policy import FlowPolicy
+from .policies import Factory, Spaces, check_prediction, feature_width, loss_of, made
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,13 @@ class Frames:
     episode: Tensor
     """(n,) which demonstration, numbered over both domains"""
 
-    def __getitem__(self, rows: list[int]) -> dict[str, Tensor]:
+    def __getitem__(self, rows: Tensor | list[int]) -> dict[str, Tensor]:
         return {"observations": self.observations[rows], "actions": self.actions[rows]}
+
+    def spaces(self) -> Spaces:
+        """What a policy of these frames reads and gives."""
+        (_, steps, observation), (_, horizon, action) = self.observations.shape, self.actions.shape
+        return Spaces(steps, observation, horizon, action, self.observations[:, -1], self.actions[:, 0])
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Budget:
 class Trained:
     """A trained policy: its averaged weights, the object that guides it, and what the last losses were."""
 
-    policy: FlowPolicy
+    policy: Any
     cotrain: ctl.CoTrain
     loss: float
     raw: dict[str, float]
@@ -69,44 +77,83 @@ def frames(target: Demos, source: Demos, horizon: int = 8) -> Frames:
 
 def train(
     data: Frames,
-    method: ctl.Method,
+    method: ctl.Method | Callable[[int], ctl.Method],
     budget: Budget,
     *,
     seed: int,
+    policy: str | Factory = "flow",
+    name: str = "the method",
     extras: Callable[[Any], dict[str, Tensor]] | None = None,
     tick: Callable[[float], None] = lambda _: None,
 ) -> Trained:
     """Train a fresh policy with a method.
 
     Args:
+        method: the method, or a function of the features' width giving it.  Its own networks draw their first weights
+            from the seed too, apart from the policy's.
+        policy: a factory of `policies`, or its name.
+        name: what errors call the method.
         extras: what the method's terms read of a batch beside the features.
         tick: told the share of the steps that is done.
+
+    Raises:
+        TypeError: a factory that does not return what the protocol asks for.
+        ValueError: a prediction of wrong shape, a loss that is not finite, a step that the method refuses.
     """
     torch.manual_seed(seed)
-    policy = FlowPolicy(data.observations.shape[-1], data.actions.shape[-1])
-    policy.fit_normalizer(data.observations[:, -1], data.actions[:, 0])
-    ema = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
-    seam = ctl.Seam(head="velocity", condition="condition")
-    cotrain = ctl.CoTrain(policy, method, seam=seam, loss="compute_loss", extras=extras)
+    learner = made(policy, data.spaces())
+    few = data[torch.arange(8) % len(data.is_target)]
+    check_prediction(learner, few)
+    if callable(method):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            method = method(feature_width(learner, few))
+    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
+    cotrain = ctl.CoTrain(learner, method, seam=getattr(learner, "seam", None), loss=loss_of, extras=extras)
     sampler = ctl.MixedBatchSampler(data.is_target, budget.batch_size, method.ratio, seed=seed)
-    optimizer = torch.optim.AdamW(policy.parameters(), budget.learning_rate, weight_decay=budget.weight_decay)
+    rate = getattr(learner, "learning_rate", budget.learning_rate)
+    optimizer = torch.optim.AdamW(learner.parameters(), rate, weight_decay=budget.weight_decay, fused=True)
     if plugins := list(cotrain.plugin_parameters()):
         optimizer.add_param_group({"params": plugins, "weight_decay": 0.0})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
     batches = itertools.chain.from_iterable(itertools.repeat(sampler))
     running = 0.0
-    for step, rows in zip(range(budget.steps), batches, strict=False):
-        losses = cotrain(data[rows], domain=data.is_target[rows], step=step)
+    for step, drawn in zip(range(budget.steps), batches, strict=False):
+        rows = torch.tensor(drawn)
+        with _told(name, step):
+            losses = cotrain(data[rows], domain=data.is_target[rows], index=rows, step=step)
+            value = _finite(losses)
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
         schedule.step()
-        ema.update_parameters(policy)
-        running += (float(losses.policy) - running) / min(step + 1, 100)
+        average.update_parameters(learner)
+        running += (value - running) / min(step + 1, 100)
         if step % 50 == 0:
             tick(step / budget.steps)
     raw = {name: float(value) for name, value in losses.raw.items()}
-    return Trained(ema.module.eval(), cotrain, running, raw, sampler.realised(budget.steps)["target"])
+    return Trained(average.module.eval(), cotrain, running, raw, sampler.realised(budget.steps)["target"])
+
+
+@contextmanager
+def _told(name: str, step: int) -> Iterator[None]:
+    """Says which method and step an error of a training step is of."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name} stopped at step {step}: {error}") from error
+
+
+def _finite(losses: Losses) -> float:
+    """The policy's loss as a number, the loss of the step being one."""
+    value, total = float(losses.policy), float(losses.total.detach())
+    if not math.isfinite(total):
+        blamed = "a term's value" if math.isfinite(value) else "the policy's loss"
+        raise ValueError(
+            f"a training step has a finite loss, got {total}, from {blamed}. It diverged, or the policy divides by a "
+            "deviation of zero: a lower learning_rate (an attribute of the policy) or gradient clipping usually helps."
+        )
+    return value
 
 
 def _windows(demos: Demos, horizon: int) -> tuple[Tensor, Tensor]:
