@@ -1,0 +1,59 @@
+"""A flow-matching policy that sees: two views through small convolutions, beside the robot's own state.
+
+    z = f(conv(view 1), conv(view 2), proprioception)          two observations are stacked as channels of one picture
+
+Everything after z is `FlowPolicy`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .images import PIXELS, PROPRIOCEPTION
+from .policy import FlowPolicy
+
+
+class ImageFlowPolicy(FlowPolicy):
+    """Observations (b, steps, 2 pixels^2 3 + 4), as `images` lays them out, -> actions (b, horizon, a)."""
+
+    def __init__(
+        self, action: int, *, pixels: int = PIXELS, steps: int = 2, horizon: int = 8, width: int = 128, euler: int = 10
+    ) -> None:
+        super().__init__(PROPRIOCEPTION, action, steps=steps, horizon=horizon, width=width, euler=euler)
+        self.encoder = _Encoder(pixels, steps, width)
+
+    def fit_normalizer(self, observations: Tensor, actions: Tensor) -> None:
+        """Take means and standard deviations from frames (n, o) and (n, a); pixels are left as they are."""
+        super().fit_normalizer(observations[:, -PROPRIOCEPTION:].float(), actions)
+
+    def encode(self, observations: Tensor) -> Tensor:
+        pixels, own = observations.float().tensor_split([-PROPRIOCEPTION], dim=-1)
+        return self.encoder(pixels / 255 - 0.5, (own - self.observation_mean) / self.observation_std)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, pixels: int, steps: int, width: int) -> None:
+        super().__init__()
+        self.pixels, side = pixels, -(-pixels // 8)
+        self.views = nn.ModuleList(_convolutions(3 * steps) for _ in range(2))
+        self.head = nn.Sequential(
+            nn.Linear(2 * 64 * side * side + steps * PROPRIOCEPTION, 256), nn.SiLU(), nn.Linear(256, width)
+        )
+
+    def forward(self, pixels: Tensor, own: Tensor) -> Tensor:
+        pictures = pixels.view(*pixels.shape[:2], 2, self.pixels, self.pixels, 3)
+        seen = pictures.permute(2, 0, 1, 5, 3, 4).flatten(2, 3)  # view, b, step and colour, row, column
+        features = [view(picture).flatten(1) for view, picture in zip(self.views, seen, strict=True)]
+        return self.head(torch.cat([*features, own.flatten(1)], dim=1))
+
+
+def _convolutions(channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 5, stride=2, padding=2),
+        nn.SiLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.SiLU(),
+    )

@@ -1,0 +1,145 @@
+"""Drawing a MuJoCo model through the suite's own cameras, without a screen.
+
+A point at p appears at column (1 + x) pixels / 2 and row (1 - y) pixels / 2, where (x, y) = Camera.project(p).
+
+Drawing costs vertices and passes, not pixels: no shadows, no reflections, no multisampling, no arm (the hand stays).
+OpenGL is EGL or OSMesa from the system's packages; the variable MUJOCO_GL says which, EGL where it does not say.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..results import CannotContinue
+from .cameras import Camera
+
+HIDDEN = 5
+"""a group of geoms that MuJoCo does not draw"""
+
+PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
+"""what to install on Debian and Ubuntu for each value of MUJOCO_GL"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a domain looks, by the knobs that set it apart from the source, whose values are the defaults."""
+
+    light: float = 1.0
+    """brightness of every light, relative to the source"""
+    colours: tuple[int, int, int] = (0, 1, 2)
+    """which of the source's red, green and blue each channel of every surface is taken from"""
+
+    def apply(self, model: Any) -> None:
+        """Change a model's lights, colours and textures; once, before a renderer is made for it."""
+        lights = model.vis.headlight
+        for light in (model.light_ambient, model.light_diffuse, model.light_specular):
+            light *= self.light
+        for light in (lights.ambient, lights.diffuse, lights.specular):
+            light *= self.light
+        colours = list(self.colours)
+        for rgba in (model.geom_rgba, model.site_rgba, model.mat_rgba):
+            rgba[:, :3] = rgba[:, colours]
+        model.tex_data[:] = model.tex_data.reshape(-1, 3)[:, colours].ravel()
+
+
+class Renderer:
+    """Draws one model.
+
+    It holds an OpenGL context until it is closed, or the program ends: under OSMesa a context that is forgotten without
+    being closed garbles what later ones draw.
+
+    Raises:
+        CannotContinue: without a GL library, with the package that has it.
+    """
+
+    def __init__(self, model: Any, pixels: int) -> None:
+        import mujoco
+
+        self._model, self._pixels, self._gl = model, pixels, _gl_context(pixels)
+        model.vis.quality.offsamples = 0
+        _hide_arm(model)
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene, self._option = mujoco.MjvScene(model, maxgeom=2000), mujoco.MjvOption()
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._scene.flags[flag] = 0
+        atexit.register(self.close)
+
+    def view(self, data: Any, camera: Camera) -> NDArray[np.uint8]:
+        """(pixels, pixels, 3) what a camera sees of a state: red, green, blue.
+
+        Raises:
+            RuntimeError: after `close`.
+        """
+        import mujoco
+
+        if self._gl is None:
+            raise RuntimeError("a renderer draws until it is closed, and this one is. Make another world to draw more.")
+        frame, all_parts = mujoco.MjrRect(0, 0, self._pixels, self._pixels), mujoco.mjtCatBit.mjCAT_ALL
+        seen = np.empty((self._pixels, self._pixels, 3), np.uint8)
+        self._model.vis.global_.fovy = math.degrees(2 * math.atan(1 / camera.focal))
+        self._gl.make_current()
+        mujoco.mjv_updateScene(self._model, data, self._option, None, _placed(camera), all_parts, self._scene)
+        mujoco.mjr_render(frame, self._scene, self._context)
+        mujoco.mjr_readPixels(seen, None, frame, self._context)
+        return seen[::-1]
+
+    def close(self) -> None:
+        """Give back the OpenGL context."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._gl = None
+            atexit.unregister(self.close)
+
+
+def _placed(camera: Camera) -> Any:
+    """MuJoCo's free camera with a pinhole camera's eye and axes; it looks from `distance` away at `lookat`."""
+    import mujoco
+
+    placed, forward = mujoco.MjvCamera(), camera.axes[2]
+    placed.type = mujoco.mjtCamera.mjCAMERA_FREE
+    placed.distance, placed.lookat[:] = 1.0, camera.eye + forward
+    placed.azimuth = math.degrees(math.atan2(forward[1], forward[0]))
+    placed.elevation = math.degrees(math.asin(forward[2]))
+    return placed
+
+
+def _hide_arm(model: Any) -> None:
+    """Hide the robot's geoms, its hand's excepted.  Physics does not know of groups of geoms."""
+    hand = model.body("right_hand").id
+    for geom in range(model.ngeom):
+        lineage = _lineage(model, model.geom_bodyid[geom])
+        if model.body_rootid[hand] in lineage and hand not in lineage:
+            model.geom_group[geom] = HIDDEN
+
+
+def _lineage(model: Any, body: int) -> list[int]:
+    """A body and all it hangs from, the world excepted."""
+    return [int(body), *_lineage(model, model.body_parentid[body])] if body else []
+
+
+def _gl_context(pixels: int) -> Any:
+    """MuJoCo's own context, whatever MUJOCO_GL was when mujoco was imported."""
+    name = os.environ.get("MUJOCO_GL", "egl").lower()
+    if name not in PACKAGES:
+        raise CannotContinue(f"images are drawn with MUJOCO_GL set to {' or '.join(PACKAGES)}, got {name!r}.")
+    try:
+        return importlib.import_module(f"mujoco.{name}").GLContext(pixels, pixels)
+    except Exception as error:  # PyOpenGL and the drivers each have errors of their own for a missing library
+        (other,) = PACKAGES.keys() - {name}
+        raise CannotContinue(
+            f"images are drawn through OpenGL without a screen, and MUJOCO_GL={name} did not start "
+            f"({type(error).__name__}: {' '.join(str(error).split())}). apt-get install {PACKAGES[name]}, or "
+            f"apt-get install {PACKAGES[other]} and set MUJOCO_GL={other}."
+        ) from error
