@@ -68,7 +68,8 @@ def leaves(weight: Weight) -> list[MeasuredWeight]:
     """The measured weights that a weight is made of."""
     if not isinstance(weight, MeasuredWeight):
         return []
-    return [part for part in weight.modules() if isinstance(part, MeasuredWeight)]
+    found = [part for part in weight.modules() if isinstance(part, MeasuredWeight)]
+    return [part for part in found if not isinstance(part, MeasuredProduct)]
 
 
 def is_weight(x: object) -> bool:
@@ -109,6 +110,8 @@ def weight_at(weight: Weight, step: int | None, name: str) -> float:
 def product(left: Weight, right: Weight) -> Weight:
     """The product of two weights."""
     if isinstance(left, MeasuredWeight) or isinstance(right, MeasuredWeight):
+        if 1.0 in (left, right):
+            return right if left == 1.0 else left
         return MeasuredProduct(left, right)
     if callable(left) or callable(right):
         return _Product(left, right)
