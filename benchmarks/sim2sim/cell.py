@@ -16,12 +16,12 @@ import cotrain_losses as ctl
 
 from ..intervals import wilson
 from ..results import Row, source_digest, versions
-from . import cameras, demos, gaps, measures, methods, policy, rollouts, training, variants, world
+from . import cameras, demos, gaps, measures, methods, policies, rollouts, training, variants, world
 from .demos import Demos, Request, demonstrations
 from .gaps import GAPS, Gap
 from .measures import EPISODES
 from .methods import METHODS, Setting
-from .policy import FlowPolicy
+from .policies import check_name, policy_key
 from .rollouts import Rollouts, roll_out
 from .training import Budget, Frames, Trained, frames, train
 from .variants import labelled, normalised, told_target
@@ -33,7 +33,7 @@ from 600 000 and 700 000, evaluation from 800 000"""
 
 WATCHED = 6
 
-SOURCES = (cameras, demos, gaps, measures, methods, policy, rollouts, training, variants, world)
+SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, training, variants, world)
 """the modules that a cell's numbers come from, this one aside"""
 
 
@@ -50,7 +50,7 @@ class Cell:
     source_demos: int = 200
     episodes: int = 100
     policy: str = "flow"
-    """the suite's own, or module:factory"""
+    """a short name of `policies.READY`, or module:factory"""
     label: bool = False
     """whether the observation tells the domain, as two columns"""
     scales: tuple[float, ...] = ()
@@ -61,6 +61,7 @@ class Cell:
         for what, known in (("task", TASKS), ("gap", GAPS), ("method", METHODS)):
             if (value := getattr(self, what)) not in known:
                 raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
+        check_name(self.policy)
         if not 0.0 <= self.ratio <= 1.0:
             raise ValueError(f"ratio is the share of target samples and lies in [0, 1], got {self.ratio}.")
         for name in ("target_demos", "source_demos", "episodes"):
@@ -78,7 +79,8 @@ class Cell:
         library = [path for path in Path(ctl.__file__).parent.iterdir() if path.name != "benchmarks"]
         code = source_digest(__file__, *(module.__file__ for module in SOURCES), *library)
         requested = {name: request.key() for name, request in self.requests().items()}
-        return {**asdict(self), **requested, "code": code, "torch": versions("torch")}
+        made_by = policy_key(self.policy)
+        return {**asdict(self), **requested, **made_by, "code": code, "torch": versions("torch")}
 
     def requests(self) -> dict[str, Request]:
         """The demonstrations a cell needs: of both domains to train on, and fresh ones to measure features on."""
@@ -127,8 +129,16 @@ def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
 
 
 def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
-    method = METHODS[cell.method](Setting(FlowPolicy(1, 1).width, cell.ratio, cell.budget.steps))
-    return train(data, method, cell.budget, seed=cell.seed, extras=methods.extras, tick=tick)
+    return train(
+        data,
+        lambda width: METHODS[cell.method](Setting(width, cell.ratio, cell.budget.steps)),
+        cell.budget,
+        seed=cell.seed,
+        policy=cell.policy,
+        name=cell.method,
+        extras=methods.extras,
+        tick=tick,
+    )
 
 
 def _rolled_out(cell: Cell, trained: Trained, scale: float | None, tick: Callable[[float], None]) -> Rollouts:
