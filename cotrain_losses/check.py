@@ -90,11 +90,11 @@ def _gradients_around(cotrain: CoTrain, batch: Any, domain: Any, step: int | Non
 
 @contextmanager
 def _without_trace(cotrain: CoTrain) -> Iterator[None]:
-    """Random numbers, buffers, counters, modes and the label draws are afterwards what they were."""
+    """Random numbers, buffers, counters, modes, the label draws and measured weights are afterwards what they were."""
     inner, policy = network(cotrain.policy), unwrapped(cotrain.policy)
     whole = nn.ModuleList([cotrain] if inner is None else [cotrain, inner])
     restored = [_restoring(owner) for owner in (*whole.modules(), *([] if isinstance(policy, nn.Module) else [policy]))]
-    draws = None if cotrain.guidance is None else cotrain.guidance.get_extra_state()
+    states = [(m, m.get_extra_state()) for m in whole.modules() if type(m).get_extra_state is not _NO_STATE]
     try:
         with torch.random.fork_rng(), torch.enable_grad():
             whole.train()
@@ -102,8 +102,8 @@ def _without_trace(cotrain: CoTrain) -> Iterator[None]:
     finally:
         for restore in restored:
             restore()
-        if draws is not None and cotrain.guidance is not None:
-            cotrain.guidance.set_extra_state(draws)
+        for module, state in states:
+            module.set_extra_state(state)
 
 
 def _restoring(owner: Any) -> Callable[[], None]:
@@ -113,8 +113,8 @@ def _restoring(owner: Any) -> Callable[[], None]:
     values = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}
 
     def restore() -> None:
-        for name, value in plain.items():
-            object.__setattr__(owner, name, value)
+        for name, attribute in plain.items():
+            object.__setattr__(owner, name, attribute)
         if isinstance(owner, nn.Module):
             owner._buffers.clear()
             owner._buffers.update(buffers)
@@ -126,4 +126,5 @@ def _restoring(owner: Any) -> Callable[[], None]:
     return restore
 
 
+_NO_STATE = nn.Module.get_extra_state
 _PLAIN = (bool, int, float, str, type(None))

@@ -5,7 +5,8 @@
 
 The entry is overridden on the one policy object, as an attribute that a copy does not inherit: an EMA made by
 deepcopy, or a pickle, is the bare policy.  Where a script keeps its loss to itself (forward, backward and step in one
-method) the regularizer's gradient is joined to that of the predictions, with unit rate.
+method) the regularizer's gradient is joined to that of the predictions, at the loss's own scale.  Among several
+processes the method's own parameters start alike, and their gradients are averaged.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import torch
 from torch import Tensor
 
 from ._fitting import training
-from ._joining import Joined
+from ._joining import Joined, loss_scales
 from ._override import Override
+from ._parallel import Alike
 from ._paths import network, unwrapped
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Installation:
         self.latest: Losses | Evaluation | None = None
         self._policy, self._entries = unwrapped(cotrain.policy), list[Override]()
         self._early: tuple[Any, Any] | None = None
+        self._alike = Alike(cotrain.plugin_parameters())
         self._versions = self._counted()
         self._override()
         self._add_to_optimizers()
@@ -73,6 +76,7 @@ class Installation:
         for entry in self._entries:
             entry.remove()
         self._entries.clear()
+        self._alike.remove()
 
     @contextmanager
     def labelled(self, labels: Labels) -> Iterator[None]:
@@ -148,7 +152,7 @@ class Installation:
             self.latest = self.cotrain._evaluate(step_pass, batch, step_pass.samples.domain, labels.step, None)
             return self.latest
 
-        with tap.use(Joined(step_pass, regularizer)):
+        with loss_scales() as scales, tap.use(Joined(step_pass, regularizer, scales)):
             returned = original(batch, *args, **kwargs)
         step_pass.check_fired(tap)
         return returned
@@ -202,13 +206,8 @@ class Installation:
         plugin = [p for p in self.cotrain.plugin_parameters() if p.requires_grad]
         if not plugin:
             return
-        parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if parallel and torch.distributed.get_world_size() > 1:
-            raise RuntimeError(
-                "several processes keep the method's own parameters alike only inside DistributedDataParallel, got a "
-                f"method with {len(plugin)} parameters installed in a policy. Call DistributedDataParallel(cotrain) in "
-                "a loop of your own, or install a method without parameters (MMD, transport, weights)."
-            )
+        if self._alike.begin():
+            self._versions = self._counted()
         (own, before), (own_now, now) = self._versions, self._counted()
         if all(p.grad is None for p in plugin):
             self._versions = own_now, now

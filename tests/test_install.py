@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Seam
@@ -189,6 +190,36 @@ def test_a_sealed_loop_trains_on_the_total() -> None:
     ours.train_on_batch(batch, epoch=0, validate=True)
 
 
+class Scaled(robomimic.DiffusionPolicyUNet):
+    """A sealed loop under mixed precision: its loss is multiplied before the backward pass."""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__()
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled)
+
+    def train_on_batch(self, batch: Any, epoch: int, validate: bool = False) -> dict[str, Any]:
+        optimizer, loss = self.optimizers["policy"], self.losses(batch).mean()
+        optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return {"losses": {"l2_loss": loss.detach()}}
+
+
+def test_a_scaler_in_a_sealed_loop_scales_the_regularizer_too() -> None:
+    batch, found, untouched = robomimic.cases()[0].batch, [], torch.amp.GradScaler.scale
+    for enabled in (True, False):
+        torch.manual_seed(0)
+        algo = Scaled(enabled)
+        method = Method(regularizer=0.5 * MMD() - 0.5 * DomainClassifier(10, hidden=(4,)), guidance=DomainGuidance())
+        cotrain = CoTrain(algo, method)
+        cotrain.install(domain=half)
+        algo.train_on_batch(batch, epoch=0)
+        found.append({**dict(algo.nets.named_parameters()), **dict(cotrain.regularizer.named_parameters())})  # type: ignore[union-attr]
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
+    assert torch.amp.GradScaler.scale is untouched
+
+
 def test_the_plugin_joins_the_optimizers_a_policy_holds() -> None:
     algo, batch = RobomimicBC(), robomimic_batch()
     cotrain = CoTrain(algo, Method(regularizer=-0.1 * DomainClassifier(4)))
@@ -255,3 +286,62 @@ def test_install_names_an_entry_the_policy_lacks() -> None:
     cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM, loss="objective")
     with pytest.raises(ValueError, match="'objective', which Policy lacks"):
         cotrain.install(domain=half)
+
+
+class Called(Policy):
+    """Called, so that DistributedDataParallel sees it."""
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.compute_loss(batch)
+
+
+def _installed(seed: int) -> tuple[CoTrain, Called]:
+    torch.manual_seed(seed)
+    policy = Called()
+    method = Method(regularizer=-0.1 * DomainClassifier(4, hidden=(5,)), guidance=DomainGuidance(drop=0.0))
+    cotrain = CoTrain(policy, method, seam=SEAM, loss="__call__")
+    return cotrain.double(), policy
+
+
+def _part(step: int, rank: int) -> tuple[Any, Tensor]:
+    """A rank's rows; rank 1 has none of the target in the last step."""
+    rows = slice(3 * rank, 3 * rank + 3)
+    labels = HALF[rows] if (step, rank) != (3, 1) else torch.zeros(3, dtype=torch.bool)
+    return {name: x[rows] for name, x in toy_batch(step).items()}, labels
+
+
+def _process(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    cotrain, policy = _installed(seed=rank)  # ranks start with parameters of their own
+    model = nn.parallel.DistributedDataParallel(policy)
+    cotrain.install()
+    optimizer = torch.optim.SGD([*policy.parameters(), *cotrain.plugin_parameters()], lr=0.1)
+    for step in range(4):
+        part, labels = _part(step, rank)
+        torch.manual_seed(10 * step + rank)
+        with cotrain.labelled(labels):
+            model(part).backward()
+        if step % 2:  # gradients of two passes accumulate
+            optimizer.step()
+            optimizer.zero_grad()
+    torch.save({name: p.detach() for name, p in cotrain.named_parameters()}, f"{folder}/rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_an_installed_methods_own_parameters_are_alike_on_all_ranks(tmp_path: Any) -> None:
+    mp.spawn(_process, args=(2, str(tmp_path)), nprocs=2)
+    found = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    cotrain, _ = _installed(seed=0)
+    optimizer = torch.optim.SGD(cotrain.parameters(), lr=0.1)
+    for step in range(4):
+        for rank in (0, 1):
+            part, labels = _part(step, rank)
+            torch.manual_seed(10 * step + rank)
+            (cotrain(part, domain=labels).total / 2).backward()
+        if step % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+    expected = {name: p.detach() for name, p in cotrain.named_parameters()}
+    torch.testing.assert_close(found[0], expected, rtol=1e-9, atol=1e-12)
