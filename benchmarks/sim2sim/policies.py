@@ -215,7 +215,7 @@ def _check_callable(found: Any, place: str) -> None:
 def _sources(place: str) -> list[Path]:
     _see_current_folder()
     module = place.partition(":")[0]
-    spec = find_spec(module.partition(".")[0])
+    spec = find_spec(module if module.startswith(f"{__package__}.") else module.partition(".")[0])
     if spec is None or not (spec.submodule_search_locations or spec.has_location):
         raise CannotContinue(f"--policy names a module that can be imported from here, got {place!r}.")
     return [Path(folder) for folder in spec.submodule_search_locations or [str(spec.origin)]]

@@ -1,0 +1,132 @@
+"""LeRobot's own DiffusionPolicy and ACTPolicy (0.4.4) as policies of the suite: small, and normalised as LeRobot does.
+
+Each sees the observation steps side by side as one, and predicts the chunk from now on.  The wrapper only names things;
+CoTrain looks through it (`get_base_model`) and finds the seam by its adapters:
+
+    diffusion   seam at the UNet's condition, here the observation: mixing, weights, guidance; nothing for a term to move
+    act         seam at the observation's projection: mixing, weights, terms; it regresses, so there is no guidance
+
+This module imports LeRobot, and only a run that trains its policies imports this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lerobot.configs.types import FeatureType, NormalizationMode, PolicyFeature
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
+from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+from lerobot.policies.factory import make_pre_post_processors
+from torch import Tensor, nn
+
+from .policies import Spaces
+
+STATE, SURROUNDINGS, ACTION = "observation.state", "observation.environment_state", "action"
+
+
+class LeRobotPolicy(nn.Module):
+    """A policy of LeRobot between its processors."""
+
+    def __init__(self, policy: Any, spaces: Spaces) -> None:
+        super().__init__()
+        self.policy = policy
+        statistics = {
+            STATE: _statistics(spaces.observations.repeat(1, spaces.steps)),
+            ACTION: _statistics(spaces.actions),
+        }
+        statistics[SURROUNDINGS] = statistics[STATE]
+        self.before, self.after = make_pre_post_processors(policy.config, dataset_stats=statistics)
+
+    def get_base_model(self) -> nn.Module:
+        """LeRobot's policy: what CoTrain's adapters know."""
+        return self.policy
+
+    def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        padded = torch.zeros(batch["actions"].shape[:2], dtype=torch.bool)
+        named = self.observed(batch["observations"]) | {ACTION: batch["actions"], "action_is_pad": padded}
+        return self.policy.forward(self.before(named))[0]
+
+    def observed(self, observations: Tensor) -> dict[str, Tensor]:
+        """(b, steps, o) observations under LeRobot's names."""
+        raise NotImplementedError
+
+
+class Diffusion(LeRobotPolicy):
+    """DiffusionPolicy: the robot's state is all that is observed, its surroundings are a state of width 0."""
+
+    def observed(self, observations: Tensor) -> dict[str, Tensor]:
+        state = observations.flatten(1)[:, None]
+        return {STATE: state, SURROUNDINGS: state[..., :0]}
+
+    @torch.no_grad()
+    def predict_action(self, observations: Tensor) -> Tensor:
+        return self.after(self.policy.diffusion.generate_actions(self.before(self.observed(observations))))
+
+
+class ACT(LeRobotPolicy):
+    """ACTPolicy: all that is observed are surroundings.  Of the state it asks the device only."""
+
+    def observed(self, observations: Tensor) -> dict[str, Tensor]:
+        return {name: observations.flatten(1) for name in (STATE, SURROUNDINGS)}
+
+    def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        if self.training:
+            return super().compute_loss(batch)
+        error = self.predict_action(batch["observations"]) - batch["actions"]
+        return error.abs().mean()  # LeRobot 0.4.4's has no latent to take the divergence of outside training
+
+    @torch.no_grad()
+    def predict_action(self, observations: Tensor) -> Tensor:
+        return self.after(self.policy.predict_action_chunk(self.before(self.observed(observations))))
+
+
+def diffusion(spaces: Spaces, **changes: Any) -> Diffusion:
+    """A UNet of 1 M parameters over the chunk, 100 noise levels, 10 steps of DDIM; `changes` go to DiffusionConfig."""
+    width = spaces.steps * spaces.observation
+    settings = {
+        "input_features": {
+            STATE: PolicyFeature(FeatureType.STATE, (width,)),
+            SURROUNDINGS: PolicyFeature(FeatureType.ENV, (0,)),
+        },
+        "output_features": _commands(spaces),
+        "device": "cpu",
+        "n_obs_steps": 1,
+        "horizon": spaces.horizon,
+        "n_action_steps": spaces.horizon,
+        "down_dims": (64, 128),
+        "diffusion_step_embed_dim": 64,
+        "noise_scheduler_type": "DDIM",
+        "num_inference_steps": 10,
+    }
+    return Diffusion(DiffusionPolicy(DiffusionConfig(**{**settings, **changes})), spaces)
+
+
+def act(spaces: Spaces, **changes: Any) -> ACT:
+    """A variational transformer of width 128 that regresses the chunk; `changes` go to ACTConfig."""
+    width = spaces.steps * spaces.observation
+    settings = {
+        "input_features": {SURROUNDINGS: PolicyFeature(FeatureType.ENV, (width,))},
+        "output_features": _commands(spaces),
+        "normalization_mapping": dict.fromkeys(("ENV", "ACTION"), NormalizationMode.MEAN_STD),
+        "device": "cpu",
+        "chunk_size": spaces.horizon,
+        "n_action_steps": spaces.horizon,
+        "dim_model": 128,
+        "n_heads": 4,
+        "dim_feedforward": 256,
+        "n_encoder_layers": 2,
+        "n_vae_encoder_layers": 1,
+        "latent_dim": 16,
+    }
+    return ACT(ACTPolicy(ACTConfig(**{**settings, **changes})), spaces)
+
+
+def _commands(spaces: Spaces) -> dict[str, PolicyFeature]:
+    return {ACTION: PolicyFeature(FeatureType.ACTION, (spaces.action,))}
+
+
+def _statistics(x: Tensor) -> dict[str, Tensor]:
+    return {"mean": x.mean(0), "std": x.std(0).clamp_min(1e-3), "min": x.amin(0), "max": x.amax(0)}
