@@ -16,6 +16,7 @@ from torch import Tensor
 from cotrain_losses.diagnostics import Collected, collect_features
 
 from ..results import Row
+from .policies import loss_of
 from .training import Frames, Trained
 
 EPISODES = 20
@@ -54,9 +55,8 @@ def plane(trained: Trained, data: Frames) -> Row:
 
 def collected(trained: Trained, data: Frames) -> Collected:
     """The features of all frames at the seam."""
-    return collect_features(
-        trained.policy, _batches(data), seams=[trained.cotrain.seam], domain="is_target", groups="episode"
-    )
+    places = {"seams": [trained.cotrain.seam], "domain": "is_target", "groups": "episode"}
+    return collect_features(trained.policy, _batches(data), run=loss_of, **places)
 
 
 def _batches(data: Frames, size: int = 1024) -> Iterator[dict[str, Tensor]]:
