@@ -3,7 +3,7 @@
 Each sees the observation steps side by side as one, and predicts the chunk from now on.  The wrapper only names things;
 CoTrain looks through it (`get_base_model`) and finds the seam by its adapters:
 
-    diffusion   seam at the UNet's condition, here the observation: mixing, weights, guidance; nothing for a term to move
+    diffusion   seam at the UNet's condition, here the observation: mixing, weights, guidance; a term could move nothing
     act         seam at the observation's projection: mixing, weights, terms; it regresses, so there is no guidance
 
 This module imports LeRobot, and only a run that trains its policies imports this module.

@@ -125,8 +125,13 @@ def made(policy: str | Factory, spaces: Spaces) -> Any:
         raise TypeError(f"a policy has compute_loss(batch) and predict_action(observations), {named} without {missing}")
     if not any(p.requires_grad for p in built.parameters()):
         raise TypeError(f"a policy has parameters to train, {named} without any. Register its parts as modules.")
-    if not isinstance(getattr(built, "seam", None), ctl.Seam | None):
-        raise TypeError(f"a policy's seam is a ctl.Seam, {named} with a {type(built.seam).__name__}.")
+    if not isinstance(seam := getattr(built, "seam", None), ctl.Seam | None):
+        raise TypeError(f"a policy's seam is a ctl.Seam, {named} with a {type(seam).__name__}.")
+    if seam is None and adapters.found(built) is None:
+        raise TypeError(
+            f"a policy says where its features are, {named}, which no adapter knows. Give it an attribute such as "
+            "seam = ctl.Seam(feature='encoder', head='decoder')."
+        )
     return built
 
 
@@ -136,12 +141,7 @@ def loss_of(policy: Any, batch: dict[str, Tensor]) -> Any:
 
 
 def feature_width(policy: Any, batch: dict[str, Tensor]) -> int:
-    """Width of the features at the policy's seam, tried on a batch; 1 where there is no seam (nothing reads it then).
-
-    Works on a copy, and leaves the random numbers as they are.
-    """
-    if getattr(policy, "seam", None) is None and adapters.found(policy) is None:
-        return 1
+    """Width of the features at the policy's seam, tried on a copy with a batch; random numbers stay as they are."""
     watching = ctl.Method(regularizer=0.0 * ctl.MMD())
     rows = len(batch["observations"])
     cotrain = ctl.CoTrain(copy.deepcopy(policy), watching, seam=getattr(policy, "seam", None), loss=loss_of)
