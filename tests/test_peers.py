@@ -37,3 +37,63 @@ def test_a_run_times_what_is_there_and_says_what_is_not(tmp_path):
     assert by_peer["POT autodiff"]["ms"] > 0
     assert by_peer["OTT-JAX"]["status"].startswith("not run")
     assert (tmp_path / "report.html").exists()
+
+
+def test_ours_are_right_in_every_case_where_such_losses_fail(tmp_path, monkeypatch):
+    from cotrain_losses.benchmarks.peers import failures
+
+    monkeypatch.setattr(failures, "SAME", ("ours", "no such library"))
+    failures.failure_table(tmp_path, 1, {"torch peers": None, "pytorch-adapt": None})
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    tried = [row for row in rows if "case" in row]
+    assert len(tried) == 7 * 11 and {row["beside"] for row in tried} == {"definition"}
+    assert [row for row in tried if row["status"] != "ok"] == []
+    assert [row["peer"] for row in rows if "case" not in row] == ["no such library", "pytorch-adapt"]
+    assert "not run" in (tmp_path / "table.md").read_text()
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The modules that other libraries' interpreters run as scripts."""
+    import importlib
+
+    from cotrain_losses.benchmarks.peers import study
+
+    monkeypatch.syspath_prepend(str(study.WORKER.parent))
+    return {name: importlib.import_module(name) for name in ("definitions", "outcomes")}
+
+
+@pytest.mark.parametrize("loss", ["balanced", "unbalanced", "divergence", "exact", "mmd", "coral", "energy"])
+def test_a_definition_is_its_own_finite_difference(loss, scripts, monkeypatch):
+    x, y = (side.astype(float) for side in sides(5, 3))
+    right = scripts["definitions"].right
+    if loss == "mmd":  # the median bandwidth is a constant: give it one that no step moves
+        monkeypatch.setattr(scripts["definitions"].np, "sort", lambda values: np.full_like(values, 0.7))
+    _, slope = right(loss, x, y[:4], 0.1)
+    step = np.zeros_like(x)
+    step[1, 2] = 1e-5
+    ahead, behind = (right(loss, x + sign * step, y[:4], 0.1)[0] for sign in (1, -1))
+    assert (ahead - behind) / 2e-5 == pytest.approx(slope[1, 2], rel=1e-4, abs=1e-9)
+
+
+def test_a_wrong_outcome_is_named(scripts):
+    import torch
+
+    outcomes = scripts["outcomes"]
+    x, y = sides(6, 3)
+    case = outcomes.Case(x, y)
+
+    def named(loss, call):
+        return outcomes.outcome(call, loss, case)["status"]
+
+    energy = lambda x, y: 2 * torch.cdist(x, y).mean() - torch.cdist(x, x).mean() - torch.cdist(y, y).mean()
+    assert named("energy", energy) == named(None, energy) == "ok"
+    assert named("energy", lambda x, y: energy(x, y) + 1) == "value off"
+    assert named("energy", lambda x, y: energy(x.detach(), y) + 0 * x.sum()) == "no gradient"
+    assert named("energy", lambda x, y: 2 * energy(x, y) - energy(x, y).detach()) == "gradient off by 100%"
+    assert named("energy", lambda x, y: energy(x, y) * float("nan")) == "NaN value"
+    assert (
+        named("energy", lambda x, y: energy(x, y) + (0 * x).norm(dim=1).sum() + (0 * x).sum().sqrt()) == "NaN gradient"
+    )
+    assert named(None, lambda x, y: 0 * x.sum()) == "no gradient"
+    assert named(None, lambda x, y: x @ y) == "error"

@@ -20,6 +20,9 @@ def peers(
     widths: Annotated[str, typer.Option(help="Widths of the features, comma-separated.")] = "64,512",
     repeats: Annotated[int, typer.Option(min=5, help="Repetitions at n <= 128; fewer above, never under 5.")] = 31,
     seed: Annotated[int, typer.Option(help="Decides the rows.")] = 0,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="Instead of timing: what comes out where such losses fail.")
+    ] = False,
 ) -> None:
     """Time the terms beside POT, geomloss, skada, pytorch-adapt and OTT-JAX, with the error of every gradient.
 
@@ -31,6 +34,9 @@ def peers(
     `python -m venv peers/b && peers/b/bin/pip install pytorch-adapt "setuptools<81"`
 
     `python -m venv peers/c && peers/c/bin/pip install ott-jax`
+
+    `--failures` instead tries every library on empty and single rows, half precision, sharp entropy and large costs,
+    and sets what comes out against the definition.
 
     Example: `cotrain bench peers --torch-peers peers/a/bin/python --pytorch-adapt peers/b/bin/python --ott-jax
     peers/c/bin/python --out results/peers`
@@ -49,5 +55,11 @@ def peers(
             "seed": seed,
         }
         pythons = {"torch peers": torch_peers, "pytorch-adapt": pytorch_adapt, "OTT-JAX": ott_jax}
+        if failures:
+            from .failures import failure_table
+
+            show_table(failure_table(out, seed, pythons))
+            typer.echo(str(out / "report.html"))
+            return
         show_table(study(out, settings, pythons)[0])
         typer.echo(str(out / "report.html"))

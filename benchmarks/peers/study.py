@@ -49,7 +49,7 @@ def study(out: Path, settings: Mapping[str, Any], pythons: Mapping[str, str | No
         (("pytorch-adapt",), pythons["pytorch-adapt"], "another process"),
         (("OTT-JAX",), pythons["OTT-JAX"], "another process"),
     ):
-        found = _run(python, libraries, settings) if python else [_missing(libraries[0])]
+        found = run(python, libraries, settings) if python else [missing(libraries[0])]
         rows += [{**row, "where": where} for row in found]
     rows = list(_with_ratios(rows))
     write_results(out, {**settings, "eps": EPS, "rho": RHO, "cost": "|x - y|^2"}, rows)
@@ -70,7 +70,8 @@ READ = (
 )
 
 
-def _run(python: str, libraries: Sequence[str], settings: Mapping[str, Any]) -> list[Row]:
+def run(python: str, libraries: Sequence[str], settings: Mapping[str, Any], worker: Path = WORKER) -> list[Row]:
+    """The rows that a worker prints, run by an interpreter on one thread."""
     task = json.dumps({**settings, "libraries": list(libraries)})
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
@@ -78,22 +79,25 @@ def _run(python: str, libraries: Sequence[str], settings: Mapping[str, Any]) -> 
     path = {"PYTHONPATH": package} if "ours" in libraries else {}
     environment = {**os.environ, **single, **(flags if "OTT-JAX" in libraries else {}), **path}
     rows = []
-    with subprocess.Popen([python, str(WORKER), task], stdout=subprocess.PIPE, text=True, env=environment) as worker:
-        for line in worker.stdout or ():
+    with subprocess.Popen([python, str(worker), task], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout or ():
             rows.append(json.loads(line))
             print(_line(rows[-1]), flush=True)
-    if worker.returncode:
-        rows.append({"peer": ", ".join(libraries), "status": f"failed: {python} ended with {worker.returncode}"})
+    if process.returncode:
+        rows.append({"peer": ", ".join(libraries), "status": f"failed: {python} ended with {process.returncode}"})
     return rows
 
 
 def _line(row: Mapping[str, Any]) -> str:
+    if "case" in row:
+        return f"{row['call']}, {row['case']}: {row['status']}"
     if "ms" not in row:
         return f"{row['peer']}: {row['status']}"
     return f"{row['loss']} d={row['d']} n={row['n']}: {row['peer']} {row['ms']:.2f} ms"
 
 
-def _missing(name: str) -> Row:
+def missing(name: str) -> Row:
+    """The row of a library that no interpreter was given for."""
     return {"peer": name, "status": "not run: no interpreter given, see --help"}
 
 
