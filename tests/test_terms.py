@@ -24,6 +24,7 @@ PLAIN = {
     "Sinkhorn": Sinkhorn(0.3, tolerance=1e-11),
     "Sinkhorn with reach": Sinkhorn(0.3, reach=2.0, tolerance=1e-11),
     "exact transport": OptimalTransport(0.0),
+    "exact unbalanced transport": OptimalTransport(0.0, unbalanced=2.0),
     "entropic transport": OptimalTransport(0.2, tolerance=1e-11),
     "entropic transport, ones": OptimalTransport(0.2, unbalanced=2.0, reference="ones", tolerance=1e-11),
     "unbalanced transport": OptimalTransport(0.2, unbalanced=(1.0, 3.0), tolerance=1e-11),

@@ -10,6 +10,7 @@ from .exact import exact
 from .problem import INF, Array, Problem, Solution
 from .settings import DOUBLE_ABOVE, EXACT_ABOVE, OUT_OF_REACH, Settings
 from .sinkhorn import MILD, solve
+from .unbalanced import unbalanced
 
 
 def coupled(
@@ -31,7 +32,8 @@ def coupled(
         exponent: -C / eps, where it can be had more cheaply than through C.
     """
     eps = settings.eps
-    if eps == 0 or (settings.balanced and bound > EXACT_ABOVE * eps):
+    entropic = eps > 0 and bound <= EXACT_ABOVE * eps
+    if settings.balanced and not entropic:
         return exact(cost(float), a, b, potentials=potentials)
     if bound > DOUBLE_ABOVE * eps or bound > MILD[4] * (min(settings.rho) + eps):
         a, b = a.astype(float), b.astype(float)
@@ -41,6 +43,8 @@ def coupled(
         sum(settings.rho) + eps
     ):
         return _nothing(problem)
+    if not entropic:
+        return unbalanced(cost(float), a, b, settings.rho)
     mild, start = MILD[a.dtype.itemsize], None
     if bound <= 4 * mild * eps:  # the bound may be loose, the matrix decides
         start = exponent() if exponent is not None else cost(a.dtype.type) * np.array(-1.0 / eps, a.dtype)

@@ -37,7 +37,7 @@ class OptimalTransport(Term):
     """What it costs to carry the source rows onto the target rows.
 
     Args:
-        reg: weight of the entropy, in cost units.  0 is exact transport (balanced only; on the CPU, not compiled).
+        reg: weight of the entropy, in cost units.  0 is exact transport (on the CPU, not compiled).
         unbalanced: price of a unit of mass left behind, in cost units; a pair prices (source, target) apart.
             None carries everything.
         cost: blocks that are summed, see `Block`; any function (source, target) -> (n, m) may be one of them.
@@ -81,8 +81,6 @@ class OptimalTransport(Term):
         if value not in ("objective", "linear"):
             raise ValueError(f'value is "objective" or "linear", got {value!r}.')
         rho = prices("unbalanced", unbalanced)
-        if reg == 0 and rho != (INF, INF) and reference != "diagonal":
-            raise ValueError("unbalanced transport is solved with entropy, got reg=0.\nUse a small reg, such as 0.01.")
         self.settings = Settings(float(reg), rho, reference == "ones", tolerance, max_iterations)
         blocks: Sequence[Callback] = (Block(),) if cost is None else (cost,) if callable(cost) else tuple(cost)
         self.cost, self.reference, self.pairing, self.value = blocks, reference, pairing, value

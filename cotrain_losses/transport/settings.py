@@ -47,7 +47,7 @@ def prices(name: str, unbalanced: float | tuple[float, float] | None) -> tuple[f
 
 def warn_unless_converged(name: str, solution: Solution, settings: Settings) -> None:
     """Say that the plan is not the one asked for, or that it is next to nothing, with the numbers that matter."""
-    if solution.error > settings.tolerance and settings.eps > 0:
+    if solution.error > settings.tolerance:
         warnings.warn(
             f"{name} did not converge: after {solution.iterations} iterations the plan's marginals are off by "
             f"{solution.error:.1e} in sum (tolerance {settings.tolerance:.0e}). Raise reg or blur, raise "

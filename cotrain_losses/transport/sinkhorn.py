@@ -137,7 +137,8 @@ def _rule(a: Array, alpha: Array, f0: Array | float, rho: float, eps: float) -> 
     if rho == INF:
         return a, 1.0
     power = rho / (rho + eps)
-    return alpha * (a / alpha) ** power * np.exp(-f0 / (rho + eps)), power
+    offset = np.asarray(f0, a.dtype)  # a bare number would widen all that follows to float64
+    return alpha * (a / alpha) ** power * np.exp(offset / -(rho + eps)), power
 
 
 def _start(problem: Problem, cost: Array) -> tuple[Array, Array]:

@@ -39,7 +39,7 @@ def cross(
     settings: Settings, x: Array, y: Array, a: Array, b: Array, same: Array | None, *, potentials: bool = False
 ) -> Moved:
     """Transport from rows x (n, d) with masses a to rows y (m, d) with masses b, within equal groups."""
-    if settings.eps == 0 and same is None and not potentials and assignable(a, b):
+    if settings.eps == 0 and settings.balanced and same is None and not potentials and assignable(a, b):
         return _assigned(x, y, a, b)
     centre = (x.sum(0) + y.sum(0)) / (len(x) + len(y))
     x, y = x - centre, y - centre
