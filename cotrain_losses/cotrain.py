@@ -32,6 +32,7 @@ from .seam import Seam
 from .term import Evaluation, Rows, Term
 
 if TYPE_CHECKING:
+    from .balance.held_out import HeldOut
     from .diagnostics.watch import Watch
 
 
@@ -90,6 +91,7 @@ class CoTrain(nn.Module):
         for weight in self.regularizer.listeners() if self.regularizer is not None else ():
             weight.gathered = gather
         self._tap, self._stepped = self._tapped(), False
+        self._held_out: HeldOut | None = None
         self._installation: Installation | None = None
         self._move_plugins()
 
@@ -170,6 +172,22 @@ class CoTrain(nn.Module):
             self._installation.remove()
         self._installation = None
 
+    def hold_out(self, batch: Any, *, domain: Any = None) -> None:
+        """Target samples the policy does not train on: balanced weights go by its loss there, measured when they read.
+
+        Args:
+            batch: as `forward` takes it; keep it as large as a few training batches, of whole episodes held out.
+            domain: its labels; None when all are the target's.
+        """
+        from .balance.held_out import HeldOut
+
+        self._held_out = HeldOut(self, batch, domain)
+
+    def report_target_loss(self, value: float) -> None:
+        """The same loss measured elsewhere, or another one that is lower for a better policy; on every rank."""
+        for weight in self.regularizer.listeners() if self.regularizer is not None else ():
+            weight.hear_target_loss(value)
+
     def labelled(
         self, domain: Any, *, weight: Tensor | None = None, index: Tensor | None = None, step: int | None = None
     ) -> AbstractContextManager[None]:
@@ -198,6 +216,8 @@ class CoTrain(nn.Module):
         observe: Callable[[Tensor], None] | None = None,
         run: Callable[[], Any] | None = None,
     ) -> Losses:
+        if self._held_out is not None:
+            self._held_out.report(self)
         labels = self.domains.labels(domain, batch)
         step_pass = self._pass(labels, weight, index, step, only_policy)
         with self._used(step_pass):

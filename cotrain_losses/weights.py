@@ -28,6 +28,11 @@ class MeasuredWeight(nn.Module):
     gathered = False
     """whether the rows are those of all ranks."""
 
+    @property
+    def due(self) -> bool:
+        """Whether the next step is one at which the target's held-out loss is wanted."""
+        return False
+
     def forward(self, step: int | None = None) -> float:
         """The weight at an optimizer step."""
         raise TypeError(f"{type(self).__name__} is a weight without a rule: define forward(self, step) in it.")

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Regularizer, Rows, Seam, Term
-from cotrain_losses.balance import relative
+from cotrain_losses.balance import balanced, relative
+from cotrain_losses.balance.probe import Seen, held_out_accuracy
 from cotrain_losses.schedules import linear, warmup
 from tests.toy import Policy, batch
 
@@ -444,6 +445,11 @@ def _process(rank: int, world: int, path: str, results: Any) -> None:
         cotrain = joined(method, policy=_called(), loss="__call__", gather=gather)
         weights = _steps(cotrain, nn.parallel.DistributedDataParallel(cotrain), slice(6 * rank, 6 * rank + 6))
         results[rank, gather] = weights, {name: p.detach().numpy() for name, p in cotrain.named_parameters()}
+    measured = balanced(1.0, every=1, ramp=4, rows=32)
+    measured.hear_target_loss([1.0, 3.0][rank])
+    source, target = clouds(rank, 64, [9.0, 0.0][rank])
+    (measured * Gap())(source.requires_grad_(), target, step=0)
+    results[rank] = tuple(measured.reading)
     torch.distributed.destroy_process_group()
 
 
@@ -474,6 +480,8 @@ def test_two_processes_have_the_weights_and_the_parameters_of_one(tmp_path: Any)
             assert theirs == pytest.approx(weights, rel=1e-9) and all(weights)
             parameters = {name: torch.tensor(x) for name, x in parameters.items()}
             torch.testing.assert_close(parameters, expected, rtol=1e-9, atol=1e-12)
+    each = [read(*(side[-32:] for side in clouds(rank, 64, shift))) for rank, shift in enumerate((9.0, 0.0))]
+    assert found[0] == found[1] and found[0][1:3] == pytest.approx((sum(each) / 2, 2.0), rel=1e-6)
 
 
 def test_measured_weights_are_negated_scaled_and_multiplied_like_any_other() -> None:
@@ -529,3 +537,206 @@ def test_frozen_features_are_an_error_from_the_first_step() -> None:
 def test_methods_without_measured_weights_save_what_they_always_saved() -> None:
     assert not [key for key in joined(Method(regularizer=0.1 * MMD())).state_dict() if "extra" in key]
     assert [key for key in joined(Method(regularizer=relative(0.1) * MMD())).state_dict() if "extra" in key]
+
+
+def clouds(seed: int, n: int, shift: float, d: int = 4) -> tuple[Tensor, Tensor]:
+    """Two unit Gaussians `shift` apart along one axis, turned at random."""
+    generator = torch.Generator().manual_seed(seed)
+    turn, _ = torch.linalg.qr(torch.randn(d, d, generator=generator))
+    source, target = torch.randn(2, n, d, generator=generator)
+    target[:, 0] += shift
+    return 3 * source @ turn - 7, 3 * target @ turn - 7
+
+
+def read(source: Tensor, target: Tensor, episodes: Tensor | None = None) -> float:
+    return held_out_accuracy(Seen(source, episodes), Seen(target, episodes))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0, 4.0])
+def test_the_probe_reads_two_gaussians_nearly_as_well_as_can_be(shift: float) -> None:
+    best = 0.5 * (1 + math.erf(shift / 2 / math.sqrt(2)))
+    found = [read(*clouds(seed, 256, shift)) for seed in range(10)]
+    error = math.sqrt(best * (1 - best) / (10 * 512)) + 1e-3
+    mean = sum(found) / len(found)
+    assert best - 0.03 - 4 * error < mean < best + 4 * error
+
+
+def test_the_probe_sees_what_no_plane_divides() -> None:
+    angle = torch.rand(200, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
+    ring = torch.stack([angle.cos(), angle.sin()], 1)
+    assert read(ring, 3 * ring) > 0.98
+
+
+def test_frames_of_an_episode_are_never_in_both_halves() -> None:
+    generator = torch.Generator().manual_seed(0)
+    names = torch.arange(16).repeat_interleave(16)[torch.randperm(256, generator=generator)]
+    sides = []
+    for _ in range(2):  # each episode a place of its own; the places of both domains come from one distribution
+        places = 5 * torch.randn(16, 8, generator=generator)
+        sides.append(places[names] + 0.01 * torch.randn(256, 8, generator=generator))
+    assert read(*sides) > 0.99
+    assert read(*sides, episodes=names) < 0.8
+
+
+def test_constant_features_are_read_at_chance() -> None:
+    assert read(torch.ones(20, 3), torch.ones(30, 3)) == 0.5
+
+
+def held(weight: Any, apart: float, losses: list[float | None], **how: Any) -> list[float]:
+    """The weights of a balanced term over readings of clouds `apart`, a report before each."""
+    measured = balanced(weight, **{"every": 1, "ramp": 4, "rows": 64, **how})
+    regularizer, found = measured * Gap(), []
+    for step, loss in enumerate(losses):
+        if loss is not None:
+            measured.hear_target_loss(loss)
+        source, target = clouds(step, 64, apart)
+        regularizer(source.requires_grad_(), target, step=step)
+        found.append(regularizer.weights(step)["gap"])
+    return found
+
+
+def test_the_weight_rises_while_the_domain_is_easy_to_read_and_stops_at_the_whole() -> None:
+    assert held(-0.8, 9.0, [1.0] * 6) == pytest.approx([-0.2, -0.4, -0.6, -0.8, -0.8, -0.8])
+    assert held(0.8, 9.0, [1.0] * 6, discernibility=1.0) == [0.0] * 6  # at the set point it stays
+
+
+def test_it_falls_when_the_domain_is_hard_to_read() -> None:
+    measured = balanced(1.0, every=1, ramp=4, rows=32)
+    regularizer, found = measured * Gap(), []
+    for step in range(10):
+        measured.hear_target_loss(1.0)
+        source, target = clouds(step, 64, 9.0 if step < 4 else 0.0)
+        regularizer(source.requires_grad_(), target, step=step)
+        found.append(regularizer.weights()["gap"])
+    assert found == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0, 0.0])
+
+
+def test_it_moves_slower_near_the_wanted_discernibility() -> None:
+    measured = balanced(1.0, discernibility=0.84, every=1, ramp=1, rows=4096)
+    source, target = clouds(0, 512, 2.0)
+    accuracy = read(source, target)
+    assert abs(accuracy - 0.84) < 0.05
+    measured.hear_target_loss(0.0)
+    (measured * Gap())(source.requires_grad_(), target, step=0)
+    assert measured.reading.factor == pytest.approx(max(0.0, (accuracy - 0.84) / 0.05))
+    assert measured.reading.discernibility == pytest.approx(accuracy)
+
+
+def test_it_does_not_rise_before_the_targets_loss_is_known() -> None:
+    assert held(1.0, 9.0, [None, None, 1.0, 1.0]) == pytest.approx([0.0, 0.0, 0.25, 0.5])
+
+
+@pytest.mark.parametrize("worse", [1.5, math.nan, math.inf])
+def test_a_target_loss_past_its_best_brakes_whatever_the_probe_reads(worse: float) -> None:
+    losses = [1.0, 1.0, 1.0, 1.0, worse, worse]
+    found = held(1.0, 9.0, losses)
+    assert found == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.5, 0.0])
+
+
+def test_a_target_loss_within_tolerance_does_not_brake_below_zero_either() -> None:
+    assert held(1.0, 9.0, [-2.0, -1.9, -1.85])[-1] == 0.75
+    assert held(1.0, 9.0, [-2.0, -2.0, -1.0, -1.0])[-1] < 0.5
+
+
+def test_a_set_point_that_never_binds_is_said_once_either_way() -> None:
+    with pytest.warns(UserWarning, match=r"discernibility 0\.9 does not bind: the whole weight is on") as caught:
+        held(1.0, 9.0, [1.0] * 50)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="without the term, so its weight stays zero") as caught:
+        held(1.0, 0.0, [1.0] * 50)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=r"got no report in 20 readings.*hold_out\(batch\)"):
+        held(1.0, 9.0, [None] * 25)
+
+
+def test_parts_of_an_accumulated_batch_are_one_step_of_the_controller() -> None:
+    measured = balanced(1.0, every=2, ramp=4, rows=64)
+    regularizer, (source, target) = measured * Gap(), clouds(0, 64, 9.0)
+    factors = []
+    for step in range(6):
+        measured.hear_target_loss(1.0)
+        for part in (slice(0, 32), slice(32, 64)):
+            regularizer(source[part].requires_grad_(), target[part], step=step)
+        factors.append(measured.reading.factor)
+    assert factors == [0.0, 0.5, 0.5, 1.0, 1.0, 1.0]
+
+
+def balanced_method(weight: Any = None) -> Method:
+    torch.manual_seed(1)
+    weight = balanced(-relative(0.3) if weight is None else weight, 0.6, every=3, ramp=6, rows=40)
+    return Method(regularizer=weight * DomainClassifier(4, hidden=(5,)), guidance=DomainGuidance(drop=0.5))
+
+
+def shifted(step: int) -> dict[str, Tensor]:
+    b = batch(step)
+    return {**b, "observation": b["observation"] + 9.0 * HALF[:, None]}
+
+
+def controlled(cotrain: CoTrain, optimizer: torch.optim.Optimizer, steps: range) -> list[tuple[float, ...]]:
+    found = []
+    for step in steps:
+        torch.manual_seed(step)
+        losses = cotrain(shifted(step), domain=HALF, step=step)
+        losses.total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append((float(losses.total.detach()), *losses.weights.values()))
+    return found
+
+
+def test_a_balanced_cap_is_resumed_exactly_with_a_batch_held_out() -> None:
+    through, first, later = (joined(balanced_method()) for _ in range(3))
+    for cotrain in (through, first, later):
+        cotrain.hold_out(batch(99, 4))
+    expected = controlled(through, optimizer_of(through), range(16))
+    assert expected[0][1] == 0.0 and expected[-1][1] < 0.0
+    optimizer = optimizer_of(first)
+    controlled(first, optimizer, range(10))
+    saved = io.BytesIO()
+    torch.save({"cotrain": first.state_dict(), "optimizer": optimizer.state_dict()}, saved)
+    saved.seek(0)
+    state, resumed = torch.load(saved), optimizer_of(later)
+    later.load_state_dict(state["cotrain"])
+    resumed.load_state_dict(state["optimizer"])
+    assert controlled(later, resumed, range(10, 16)) == expected[10:]
+    assert controlled(copy.deepcopy(later), resumed, range(16, 17)) == controlled(later, resumed, range(16, 17))
+
+
+def test_a_held_out_batch_disturbs_neither_random_numbers_nor_modes_and_has_the_same_noise_each_time() -> None:
+    told: list[float] = []
+    plain, watched = joined(balanced_method(0.0)), joined(balanced_method(0.0))
+    watched.hold_out(batch(99, 4))
+    for cotrain in (plain, watched):
+        cotrain.policy.encoder[1].eval()
+    watched.regularizer.listeners()[0].hear_target_loss = told.append
+    sgd = [torch.optim.SGD(c.parameters(), lr=0.0) for c in (plain, watched)]
+    assert controlled(plain, sgd[0], range(8)) == controlled(watched, sgd[1], range(8))
+    assert len(told) == 2 and told[0] == told[1] and watched.policy.training
+    assert not watched.policy.encoder[1].training
+
+
+def test_a_target_loss_is_reported_to_every_balanced_weight() -> None:
+    cotrain = joined(Method(regularizer=balanced(1.0) * Gap() + 0.1 * MMD() + -balanced(0.5) * Gap()))
+    cotrain.report_target_loss(0.25)
+    assert [weight._reported for weight in cotrain.regularizer.listeners()] == [[0.25], [0.25]]
+    joined(Method()).report_target_loss(1.0)
+
+
+def test_a_held_out_batch_of_unequal_tensors_needs_labels() -> None:
+    cotrain = joined(balanced_method())
+    with pytest.raises(ValueError, match=r"tensors of \[2, 4\] rows.*domain="):
+        cotrain.hold_out({**batch(0, 4), "other": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"discernibility": 0.5}, "above chance 0.5"),
+        ({"every": 20, "ramp": 10}, "1 <= every <= ramp"),
+        ({"rows": 8}, "rows >= 32"),
+        ({"tolerance": -1.0}, "tolerance >= 0"),
+    ],
+)
+def test_controllers_out_of_range_are_errors(how: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        balanced(1.0, **how)
