@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._paths import submodule, unwrapped
+from ._paths import resolved, submodule, unwrapped
 from .seam import Seam
 
 
@@ -39,6 +39,7 @@ class Adapter:
             the regularizer's gradient is joined to the predictions' instead.
         optimizers: function of the policy giving the optimizers it holds.
         drops: a method through which batches lose keys it does not know; `install` keeps their "domain".
+        unfit: function of the policy that says which of its settings has no seam, or None.
     """
 
     package: str
@@ -51,6 +52,7 @@ class Adapter:
     sealed: bool = False
     optimizers: Callable[[Any], list[Any]] | None = None
     drops: str | None = None
+    unfit: Callable[[Any], str | None] | None = None
 
     def knows(self, policy: object) -> bool:
         """Whether the policy's class, or one it inherits from, is this one."""
@@ -61,6 +63,8 @@ class Adapter:
 
     def seam_of(self, policy: object) -> Seam:
         """The first of the seams that the policy has the parts for, and something to learn at."""
+        if self.unfit is not None and (setting := self.unfit(unwrapped(policy))) is not None:
+            raise ValueError(f"{self.policy} is wrapped as its codebase trains it by default, got {setting}.")
         seams = self.seam if isinstance(self.seam, tuple) else (self.seam,)
         fitting = [seam for seam in seams if seam.fits(policy)]
         for seam in fitting:
@@ -147,6 +151,17 @@ def _expert(features: str, expert: str, time: str = "action_time_mlp_out", prefi
     )
 
 
+@dataclass(frozen=True)
+class _ExpandedBatch:
+    """GR00T N1.5 can repeat a batch end to end, where labels are unfolded side by side."""
+
+    path: str
+
+    def __call__(self, policy: Any) -> str | None:
+        times = getattr(resolved(policy, self.path), "expand_batch", None)
+        return None if times is None else f"expand_batch={times}, which repeats a batch past its labels. Set it to None"
+
+
 def _gr00t(prefix: str = "") -> Seam:
     """A transformer over action tokens that cross attends to the backbone's, and a decoder behind it."""
     return Seam(
@@ -181,6 +196,7 @@ _ROBOMIMIC_BC = (
     Seam(feature="nets.policy.nets.encoder", head="nets.policy.nets.decoder", sampler=False),
     Seam(head="nets.policy.nets.decoder", condition=0, sampler=False),  # low-dimensional encoders only concatenate
 )
+_GR00T = (("lerobot", "_groot_model.", ("GrootPolicy",)), ("gr00t", "", ("GR00T_N1_5", "Gr00tN1d6", "Gr00tN1d7")))
 _CHI_TRANSFORMER = Seam(head="model", condition="cond", time="timestep", width="model.cond_obs_emb.in_features")
 _PROJECTOR = "paligemma_with_expert.paligemma.model.multi_modal_projector"
 
@@ -200,8 +216,11 @@ _known = [
         ),
         _spread,
     ),
-    Adapter("lerobot", "GrootPolicy", _gr00t("_groot_model."), "__call__"),
-    *(Adapter("gr00t", name, _gr00t(), "__call__") for name in ("GR00T_N1_5", "Gr00tN1d6", "Gr00tN1d7")),
+    *(
+        Adapter(package, name, _gr00t(prefix), "__call__", unfit=_ExpandedBatch(f"{prefix}action_head.config"))
+        for package, prefix, names in _GR00T
+        for name in names
+    ),
     *(
         Adapter("diffusion_policy", name, _unet("model"), "compute_loss", "compute_loss")
         for name in ("DiffusionUnetImagePolicy", "DiffusionUnetHybridImagePolicy", "DiffusionUnetLowdimPolicy")

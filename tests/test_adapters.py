@@ -251,6 +251,17 @@ def test_a_subclass_of_a_known_policy_is_known() -> None:
     assert adapters.found(Mine()) is adapters.found(multi_task_dit.MultiTaskDiTPolicy()) is not None
 
 
+def test_a_setting_that_has_no_seam_is_refused() -> None:
+    policy = gr00t.GrootPolicy()
+    policy._groot_model.action_head.config.expand_batch = 2
+    with pytest.raises(ValueError, match=r"GrootPolicy is wrapped as .* got expand_batch=2, which repeats"):
+        CoTrain(policy, Method())
+    local = diffusion_policy.DiffusionUnetHybridImagePolicy()
+    local.condition = lambda obs: {"local_cond": None, "global_cond": None}
+    with pytest.raises(TypeError, match="reads argument 'global_cond' of model as a tensor, got NoneType"):
+        CoTrain(local, Method(regularizer=0.1 * MMD()))(diffusion_policy.cases()[0].batch, domain=torch.arange(6) % 2)
+
+
 def test_a_policy_without_the_parts_of_its_adapter_is_told_so() -> None:
     policy = multi_task_dit.MultiTaskDiTPolicy()
     policy.predictor = policy.__dict__["_modules"].pop("noise_predictor")
