@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 import cotrain_losses as ctl
 from cotrain_losses import adapters
+from cotrain_losses.losses import PolicyLoss
 
 from ..results import CannotContinue, source_digest, versions
 
@@ -150,20 +151,26 @@ def feature_width(policy: Any, batch: dict[str, Tensor]) -> int:
     return found[1]
 
 
-def check_prediction(policy: Any, batch: dict[str, Tensor]) -> None:
-    """One prediction of a copy is a chunk of commands: told before the policy is trained, not after.
+def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:
+    """One loss and one prediction of a copy: told before the policy is trained, not after.
 
     Raises:
-        ValueError: another shape.
+        TypeError, ValueError: a loss that is none, or does not depend on the parameters; commands of another shape.
     """
-    observations, (_, _, action) = batch["observations"], batch["actions"].shape
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        chunk = copy.deepcopy(policy).eval().predict_action(observations)
-    shape = tuple(chunk.shape) if isinstance(chunk, Tensor) else type(chunk).__name__
-    if not isinstance(chunk, Tensor) or chunk.ndim != 3 or shape[::2] != (len(observations), action) or not shape[1]:
+    observations, actions = batch["observations"], batch["actions"]
+    with torch.random.fork_rng(devices=[]):
+        loss = PolicyLoss.of(copy.deepcopy(policy).train().compute_loss(batch), len(actions)).scalar
+        with torch.no_grad():
+            chunk = copy.deepcopy(policy).eval().predict_action(observations)
+    if not loss.requires_grad:
         raise ValueError(
-            f"predict_action returns commands of shape (b, h, {action}), h at least 1, got {shape} for observations "
-            f"{tuple(observations.shape)}."
+            "compute_loss returns a loss that depends on the policy's parameters, got one without gradient."
+        )
+    shape = tuple(chunk.shape) if isinstance(chunk, Tensor) else ()
+    if len(shape) != 3 or shape[::2] != (len(observations), actions.shape[2]) or not shape[1]:
+        raise ValueError(
+            f"predict_action returns commands of shape (b, h, {actions.shape[2]}), h at least 1, got "
+            f"{shape or type(chunk).__name__} for observations {tuple(observations.shape)}."
         )
 
 

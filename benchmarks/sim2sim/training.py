@@ -18,7 +18,7 @@ import cotrain_losses as ctl
 from cotrain_losses.losses import Losses
 
 from .demos import Demos
-from .policies import Factory, Spaces, check_prediction, feature_width, loss_of, made
+from .policies import Factory, Spaces, check_policy, feature_width, loss_of, made
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,9 @@ def train(
     torch.manual_seed(seed)
     learner = made(policy, data.spaces())
     few = data[torch.arange(8) % len(data.is_target)]
-    check_prediction(learner, few)
+    check_policy(learner, few)
     if callable(method):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):  # its networks' first weights do not change the policy's noise
             method = method(feature_width(learner, few))
     average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
     cotrain = ctl.CoTrain(learner, method, seam=getattr(learner, "seam", None), loss=loss_of, extras=extras)
