@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,12 +11,25 @@ from ..endings import one_sentence
 from ..report import Table
 from ..results import CannotContinue
 
+if TYPE_CHECKING:
+    from .run import Runner
+
 
 def sim2sim(
     preset: Annotated[
-        str, typer.Option(help="`demo` (about 3 minutes on two cores) or `smoke` (under one; too short to mean much).")
-    ] = "demo",
-    seed: Annotated[int, typer.Option(help="Decides demonstrations, first weights and evaluation episodes.")] = 0,
+        str | None,
+        typer.Option(
+            help="Of a comparison: `demo` (3 minutes on two cores), `smoke` (under one; too short to mean much). "
+            "Of a study: `smoke`, `standard` (under an hour on two cores), `overnight`, `paper` (a cluster)."
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="A question over many cells: methods, ratios, correlation, regimes, guidance, label."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and report; run again to continue.")] = Path(
         "results/sim2sim"
     ),
@@ -42,6 +55,10 @@ def sim2sim(
     source_demos: Annotated[int | None, typer.Option(help="Source demonstrations.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of each policy.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Evaluation episodes, the same for all methods.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="`flow` (the suite's), `lerobot-diffusion`, `lerobot-act`, or module:factory of your own."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
     export: Annotated[
         str | None,
@@ -59,7 +76,11 @@ def sim2sim(
     Options left out keep the preset's value. Demonstrations are cached in `$COTRAIN_CACHE`, else in
     `~/.cache/cotrain_losses`.
 
-    Example: `cotrain bench sim2sim --gap hard --methods cotraining,cfg --ratio 0.3 --out results/hard`
+    With `--study` a question of the paper is put to many such cells, and every published finding gets a verdict.
+    Studies in one folder share their cells.
+
+    Examples: `cotrain bench sim2sim --gap hard --methods cotraining,cfg --ratio 0.3 --out results/hard`;
+    `cotrain bench sim2sim --study guidance --preset standard --out results/studies`
     """
     with one_sentence(out):
         from .comparison import compare, export_demonstrations
@@ -68,20 +89,22 @@ def sim2sim(
         from .summary import headline, success_table
 
         runner = Runner(workers)
-
+        changes = {
+            "seed": seed,
+            "task": task,
+            "gap": gap,
+            "methods": tuple(methods.split(",")) if methods is not None else None,
+            "ratio": ratio,
+            "target_demos": target_demos,
+            "source_demos": source_demos,
+            "steps": steps,
+            "episodes": episodes,
+        }
+        if study is not None:
+            _study(study, preset or "smoke", {**changes, "export": export}, policy or "flow", out, runner)
+            return
         try:
-            chosen = settings(
-                preset,
-                seed=seed,
-                task=task,
-                gap=gap,
-                methods=tuple(methods.split(",")) if methods is not None else None,
-                ratio=ratio,
-                target_demos=target_demos,
-                source_demos=source_demos,
-                steps=steps,
-                episodes=episodes,
-            )
+            chosen = settings(preset or "demo", **changes, policy=policy)
         except ValueError as error:
             raise CannotContinue(str(error)) from error
         if export is not None:
@@ -89,6 +112,21 @@ def sim2sim(
             return
         results = compare(chosen, out, runner)
         _show(success_table(results["rows"]), headline(results["rows"]), out)
+
+
+def _study(study: str, preset: str, changes: dict[str, Any], policy: str, out: Path, runner: Runner) -> None:
+    from .studies.study import run_study
+
+    if given := [f"--{name.replace('_', '-')}" for name, value in changes.items() if value is not None]:
+        raise CannotContinue(
+            f"a study's cells are fixed by its preset, so that they are fixed before results are seen, got "
+            f"{', '.join(given)}. Leave them out, or compare methods without --study."
+        )
+    try:
+        table, said = run_study(study, preset, out, runner, policy=policy)
+    except ValueError as error:
+        raise CannotContinue(str(error)) from error
+    _show(table, said, out / study)
 
 
 def _show(table: Table, headline: str, out: Path) -> None:

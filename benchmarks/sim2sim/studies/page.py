@@ -1,0 +1,116 @@
+"""The report of a study: verdicts first, then figures, tables, every setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...report import Code, Figure, Section, Table, Text, as_markdown, as_png, write_report
+from ...results import Row, write
+from ..cell import Cell
+from . import tables
+from .findings import Finding, Result
+from .pictures import pictures
+
+QUESTIONS = {
+    "methods": "Which method is best, gap by gap?",
+    "ratios": "Which mixing ratio is best?",
+    "correlation": "Does alignment go with success?",
+    "regimes": "What do an adversary's weight and the regime do?",
+    "guidance": "Which guidance scale is best?",
+    "label": "Where does knowing the domain help?",
+}
+
+ABOUT = (
+    "Two domains of one MuJoCo task (Meta-World), keypoints through two virtual cameras, no images. The policy is the "
+    "same for all cells of a pair, starts from the same weights and is trained for the same steps on the same "
+    "demonstrations. A pair is one draw of demonstrations with one training seed; all methods share it, and its "
+    "evaluation episodes. Settings were fixed before these results were seen; every cell is listed in results.csv."
+)
+
+
+def write_page(
+    out: Path,
+    study: str,
+    written: Row,
+    results: Sequence[Result],
+    failed: Sequence[tuple[Cell, str]],
+    found: Sequence[Finding],
+) -> None:
+    """Write report.html, verdicts.md, success.md and the figures."""
+    verdicts, success = tables.verdicts(found), tables.success(results)
+    for name, table in (("verdicts", verdicts), ("success", success)):
+        write(out / f"{name}.md", (as_markdown(table) + "\n").encode())
+    drawn = []
+    for name, caption, plot in pictures(study, results):
+        write(out / f"{name}.png", as_png(plot))
+        drawn.append(Figure(out / f"{name}.png", caption))
+    sections = [
+        Section("Findings", [_observed(written), verdicts]),
+        Section("Figures", drawn),
+        Section("Success", [success]),
+        *_more(study, results),
+        *([Section("Cells that failed", [_failures(failed)])] if failed else []),
+        Section(
+            "How", [Text(ABOUT), _knobs(written), _settings(written), tables.costs(results), Code(_command(written))]
+        ),
+    ]
+    write_report(out / "report.html", QUESTIONS[study], sections, lead=lead(found, results))
+
+
+def lead(found: Sequence[Finding], results: Sequence[Result]) -> str:
+    """The verdicts in words."""
+    said = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
+    return f"{said} ({len(results)} trained policies, keypoints only.)"
+
+
+def _more(study: str, results: Sequence[Result]) -> list[Section]:
+    if study in ("methods", "regimes", "label"):
+        more = [Section("Against plain co-training", [tables.differences(results)])]
+        return [*more, Section("Published", [tables.published_methods()])] if study == "methods" else more
+    return [Section("Correlations", [tables.correlations(results)])] if study == "correlation" else []
+
+
+def _observed(written: Row) -> Table:
+    settings = written["settings"]
+    base = settings["base"]
+    return Table(
+        ["observations", "policy", "tasks", "pairs", "target / source demonstrations", "episodes a cell"],
+        [
+            [
+                "keypoints only",
+                settings["policy"],
+                ", ".join(settings["tasks"]),
+                settings["pairs"],
+                f"{base['target_demos']} / {base['source_demos']}",
+                base["episodes"],
+            ]
+        ],
+    )
+
+
+def _failures(failed: Sequence[tuple[Cell, str]]) -> Table:
+    lines = [[cell.task, cell.gap, cell.method, cell.ratio, cell.seed, error] for cell, error in failed]
+    return Table(["task", "gap", "method", "ratio", "seed", "reason"], lines, "The next run tries them again.")
+
+
+def _knobs(written: Row) -> Table:
+    lines = [
+        [gap, ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in knobs.items()) or "nothing"]
+        for gap, knobs in written["settings"]["gap_knobs"].items()
+    ]
+    return Table(["gap", "how the target differs from the source"], lines)
+
+
+def _settings(written: Row) -> Table:
+    settings = written["settings"]
+    flat = {k: v for k, v in settings.items() if not isinstance(v, dict) and k != "command"}
+    flat |= {**settings["base"], **settings["base"]["budget"], **written["versions"]}
+    lines = [
+        [name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for name, value in flat.items()
+    ]
+    return Table(["setting", "value"], [line for line in lines if line[0] not in ("budget", "gap", "method", "seed")])
+
+
+def _command(written: Row) -> str:
+    return str(written["settings"]["command"])

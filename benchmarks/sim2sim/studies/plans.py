@@ -1,0 +1,125 @@
+"""Which cells a study is made of.  Fixed before results are seen; docs/studies.md says how sizes were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from ..cell import Cell
+from ..training import Budget
+
+PAPER_METHODS = ("real_only", "cotraining", "ot", "mmd", "adda", "cfg", "cfg_adda")
+ALL_METHODS = (*PAPER_METHODS, "normalised", "energy", "uot", "jdot", "dann", "discernibility", "probe")
+OWN_SCALE = 0.5
+"""at which guided methods are evaluated in every study"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a study is."""
+
+    pairs: int
+    """draws of demonstrations with a training seed of their own, shared by all methods"""
+    tasks: tuple[str, ...] = ("pick-place",)
+    gaps: tuple[str, ...] = ("visual", "control", "physics", "hard")
+    ratio_gaps: tuple[str, ...] = ("visual", "hard")
+    """gaps under which ratios and adversary weights are swept"""
+    correlation_gaps: tuple[str, ...] = ("visual", "physics", "hard")
+    """gaps under which alignment is set against success"""
+    scale_gaps: tuple[str, ...] = ("control", "hard")
+    """gaps under which guidance scales are swept"""
+    methods: tuple[str, ...] = PAPER_METHODS
+    ratios: tuple[float, ...] = (0.0, 0.005, 0.016, 0.1, 0.3, 0.5, 0.8, 1.0)
+    scales: tuple[float, ...] = (-1.0, 0.0, 0.25, 0.75, 1.0, 2.0)
+    """beside OWN_SCALE"""
+    first_seed: int = 10
+    base: Cell = field(default_factory=Cell)
+
+    def cells(self, gaps: Sequence[str], variants: Sequence[Cell]) -> list[Cell]:
+        """Every variant under every task, gap and pair."""
+        return [
+            replace(variant, task=task, gap=gap, seed=self.first_seed + pair)
+            for task, gap, pair, variant in product(self.tasks, gaps, range(self.pairs), variants)
+        ]
+
+    def at(self, ratio: float) -> Cell:
+        """Plain co-training at a ratio; at 1 it is target only."""
+        return replace(self.base, method="real_only") if ratio == 1.0 else replace(self.base, ratio=ratio)
+
+
+SIZES = {
+    "smoke": Size(
+        pairs=2,
+        gaps=("control",),
+        ratio_gaps=("control",),
+        correlation_gaps=("control",),
+        scale_gaps=("control",),
+        methods=("real_only", "cotraining", "cfg_adda"),
+        ratios=(0.1, 0.5, 1.0),
+        scales=(0.0, 1.0),
+        base=Cell(source_demos=10, episodes=3, budget=Budget(steps=60)),
+    ),
+    "standard": Size(pairs=5, base=Cell(source_demos=50)),
+    "overnight": Size(pairs=10, tasks=("pick-place", "assembly"), methods=ALL_METHODS, base=Cell(source_demos=50)),
+    "paper": Size(
+        pairs=20,
+        tasks=("pick-place", "assembly", "coffee-pull", "hammer", "box-close"),
+        gaps=("visual", "control", "physics", "visual-control", "hard"),
+        ratio_gaps=("visual", "physics", "visual-control", "hard"),
+        correlation_gaps=("visual", "physics", "visual-control", "hard"),
+        scale_gaps=("visual", "control", "physics", "hard"),
+        methods=ALL_METHODS,
+        scales=(-1.0, -0.5, 0.0, 0.25, 0.75, 1.0, 1.5, 2.0, 3.0),
+        base=Cell(episodes=200),
+    ),
+}
+
+
+def methods(size: Size) -> list[Cell]:
+    """Every method at the base ratio."""
+    return size.cells(size.gaps, [replace(size.base, method=method) for method in size.methods])
+
+
+def ratios(size: Size) -> list[Cell]:
+    """Plain co-training at every ratio."""
+    return size.cells(size.ratio_gaps, [size.at(ratio) for ratio in size.ratios])
+
+
+def correlation(size: Size) -> list[Cell]:
+    """Co-trained policies of several methods, and of several ratios: none trained on one domain alone."""
+    names = [name for name in size.methods if name not in ("real_only", "probe")]
+    trained = size.cells(size.correlation_gaps, [replace(size.base, method=name) for name in names])
+    return list(unique([*trained, *(cell for cell in ratios(size) if cell.method == "cotraining" and cell.ratio > 0)]))
+
+
+def regimes(size: Size) -> list[Cell]:
+    """An adversary at 0, at its weight and at ten times it, and the opposite of one."""
+    names = ("cotraining", "adda", "adda_strong", "discernibility")
+    return size.cells(size.ratio_gaps, [replace(size.base, method=name) for name in names])
+
+
+def guidance(size: Size) -> list[Cell]:
+    """Guided methods at every scale."""
+    guided = [replace(size.base, method=method, scales=size.scales) for method in ("cfg", "cfg_adda")]
+    return size.cells(size.scale_gaps, guided)
+
+
+def label(size: Size) -> list[Cell]:
+    """Plain co-training without and with the domain in the observation."""
+    return size.cells(size.gaps, [size.base, replace(size.base, label=True)])
+
+
+CELLS: dict[str, Callable[[Size], list[Cell]]] = {
+    "methods": methods,
+    "ratios": ratios,
+    "correlation": correlation,
+    "regimes": regimes,
+    "guidance": guidance,
+    "label": label,
+}
+
+
+def unique(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """Each cell once, in order."""
+    yield from dict.fromkeys(cells)

@@ -1,0 +1,184 @@
+"""Studies: plans are as announced, verdicts follow from the cells by the rule, and a report holds it all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from cotrain_losses.benchmarks.paired import Contrast, Correlation
+from cotrain_losses.benchmarks.results import CannotContinue, read_results
+from cotrain_losses.benchmarks.sim2sim.cell import Cell
+from cotrain_losses.benchmarks.sim2sim.methods import METHODS
+from cotrain_losses.benchmarks.sim2sim.run import Runner
+from cotrain_losses.benchmarks.sim2sim.studies import page, tables
+from cotrain_losses.benchmarks.sim2sim.studies.findings import CLAIMS, Answer, Finding, findings
+from cotrain_losses.benchmarks.sim2sim.studies.pictures import DRAWN, pictures
+from cotrain_losses.benchmarks.sim2sim.studies.plans import ALL_METHODS, CELLS, SIZES
+from cotrain_losses.benchmarks.sim2sim.studies.study import cells_of, command, described
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def invented(study: str, success, preset: str = "standard"):
+    """The cells of a study with rows as a rule success(cell) -> rate has them."""
+    draws, results = np.random.default_rng(0), []
+    for cell in cells_of(study, preset):
+        rate = float(np.clip(success(cell), 0, 1))
+        row = {**{name: v for name, v in vars(cell).items() if name not in ("budget", "scales")}, "loss": 0.1}
+        row |= {"success": rate, "successes": round(100 * rate), "episodes": 100, "low": rate, "high": rate}
+        row |= {"log_wasserstein": float(draws.normal()), "probe_accuracy": 0.9, "regime": "structured"}
+        row |= dict.fromkeys(("train_cpu_s", "evaluation_cpu_s", "measures_cpu_s"), 1.0)
+        row |= {"scales": {str(s): rate - abs(s - 0.5) / 5 for s in cell.scales}} if cell.scales else {}
+        cloud = draws.normal(size=(20, 3))
+        results.append((cell, row | {"picture": {"features": {"source": cloud, "target": cloud + 1}}}))
+    return results
+
+
+def noise(cell: Cell) -> float:
+    return 0.02 * np.sin(97 * cell.seed + 13 * len(cell.gap) + 7 * len(cell.method))
+
+
+# plans
+
+
+@pytest.mark.parametrize("study", CELLS)
+def test_a_standard_study_has_at_most_150_cells_and_every_preset_has_some_once(study):
+    assert set(CELLS) == set(CLAIMS) == set(DRAWN) == set(page.QUESTIONS)
+    assert 1 < len(cells_of(study, "standard")) <= 150
+    for preset in SIZES:
+        cells = cells_of(study, preset)
+        assert cells and len(set(cells)) == len(cells)
+
+
+def test_every_method_of_the_issue_is_in_the_overnight_preset():
+    wanted = "real_only cotraining normalised ot mmd energy uot jdot adda dann cfg cfg_adda probe discernibility"
+    assert set(wanted.split()) == set(ALL_METHODS) <= set(METHODS)
+    assert {cell.method for cell in cells_of("methods", "overnight")} == set(ALL_METHODS)
+
+
+def test_all_methods_of_a_pair_share_its_demonstrations_and_episodes():
+    cells = cells_of("methods", "standard")
+    for seed, gap in product({c.seed for c in cells}, {c.gap for c in cells}):
+        some = [cell for cell in cells if (cell.seed, cell.gap) == (seed, gap)]
+        assert len(some) == 7
+        assert len({str(cell.requests()) + str(cell.evaluation_seeds()) for cell in some}) == 1
+
+
+def test_studies_share_cells_and_a_ratio_of_one_is_target_only():
+    methods, ratios = (set(cells_of(study, "standard")) for study in ("methods", "ratios"))
+    assert len(methods & ratios) == 20
+    assert {c.ratio for c in ratios if c.method == "cotraining"} == {0.0, 0.005, 0.016, 0.1, 0.3, 0.5, 0.8}
+    assert {c.method for c in ratios} == {"cotraining", "real_only"}
+
+
+@pytest.mark.parametrize(("study", "preset"), [("method", "smoke"), ("methods", "demo")])
+def test_an_unknown_study_or_preset_is_answered_with_what_there_is(study, preset):
+    with pytest.raises(ValueError, match=r"is one of (methods, ratios|smoke, standard).*, got '(method|demo)'"):
+        cells_of(study, preset)
+
+
+# verdicts
+
+
+def answer(mean: float, half: float, p: float, wanted: int = 1) -> Answer:
+    return Answer("it", wanted, Contrast(mean, mean - half, mean + half, p, 5, 0.1), p)
+
+
+@given(st.floats(-1, 1), st.floats(0.001, 1), st.floats(0, 1), st.sampled_from([-1, 1]))
+def test_a_verdict_follows_its_rule(mean, half, p, wanted):
+    verdict = Finding("It.", "", [answer(mean, half, p, wanted)]).verdict
+    towards = wanted * mean
+    if p <= 0.05 and mean:
+        assert verdict == ("reproduced" if towards > 0 else "contradicted")
+    elif p > 0.05:
+        assert verdict == ("contradicted" if towards + half < 0.02 else "underpowered")
+
+
+def test_a_finding_needs_all_its_contrasts_and_falls_with_one():
+    yes, no, open_ = answer(0.3, 0.1, 0.001), answer(-0.3, 0.1, 0.001), answer(0.3, 0.4, 0.5)
+    assert Finding("It.", "", [yes, yes]).verdict == "reproduced"
+    assert Finding("It.", "", [yes, open_]).verdict == "underpowered"
+    assert Finding("It.", "", [yes, open_, no]).verdict == "contradicted"
+    assert Finding("It.", "", []).verdict == "not asked"
+
+
+def test_a_correlation_is_judged_by_its_interval():
+    for low, high, wanted, verdict in [
+        (0.1, 0.9, 1, "reproduced"),
+        (0.1, 0.9, -1, "contradicted"),
+        (-0.9, -0.1, -1, "reproduced"),
+        (-0.1, 0.9, 1, "underpowered"),
+    ]:
+        found = Answer("it", wanted, Correlation((low + high) / 2, low, high, 40), None)
+        assert Finding("It.", "", [found]).verdict == verdict
+
+
+def verdicts(study, success):
+    return [finding.verdict for finding in findings(study, invented(study, success))]
+
+
+def test_worlds_built_to_be_as_published_are_reproduced_and_their_opposites_contradicted():
+    better = {"real_only": -0.3, "cfg_adda": 0.3}
+    assert verdicts("methods", lambda c: 0.5 + noise(c) + better.get(c.method, 0)) == ["reproduced", "reproduced"]
+    assert verdicts("methods", lambda c: 0.5 + noise(c) - better.get(c.method, 0)) == ["contradicted", "contradicted"]
+    inside = lambda c: c.method == "cotraining" and 0.016 <= c.ratio <= 0.3
+    assert verdicts("ratios", lambda c: 0.4 + noise(c) + 0.3 * inside(c)) == ["reproduced"]
+    assert verdicts("ratios", lambda c: 0.6 + noise(c) - 0.3 * inside(c)) == ["contradicted"]
+    assert verdicts("guidance", lambda c: 0.6 + noise(c)) == ["reproduced"]
+    told = {"physics": 0.3, "control": -0.3}
+    assert verdicts("label", lambda c: 0.5 + noise(c) + c.label * told.get(c.gap, 0)) == ["reproduced", "contradicted"]
+
+
+def test_where_nothing_differs_and_pairs_agree_a_finding_is_contradicted_and_where_they_scatter_it_is_underpowered():
+    assert verdicts("label", lambda c: 1.0)[0] == "contradicted"
+    assert verdicts("label", lambda c: 0.5 + 0.4 * np.sin(91 * c.seed + 5 * c.label))[0] == "underpowered"
+
+
+def test_distance_that_goes_with_success_is_found_gap_by_gap():
+    results = invented("correlation", lambda c: 0.5)
+    for cell, row in results:
+        sign = 1 if cell.gap == "physics" else -1
+        row["success"] = 0.5 + 0.1 * sign * row["log_wasserstein"]
+    (finding,) = findings("correlation", results)
+    assert finding.verdict == "reproduced" and len(finding.answers) == 3
+    table = tables.correlations(results)
+    assert {row[2] for row in table.rows} >= {"all", 0.1} and {row[1] for row in table.rows} == {
+        "visual",
+        "physics",
+        "hard",
+    }
+
+
+# reports
+
+
+@pytest.mark.parametrize("study", CELLS)
+def test_a_report_holds_verdicts_figures_settings_and_failures(study, tmp_path):
+    results = invented(study, lambda c: 0.5 + noise(c), "smoke")
+    settings = described(study, "smoke", "flow", Runner(2), 12.0)
+    written = {"settings": settings, "versions": {"torch": "2"}}
+    failed = [(replace(results[0][0], seed=99), "ValueError: a policy returns finite commands, got NaN")]
+    page.write_page(tmp_path, study, written, results, failed, findings(study, results))
+    html = (tmp_path / "report.html").read_text()
+    assert "keypoints only" in html and "got NaN" in html and command(study, "smoke", "flow") in html
+    assert html.count("data:image/png;base64") == len(pictures(study, results)) >= 1
+    assert "verdict" in (tmp_path / "verdicts.md").read_text()
+
+
+def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_path, monkeypatch):
+    from cotrain_losses.benchmarks.sim2sim.studies import plans, study
+
+    monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
+    tiny = replace(SIZES["smoke"], base=replace(SIZES["smoke"].base, source_demos=1, target_demos=1, episodes=2))
+    monkeypatch.setitem(plans.SIZES, "smoke", replace(tiny, gaps=("control",), methods=("real_only",)))
+    table, said = study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
+    written = read_results(tmp_path / "out" / "methods")
+    assert len(written["rows"]) == 2 and "not asked" in said and table.rows
+    kept = sorted((tmp_path / "out" / "cells").glob("*.json"))
+    assert len(kept) == 2
+    study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
+    assert sorted((tmp_path / "out" / "cells").glob("*.json")) == kept
+    with pytest.raises(CannotContinue, match=r"none of 2 cells could be computed.*nowhere"):
+        study.run_study("methods", "smoke", tmp_path / "out", Runner(1), policy="nowhere:policy")
