@@ -97,13 +97,22 @@ class Cell:
         first = self.seed * SEEDS_PER_RUN + 800_000
         return range(first, first + self.episodes)
 
+    def demonstrations(self) -> dict[str, Demos]:
+        """What `requests` names, from the cache, or recorded here."""
+        with ThreadPoolExecutor(1) as here:
+            return {name: demonstrations(request, here) for name, request in self.requests().items()}
+
+    def world(self) -> World:
+        """Where the policy is evaluated."""
+        return World(self.task, GAPS[self.gap])
+
 
 def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
     """Train, evaluate and measure one cell.  Demonstrations come from the cache, or are recorded here.
 
     Three fifths of the time are taken to be training.
     """
-    found = {name: _recorded(request) for name, request in cell.requests().items()}
+    found = cell.demonstrations()
     data, fresh = _frames(cell, found, ""), _frames(cell, found, "fresh_")
     begin = time.process_time()
     trained = _trained(cell, data, lambda share: tick(0.6 * share))
@@ -114,11 +123,6 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
     row |= {"scales": {str(scale): _at(cell, trained, scale) for scale in cell.scales}} if cell.scales else {}
     row |= measures.measures(trained, fresh) | {"measures_cpu_s": time.process_time() - end}
     return row | {"picture": {**_paths(rolled), "features": measures.plane(trained, fresh)}}
-
-
-def _recorded(request: Request) -> Demos:
-    with ThreadPoolExecutor(1) as here:
-        return demonstrations(request, here)
 
 
 def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
@@ -146,7 +150,7 @@ def _rolled_out(cell: Cell, trained: Trained, scale: float | None, tick: Callabl
     with torch.no_grad(), trained.cotrain.guided(trained.policy, scale=scale):
         return roll_out(
             told_target(act) if cell.label else act,
-            World(cell.task, GAPS[cell.gap]),
+            cell.world(),
             cell.evaluation_seeds(),
             seed=cell.seed,
             watched=WATCHED,
