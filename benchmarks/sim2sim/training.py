@@ -102,11 +102,7 @@ def train(
     """
     torch.manual_seed(seed)
     learner = made(policy, data.spaces())
-    few = data[torch.arange(8) % len(data.is_target)]
-    check_policy(learner, few)
-    if callable(method):
-        with torch.random.fork_rng(devices=[]):  # its networks' first weights do not change the policy's noise
-            method = method(feature_width(learner, few))
+    method = _fitted(method, learner, data)
     average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
     cotrain = ctl.CoTrain(learner, method, seam=getattr(learner, "seam", None), loss=loss_of, extras=extras)
     sampler = ctl.MixedBatchSampler(data.is_target, budget.batch_size, method.ratio, seed=seed)
@@ -134,13 +130,24 @@ def train(
     return Trained(average.module.eval(), cotrain, running, raw, sampler.realised(budget.steps)["target"])
 
 
+def _fitted(method: ctl.Method | Callable[[int], ctl.Method], learner: Any, data: Frames) -> ctl.Method:
+    """The method for a policy that was tried on a few frames; the random numbers go on as if neither had drawn any."""
+    few = data[torch.arange(8) % len(data.is_target)]
+    check_policy(learner, few)
+    if isinstance(method, ctl.Method):
+        return method
+    with torch.random.fork_rng(devices=[]):
+        return method(feature_width(learner, few))
+
+
 @contextmanager
 def _told(name: str, step: int) -> Iterator[None]:
     """Says which method and step an error of a training step is of."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{name} stopped at step {step}: {error}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} stopped at step {step}: {error}") from error
 
 
 def _finite(losses: Losses) -> float:
