@@ -59,7 +59,11 @@ def sim2sim(
         str | None,
         typer.Option(help="`flow` (the suite's), `lerobot-diffusion`, `lerobot-act`, or module:factory of your own."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each, or jobs at the same time.")] = 2,
+    executor: Annotated[str, typer.Option(help="Where cells are computed: `local` or `slurm`.")] = "local",
+    slurm: Annotated[
+        str, typer.Option(help="What Slurm's jobs ask for, as name=value pairs: `partition=cpu,time=60`.")
+    ] = "",
     export: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +92,7 @@ def sim2sim(
         from .settings import settings
         from .summary import headline, success_table
 
-        runner = Runner(workers)
+        runner = Runner(workers, executor, slurm)
         changes = {
             "seed": seed,
             "task": task,

@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..executors import executor, processes
 from ..progress import progress, say
 from ..results import Cells, Row
-from ..sweep import processes, sweep
+from ..sweep import sweep
 from .cell import Cell, compute
 from .demos import Demos, Request, demonstrations
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Where cells are computed."""
+    """Where cells are computed.  Demonstrations are always recorded on this machine: they are many short jobs."""
 
     workers: int = 2
-    """processes of one thread each"""
+    """processes of one thread each, or jobs that run at the same time"""
+    executor: str = "local"
+    """`local` or `slurm`"""
+    slurm: str = ""
+    """what jobs ask for, as name=value pairs"""
 
 
 def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[list[Row], dict[Request, Demos]]:
     """A row for every cell, computed or found in `out`, and the demonstrations they rest on.
 
     Raises:
-        CannotContinue: an expert below its gate, a disk that is full.
-        ModuleNotFoundError: without the `bench` extra.
+        CannotContinue: an expert below its gate, a disk that is full, a cluster that takes no jobs.
+        ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
     import metaworld  # noqa: F401  said here, before any work, when it is missing
 
     demos = record([request for cell in cells for request in cell.requests().values()], runner)
-    with progress() as bars, processes(runner.workers) as executor:
+    with progress() as bars, executor(runner.executor, runner.workers, out / "jobs", runner.slurm) as workers:
         tasks = [(cell.key(), cell) for cell in cells]
-        rows = sweep(compute, tasks, Cells(out / "cells", say), executor, bars, label="train and evaluate")
+        rows = sweep(compute, tasks, Cells(out / "cells", say), workers, bars, label="train and evaluate")
     return rows, demos
 
 
 def record(requests: Sequence[Request], runner: Runner) -> dict[Request, Demos]:
-    """The demonstrations asked for, from the cache or newly recorded on this machine."""
+    """The demonstrations asked for, from the cache or newly recorded."""
     wanted = list(dict.fromkeys(requests))
-    with progress() as bars, processes(runner.workers) as executor:
+    here = runner.workers if runner.executor == "local" else os.cpu_count() or 1
+    with progress() as bars, processes(here) as workers:
         bar = bars.add_task("demonstrations", total=sum(request.count for request in wanted))
-        return {r: demonstrations(r, executor, say=say, done=lambda more: bars.advance(bar, more)) for r in wanted}
+        return {r: demonstrations(r, workers, say=say, done=lambda more: bars.advance(bar, more)) for r in wanted}
