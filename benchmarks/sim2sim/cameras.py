@@ -24,22 +24,29 @@ AZIMUTHS = (-35.0, 55.0)
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera that looks at the workspace from `eye`."""
+    """A pinhole camera that looks at the workspace from `eye`; or c of them, with a leading dimension."""
 
     eye: Array
+    """(3,) metres; (c, 1, 3) for several"""
     axes: Array
-    """(3, 3), rows right, up, forward"""
+    """(3, 3), rows right, up, forward; (c, 3, 3) for several"""
     focal: float
 
     def project(self, points: Array) -> Array:
-        """Points (k, 3) in metres -> (k, 2) in half image heights from the middle."""
-        seen = (points - self.eye) @ self.axes.T
-        return self.focal * seen[:, :2] / seen[:, 2:]
+        """Points (k, 3) in metres -> (k, 2) in half image heights from the middle; (c, k, 2) for several cameras."""
+        seen = (points - self.eye) @ self.axes.swapaxes(-1, -2)
+        return self.focal * seen[..., :2] / seen[..., 2:]
 
 
 def cameras(gap: Gap) -> list[Camera]:
     """The two cameras of a domain."""
     return [_camera(gap, azimuth) for azimuth in AZIMUTHS]
+
+
+def both(gap: Gap) -> Camera:
+    """The two cameras of a domain as one that projects into both at once."""
+    pair = cameras(gap)
+    return Camera(np.stack([c.eye for c in pair])[:, None], np.stack([c.axes for c in pair]), pair[0].focal)
 
 
 def _camera(gap: Gap, azimuth: float) -> Camera:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest, versions, write
-from . import cameras, gaps, world
+from . import cameras, gaps, tasks, world
 from .gaps import Gap
 from .world import COMMAND, WIDTH, World
 
 GATE = 0.9
 """least success of the noiseless expert for a (task, gap) to be used"""
 
-GATE_EPISODES = 10
+GATE_SEEDS = range(10**9, 10**9 + 10)
+"""the episodes it is tried on, which no run's demonstrations or evaluation have"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Request:
 
     def key(self) -> dict[str, Any]:
         """All that determines the demonstrations, versions and source code included."""
-        code = source_digest(*(module.__file__ for module in (cameras, gaps, world)), __file__)
+        code = source_digest(*(module.__file__ for module in (cameras, gaps, tasks, world)), __file__)
         return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy")}
 
 
@@ -99,14 +101,20 @@ def demonstrations(
 
 def expert_success(task: str, gap: Gap, seeds: Sequence[int]) -> float:
     """Share of episodes that the noiseless expert solves."""
-    solved = [attempt(task, gap, [seed], noise=0.0)[0] is not None for seed in seeds]
-    return sum(solved) / len(solved)
+    tried = attempt(task, gap, seeds, noise=0.0)
+    return sum(episode is not None for episode in tried) / len(tried)
 
 
 def attempt(task: str, gap: Gap, seeds: Sequence[int], noise: float) -> list[tuple[Any, Any] | None]:
     """One expert episode a seed: (observations, commands), or None where it failed."""
-    here = World(task, gap)
+    here = _world(task, gap)
     return [_episode(here, seed, noise) for seed in seeds]
+
+
+@lru_cache(maxsize=4)
+def _world(task: str, gap: Gap) -> World:
+    """A worker's world, kept from one block of episodes to the next: episodes leave no trace in it."""
+    return World(task, gap)
 
 
 def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
@@ -121,7 +129,7 @@ def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
 
 
 def _record(request: Request, executor: Executor, done: Callable[[int], None]) -> Demos:
-    expert = executor.submit(expert_success, request.task, request.gap, range(10**9, 10**9 + GATE_EPISODES)).result()
+    expert = executor.submit(expert_success, request.task, request.gap, GATE_SEEDS).result()
     kept: list[tuple[Any, Any]] = []
     tried = 0
     while expert >= GATE and len(kept) < request.count and tried < 4 * request.count + 20:
@@ -149,7 +157,7 @@ def _check_expert(request: Request, success: float, kept: int, tried: int) -> No
         return
     raise CannotContinue(
         f"demonstrations come from an expert that solves at least {GATE:.0%} of the episodes, got {success:.0%} of "
-        f"{GATE_EPISODES} without noise and {kept} of {tried} with noise {request.noise} on {request.task} under "
+        f"{len(GATE_SEEDS)} without noise and {kept} of {tried} with noise {request.noise} on {request.task} under "
         f"{request.gap.differences()}. Choose a milder gap or another task."
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +52,13 @@ class Gap:
 
     def executed(self, command: Array) -> Array:
         """The motion (4,) that a command (4,) causes: three directions, then the gripper, which no gap touches."""
-        moved = self.command_gain * (self._rotation() @ command[:3]) + np.asarray(self.command_bias)
-        return np.clip(np.append(moved, command[3]), -1.0, 1.0)
+        motion = np.array(command, dtype=np.float64)
+        motion[:3] = self.command_gain * (_rotation(self.command_yaw) @ motion[:3]) + self.command_bias
+        return np.clip(motion, -1.0, 1.0, out=motion)
 
     def command(self, motion: Array) -> Array:
         """The command (4,) that causes a motion (4,) within [-1, 1]: the inverse of `executed`."""
-        asked = self._rotation().T @ (motion[:3] - np.asarray(self.command_bias)) / self.command_gain
+        asked = _rotation(self.command_yaw).T @ (motion[:3] - np.asarray(self.command_bias)) / self.command_gain
         return np.append(asked, motion[3])
 
     def differences(self) -> dict[str, object]:
@@ -64,9 +66,11 @@ class Gap:
         source = Gap()
         return {name: value for name, value in vars(self).items() if value != getattr(source, name)}
 
-    def _rotation(self) -> Array:
-        c, s = math.cos(math.radians(self.command_yaw)), math.sin(math.radians(self.command_yaw))
-        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+@cache
+def _rotation(yaw: float) -> Array:
+    c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 _VISUAL = {"camera_yaw": 25.0, "camera_pitch": 46.0, "camera_distance": 1.35, "camera_fovy": 50.0}

@@ -6,43 +6,33 @@
 `Episode`s share one simulator model and hold their own state, so a hundred of them can be stepped in turn, with one
 policy call for all.  An episode is a function of (task, gap, seed) and its commands.
 
-Three things about Meta-World 3.1 that this file knows: the goal stays hidden unless the cached observation space is
-dropped after `_partially_observable` is set; `reset(seed)` ignores the seed, `seed(k)` does not; and the weld that
-pulls the hand is a constraint whose time constant is `eq_solref`.
+Four things about Meta-World 3.1 that this file knows: the goal stays hidden unless the cached observation space is
+dropped after `_partially_observable` is set; `reset(seed)` ignores the seed, `seed(k)` does not; the weld that pulls
+the hand is a constraint whose time constant is `eq_solref`; and a step computes an observation and a reward that take
+longer than the physics, so a step here is the physics alone, and a reset, which moves the hand to its start twice,
+remembers how.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import deque
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .cameras import cameras
+from .cameras import both, cameras
 from .gaps import Array, Gap
+from .tasks import TASKS, Task
 
 WIDTH = 25
 """numbers in an observation"""
 
 COMMAND = 4
 """numbers in a command: three directions (1 is 1 cm a step in the source) and the gripper (1 closes)"""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A Meta-World task: its name there, the body that is handled, that body's axis, and when to give up."""
-
-    name: str
-    body: str
-    axis: tuple[float, float, float]
-    """where the tip of the object's axis is in the object's frame, metres"""
-    horizon: int
-    """control steps"""
-
-
-TASKS = {"pick-place": Task("pick-place-v3", "obj", (0.0, 0.0, 0.1), 200)}
 
 
 class World:
@@ -57,10 +47,14 @@ class World:
     """
 
     def __init__(self, task: str, gap: Gap) -> None:
-        self.task, self.gap, self.cameras = TASKS[task], gap, cameras(gap)
+        from metaworld.policies import ENV_POLICY_MAP
+
+        self.task, self.gap, self.cameras, self.view = TASKS[task], gap, cameras(gap), both(gap)
         self.env = _environment(self.task)
+        self._policy = ENV_POLICY_MAP[self.task.name]()
         self._change_physics()
         self._pristine = self.placements()
+        self._started: Any = None
 
     def episode(self, seed: int) -> Episode:
         """A new episode whose start and goal are drawn from the seed."""
@@ -80,11 +74,29 @@ class World:
         """Put them somewhere; None is where they were at first."""
         self.env.model.body_pos[:], self.env.model.site_pos[:] = placements or self._pristine
 
-    @property
-    def _policy(self) -> Any:
-        from metaworld.policies import ENV_POLICY_MAP
+    def reset(self, seed: int) -> Any:
+        """A copy of the environment that shares the model, reset by the seed."""
+        import mujoco
 
-        return ENV_POLICY_MAP[self.task.name]()
+        self.place()
+        env = _sharing_model(self.env)
+        env.data = mujoco.MjData(env.model)
+        env._reset_hand = partial(self._move_hand_to_start, env)
+        env.seed(seed)
+        env.reset()
+        del env._reset_hand
+        return env
+
+    def _move_hand_to_start(self, env: Any) -> None:
+        """Meta-World's `_reset_hand` (50 steps), which depends on nothing but where the fixed bodies are."""
+        if not np.array_equal(env.model.body_pos, self._pristine[0]):
+            type(env)._reset_hand(env)
+        elif self._started is None:
+            type(env)._reset_hand(env)
+            self._started = copy.copy(env.data)
+        else:
+            env.data = copy.copy(self._started)
+            env.init_tcp = env.tcp_center
 
     def _change_physics(self) -> None:
         model, gap = self.env.model, self.gap
@@ -103,43 +115,60 @@ class Episode:
     """One episode: observe, command, until success or the horizon."""
 
     def __init__(self, world: World, seed: int) -> None:
-        import mujoco
-
         self.world, self.success, self.steps = world, False, 0
-        world.place()
-        self._env = _sharing_model(world.env)
-        self._env.data = mujoco.MjData(world.env.model)
-        self._env.seed(seed)
-        self._state, _ = self._env.reset()
+        self._env = world.reset(seed)
         self._placements = world.placements()
         self._late: deque[Array] = deque([np.zeros(COMMAND)] * world.gap.command_delay)
+        data, task = self._env.data, world.task
+        body = data.body(task.body)
+        self._body, self._rotation, self._axis = body.xpos, body.xmat.reshape(3, 3), np.asarray(task.axis)
+        self._goal = self._env._target_pos if task.goal is None else data.body(task.goal).xpos
+        self._hand = [data.body("hand").xpos, *(data.site(f"{side}EndEffector").xpos for side in ("right", "left"))]
+        self._claws = data.body("rightclaw").xpos, data.body("leftclaw").xpos
 
     def observation(self) -> Array:
         """(25,) keypoints through the domain's cameras and the gripper's opening."""
-        points = self.keypoints()
-        seen = [camera.project(points).ravel() for camera in self.world.cameras]
-        return np.concatenate([*seen, self._state[3:4]])
+        seen = np.empty(WIDTH)
+        seen[:-1] = self.world.view.project(self.keypoints()).ravel()
+        seen[-1] = self.opening()
+        return seen
+
+    def opening(self) -> float:
+        """How far the gripper is open: the distance of its claws in decimetres, at most 1."""
+        right, left = self._claws
+        return min(float(np.linalg.norm(right - left)) / 0.1, 1.0)
 
     def keypoints(self) -> Array:
         """(6, 3) hand, right finger, left finger, object, tip of its axis, goal, in metres."""
-        data, task = self._env.data, self.world.task
-        item = data.body(task.body)
-        tip = item.xpos + item.xmat.reshape(3, 3) @ np.asarray(task.axis)
-        fingers = data.site("rightEndEffector").xpos, data.site("leftEndEffector").xpos
-        return np.stack([data.body("hand").xpos, *fingers, item.xpos, tip, self._env._target_pos])
+        tip = self._body + self._rotation @ self._axis
+        return np.array([*self._hand, self._body, tip, self._goal])
+
+    def state(self) -> Array:
+        """(39,) what Meta-World's experts read of its observation: hand, opening, object, goal.  The rest is zero."""
+        state, space = np.zeros(39), self._env.sawyer_observation_space
+        state[:3], state[3], state[4:7] = self._hand[0], self.opening(), self._env._get_pos_objects()[:3]
+        state[-3:] = self._env._target_pos
+        return np.clip(state, space.low, space.high)
 
     def expert(self) -> Array:
         """The command (4,) of the scripted expert, in this domain's frame."""
-        return self.world.gap.command(self.world.expert(self._state))
+        return self.world.gap.command(self.world.expert(self.state()))
 
     def step(self, command: Array, disturbance: Array | None = None) -> bool:
         """Carry out a command (4,), a disturbance (4,) of the motion added; returns whether the task is solved."""
-        motion = self.world.gap.executed(np.asarray(command, dtype=np.float64))
+        motion = self.world.gap.executed(command)
         self._late.append(motion if disturbance is None else np.clip(motion + disturbance, -1.0, 1.0))
         self.world.place(self._placements)
-        self._state, _, _, _, info = self._env.step(self._late.popleft().astype(np.float32))
-        self.success, self.steps = self.success or bool(info["success"]), self.steps + 1
+        self._move(self._late.popleft().astype(np.float32))
+        self.success, self.steps = self.success or self.world.task.solved(self._body, self._goal), self.steps + 1
         return self.success
+
+    def _move(self, motion: NDArray[np.float32]) -> None:
+        import mujoco
+
+        self._env.set_xyz_action(motion[:3])
+        self._env.do_simulation([motion[3], -motion[3]], self._env.frame_skip)
+        mujoco.mj_forward(self._env.model, self._env.data)
 
 
 def _sharing_model(env: Any) -> Any:
