@@ -206,7 +206,8 @@ class Installation:
         plugin = [p for p in self.cotrain.plugin_parameters() if p.requires_grad]
         if not plugin:
             return
-        if self._alike.begin():
+        learns = torch.is_grad_enabled() and training(self._policy)  # an evaluation may be one rank's alone
+        if learns and self._alike.begin():
             self._versions = self._counted()
         (own, before), (own_now, now) = self._versions, self._counted()
         if all(p.grad is None for p in plugin):

@@ -317,6 +317,9 @@ def _process(rank: int, world: int, folder: str) -> None:
     model = nn.parallel.DistributedDataParallel(policy)
     cotrain.install()
     optimizer = torch.optim.SGD([*policy.parameters(), *cotrain.plugin_parameters()], lr=0.1)
+    if rank == 0:  # as scripts evaluate: on one rank, outside DistributedDataParallel
+        with torch.no_grad(), cotrain.labelled(HALF):
+            policy(toy_batch())
     for step in range(4):
         part, labels = _part(step, rank)
         torch.manual_seed(10 * step + rank)
