@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest, versions, write
-from . import cameras, gaps, tasks, world
+from . import cameras, gaps, nut_assembly, tasks, world
 from .gaps import Gap
 from .world import COMMAND, WIDTH, World
 
@@ -44,8 +44,8 @@ class Request:
 
     def key(self) -> dict[str, Any]:
         """All that determines the demonstrations, versions and source code included."""
-        code = source_digest(*(module.__file__ for module in (cameras, gaps, tasks, world)), __file__)
-        return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy")}
+        code = source_digest(*(module.__file__ for module in (cameras, gaps, nut_assembly, tasks, world)), __file__)
+        return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy", "robosuite")}
 
 
 @dataclass(frozen=True)

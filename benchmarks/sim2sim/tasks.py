@@ -60,3 +60,6 @@ TASKS = {
     "box-close": Task("box-close-v3", "top_link", (0.0, 0.0, 0.082), 280, _within(0.08)),  # the lid's handle
     "button-press": Task("button-press-topdown-v3", "button", (0.0, -0.1935, 0.0), 120, _pressed),  # the button's top
 }
+
+ELSEWHERE = {"nut-assembly": "nut_assembly:NutWorld"}
+"""tasks of other simulators, in environments of their own, and the world that each has"""
