@@ -7,11 +7,17 @@ Everything after z is `FlowPolicy`.
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from .images import PIXELS, PROPRIOCEPTION
 from .policy import FlowPolicy
+
+if TYPE_CHECKING:
+    from .policies import Spaces
 
 
 class ImageFlowPolicy(FlowPolicy):
@@ -57,3 +63,11 @@ def _convolutions(channels: int) -> nn.Module:
         nn.Conv2d(32, 64, 3, stride=2, padding=1),
         nn.SiLU(),
     )
+
+
+def image_flow(spaces: Spaces) -> ImageFlowPolicy:
+    """The suite's own policy that sees; how many pixels follows from how many numbers an observation has."""
+    pixels = math.isqrt((spaces.observation - PROPRIOCEPTION) // 6)
+    policy = ImageFlowPolicy(spaces.action, pixels=pixels, steps=spaces.steps, horizon=spaces.horizon)
+    policy.fit_normalizer(spaces.observations, spaces.actions)
+    return policy

@@ -1,0 +1,81 @@
+"""A cell whose policy sees: one more kind of cell, trained, evaluated and measured as any other.
+
+The study was fixed before any of its results were seen: an easy task that shows its goal (a button as large as the
+hand), 48 pixels, a small convolutional encoder, four methods, five pairs of demonstrations and training seeds.  The gap
+turns the cameras and the frame of commands as with keypoints, and changes light and colours besides.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from ..results import source_digest
+from . import image_policy
+from .cell import Cell
+from .demos import Demos
+from .gaps import GAPS
+from .image_demos import ImageRequest, image_demonstrations
+from .images import LOOKS, PIXELS, ImageWorld
+from .rendering import Look
+from .training import Budget
+
+METHODS = ("real_only", "cotraining", "adda", "cfg_adda")
+
+PAIRS = 5
+
+
+@dataclass(frozen=True)
+class ImageCell(Cell):
+    """One trained policy that sees.
+
+    >>> ImageCell(seed=3).image_requests()["target"].look.light
+    0.55
+    """
+
+    task: str = "button-press"
+    gap: str = "visual-control"
+    target_demos: int = 5
+    source_demos: int = 100
+    episodes: int = 50
+    policy: str = f"{image_policy.__name__}:image_flow"
+    budget: Budget = field(default_factory=lambda: Budget(steps=5000, batch_size=64))
+    pixels: int = PIXELS
+
+    def key(self) -> dict[str, Any]:
+        """All that determines the cell's row, how its pictures are drawn included."""
+        drawn = {name: request.key() for name, request in self.image_requests().items()}
+        return {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, image_policy.__file__)}
+
+    def image_requests(self) -> dict[str, ImageRequest]:
+        """The demonstrations of `requests`, seen."""
+        looks = {"source": Look(), "target": LOOKS.get(self.gap, Look())}
+        return {
+            name: ImageRequest(request, looks[name.removeprefix("fresh_")], self.pixels)
+            for name, request in self.requests().items()
+        }
+
+    def demonstrations(self) -> dict[str, Demos]:
+        """What `image_requests` names, from the cache, or recorded and drawn here."""
+        with ThreadPoolExecutor(1) as here:
+            return self.drawn(here)
+
+    def drawn(self, executor: Executor) -> dict[str, Demos]:
+        """The same, drawn by an executor's processes: done first, cells find them in the cache."""
+        return {name: image_demonstrations(r, executor).seen() for name, r in self.image_requests().items()}
+
+    def world(self) -> ImageWorld:
+        """Where the policy is evaluated; one for all cells of a process, since it holds an OpenGL context."""
+        return _world(self.task, self.gap, self.pixels)
+
+
+def study(base: ImageCell = ImageCell(), first_seed: int = 10) -> list[ImageCell]:
+    """The cells of the image study: every method on every pair."""
+    return [replace(base, method=method, seed=first_seed + pair) for pair in range(PAIRS) for method in METHODS]
+
+
+@cache
+def _world(task: str, gap: str, pixels: int) -> ImageWorld:
+    return ImageWorld(task, GAPS[gap], LOOKS.get(gap), pixels)
