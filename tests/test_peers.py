@@ -39,6 +39,19 @@ def test_a_run_times_what_is_there_and_says_what_is_not(tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
+def test_what_ran_in_a_process_of_its_own_is_set_against_ours_that_did_too():
+    from cotrain_losses.benchmarks.peers.study import _with_ratios
+
+    size = {"loss": "balanced", "n": 8, "d": 3}
+    timed = [("ours", 1.0, "one process"), ("POT", 3.0, "one process"), ("ours, alone", 0.5, "another process")]
+    rows = [{**size, "peer": peer, "ms": ms, "where": where} for peer, ms, where in timed]
+    rows += [
+        {**size, "peer": "OTT-JAX", "ms": 0.4, "where": "another process"},
+        {"peer": "x", "where": "another process"},
+    ]
+    assert [row.get("ratio") for row in _with_ratios(rows)] == [1.0, 3.0, 1.0, 0.8, None]
+
+
 def test_ours_are_right_in_every_case_where_such_losses_fail(tmp_path, monkeypatch):
     from cotrain_losses.benchmarks.peers import failures
 

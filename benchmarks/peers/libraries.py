@@ -98,16 +98,29 @@ def ott() -> Calls:
     }
 
 
-def floor(x: Any, y: Any) -> Any:
-    """What any such method does at least: one product, one exponential, six matrix-vector rounds, the pulls."""
+def floor(loss: str, x: Any, y: Any) -> None:
+    """What any method does at least: of each block of pairs a product, an exponential, products with vectors, the pulls.
+
+    Transport has one block and six rounds of two products with a vector; a divergence also has the two blocks of each
+    side with itself, where one potential does (six products with a vector, one pull); MMD has all three and no rounds.
+    """
     import numpy as np
 
-    kernel = np.exp(x @ y.T)
-    v = np.full(len(y), 1.0 / len(y), x.dtype)
-    for _ in range(6):
-        u = 1.0 / (kernel @ v)
-        v = 1.0 / (u @ kernel)
-    return kernel @ y, kernel.T @ x
+    def block(left: Any, right: Any, rounds: int) -> None:
+        kernel = np.exp(left @ right.T)
+        v = np.full(len(right), 1.0 / len(right), left.dtype)
+        for _ in range(rounds):
+            u = 1.0 / (kernel @ v)
+            v = u if left is right else 1.0 / (u @ kernel)
+        kernel @ right
+        if left is not right:
+            kernel.T @ left
+
+    rounds = 0 if loss == "mmd" else 6
+    block(x, y, rounds)
+    if loss in ("mmd", "divergence"):
+        block(x, x, rounds)
+        block(y, y, rounds)
 
 
 Named = dict[str, tuple[str | None, Callable[..., Any]]]

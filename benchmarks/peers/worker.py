@@ -54,7 +54,7 @@ def _compare(loss: str, calls: dict[str, Any], n: int, d: int, task: dict[str, A
     expected = converged(loss, x, y)
     runs = {name: _prepared(name, call, x, y) for name, call in calls.items()}
     if "ours" in task["libraries"] and loss != "exact":
-        runs["floor"] = lambda: floor(x, y)[:0]
+        runs["floor"] = lambda: floor(loss, x, y)
     rows, times = {}, {name: [] for name in runs}
     for name, run in runs.items():
         try:
@@ -96,7 +96,7 @@ def _prepared(name: str, call: Callable[..., Any], x: np.ndarray, y: np.ndarray)
 
 
 def _error(gradient: Any, expected: np.ndarray | None) -> float | None:
-    if expected is None or len(gradient) == 0:
+    if expected is None or gradient is None:
         return None
     return float(np.linalg.norm(gradient - expected) / np.linalg.norm(expected))
 
