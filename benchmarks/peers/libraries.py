@@ -99,7 +99,7 @@ def ott() -> Calls:
 
 
 def floor(loss: str, x: Any, y: Any) -> None:
-    """What any method does at least: of each block of pairs a product, an exponential, products with vectors, the pulls.
+    """What any method does at least: for each block of pairs a product, an exponential, products with vectors, pulls.
 
     Transport has one block and six rounds of two products with a vector; a divergence also has the two blocks of each
     side with itself, where one potential does (six products with a vector, one pull); MMD has all three and no rounds.

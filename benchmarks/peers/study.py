@@ -72,8 +72,8 @@ READ = (
     "defines it; a library that optimises another objective shows an error without being at fault. Rows marked "
     "'another process' ran in a process of their own, and so did the row 'ours, alone' that they are set against; they "
     "were not interleaved: read differences below 1.3 as noise. 'floor' is what any method does at least: for each "
-    "block of pairs (one for transport, three for a divergence and MMD) a product, an exponential, the products with vectors "
-    "and the pulls."
+    "block of pairs (one for transport, three for a divergence and MMD) a product, an exponential, the products with "
+    "vectors and the pulls."
 )
 
 
