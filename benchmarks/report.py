@@ -66,7 +66,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, as the bytes of a PNG file or the path of one."""
+    """A picture, as the bytes of a PNG or GIF file or the path of one."""
 
     png: bytes | Path
     caption: str = ""
@@ -78,7 +78,8 @@ class Figure:
     @property
     def address(self) -> str:
         data = self.png if isinstance(self.png, bytes) else Path(self.png).read_bytes()
-        return "data:image/png;base64," + base64.b64encode(data).decode()
+        kind = "gif" if data.startswith(b"GIF8") else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 Part: TypeAlias = "Text | Code | Table | Figure"

@@ -160,7 +160,7 @@ def test_a_report_holds_verdicts_figures_settings_and_failures(study, tmp_path):
     settings = described(study, "smoke", "flow", Runner(2), 12.0)
     written = {"settings": settings, "versions": {"torch": "2"}}
     failed = [(replace(results[0][0], seed=99), "ValueError: a policy returns finite commands, got NaN")]
-    page.write_page(tmp_path, study, written, results, failed, findings(study, results))
+    page.write_page(tmp_path, study, written, results, failed, findings(study, results), [])
     html = (tmp_path / "report.html").read_text()
     assert "keypoints only" in html and "got NaN" in html and command(study, "smoke", "flow") in html
     assert html.count("data:image/png;base64") == len(pictures(study, results)) >= 1
@@ -178,6 +178,8 @@ def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_pat
     assert len(written["rows"]) == 2 and "not asked" in said and table.rows
     kept = sorted((tmp_path / "out" / "cells").glob("*.json"))
     assert len(kept) == 2
+    html = (tmp_path / "out" / "methods" / "report.html").read_text()
+    assert "data:image/gif;base64" in html or "apt-get install" in html
     study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
     assert sorted((tmp_path / "out" / "cells").glob("*.json")) == kept
     with pytest.raises(CannotContinue, match=r"none of 2 cells could be computed.*nowhere"):

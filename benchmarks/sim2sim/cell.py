@@ -31,7 +31,8 @@ SEEDS_PER_RUN = 1_000_000
 """episodes are numbered; a seed owns this many: source from 0, target from 400 000, what features are measured on
 from 600 000 and 700 000, evaluation from 800 000"""
 
-WATCHED = 6
+WATCHED, FILMED = 6, 2
+"""episodes of which paths are kept, and commands too, so that they can be replayed"""
 
 SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, training, variants, world)
 """the modules that a cell's numbers come from, this one aside"""
@@ -122,7 +123,7 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
     row = _row(cell, trained, rolled) | {"train_cpu_s": middle - begin, "evaluation_cpu_s": end - middle}
     row |= {"scales": {str(scale): _at(cell, trained, scale) for scale in cell.scales}} if cell.scales else {}
     row |= measures.measures(trained, fresh) | {"measures_cpu_s": time.process_time() - end}
-    return row | {"picture": {**_paths(rolled), "features": measures.plane(trained, fresh)}}
+    return row | {"picture": {**_watched(rolled), "features": measures.plane(trained, fresh)}}
 
 
 def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
@@ -181,9 +182,10 @@ def _row(cell: Cell, trained: Trained, rolled: Rollouts) -> Row:
     }
 
 
-def _paths(rolled: Rollouts) -> Row:
+def _watched(rolled: Rollouts) -> Row:
     return {
-        "paths": [[[[round(float(x), 4) for x in p] for p in points] for points in path[::4]] for path in rolled.paths],
-        "goals": [[round(float(x), 4) for x in goal] for goal in rolled.goals],
+        "paths": [path[::4].round(4).tolist() for path in rolled.paths],
+        "goals": [goal.round(4).tolist() for goal in rolled.goals],
         "solved": [int(solved) for solved in rolled.solved[: len(rolled.paths)]],
+        "commands": [commands.tolist() for commands in rolled.commands[:FILMED]],
     }

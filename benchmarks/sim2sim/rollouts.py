@@ -23,6 +23,8 @@ class Rollouts:
     """(steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres"""
     goals: list[Array]
     """(3,) each, for the same"""
+    commands: list[Array]
+    """(steps, 4) each, for the same: with the episode's seed they replay it"""
 
 
 def roll_out(
@@ -51,12 +53,13 @@ def roll_out(
     episodes = [world.episode(k) for k in seeds]
     now = np.stack([episode.observation() for episode in episodes])
     past, paths = now.copy(), [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
+    given: list[list[Array]] = [[] for _ in paths]
     time = 0
     while time < world.task.horizon and not all(episode.success for episode in episodes):
         chunk = _commands(policy, np.stack([past, now], axis=1))
         for commands in chunk.swapaxes(0, 1)[: world.task.horizon - time]:
             past = now.copy()
-            _step(episodes, commands, now, paths)
+            _step(episodes, commands, now, paths, given)
             time += 1
         tick(time / world.task.horizon)
     return Rollouts(
@@ -64,10 +67,13 @@ def roll_out(
         [episode.steps for episode in episodes],
         [np.stack(path) for path in paths],
         [episode.keypoints()[5] for episode in episodes[:watched]],
+        [np.stack(commands) for commands in given],
     )
 
 
-def _step(episodes: list[Episode], commands: Array, now: Array, paths: list[list[Array]]) -> None:
+def _step(
+    episodes: list[Episode], commands: Array, now: Array, paths: list[list[Array]], given: list[list[Array]]
+) -> None:
     for i, episode in enumerate(episodes):
         if episode.success:
             continue
@@ -75,6 +81,7 @@ def _step(episodes: list[Episode], commands: Array, now: Array, paths: list[list
         now[i] = episode.observation()
         if i < len(paths):
             paths[i].append(episode.keypoints()[[0, 3]])
+            given[i].append(commands[i])
 
 
 def _commands(policy: Callable[[Tensor], Tensor], observations: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...report import Code, Figure, Section, Table, Text, as_markdown, as_png, write_report
+from ...report import Code, Figure, Part, Section, Table, Text, as_markdown, as_png, write_report
 from ...results import Row, write
 from ..cell import Cell
 from . import tables
@@ -36,6 +36,7 @@ def write_page(
     results: Sequence[Result],
     failed: Sequence[tuple[Cell, str]],
     found: Sequence[Finding],
+    filmed: Sequence[Part],
 ) -> None:
     """Write report.html, verdicts.md, success.md and the figures."""
     verdicts, success = tables.verdicts(found), tables.success(results)
@@ -48,6 +49,7 @@ def write_page(
     sections = [
         Section("Findings", [_observed(written), verdicts]),
         Section("Figures", drawn),
+        *([Section("Films", filmed)] if filmed else []),
         Section("Success", [success]),
         *_more(study, results),
         *([Section("Cells that failed", [_failures(failed)])] if failed else []),

@@ -51,9 +51,10 @@ def run_study(study: str, preset: str, out: Path, runner: Runner, *, policy: str
     settings = described(study, preset, policy, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
     found = findings(study, results)
+    from .films import films
     from .page import lead, write_page
 
-    write_page(out / study, study, written, results, failed, found)
+    write_page(out / study, study, written, results, failed, found, films(results))
     return verdicts(found), lead(found, results)
 
 

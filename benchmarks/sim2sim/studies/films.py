@@ -1,0 +1,104 @@
+"""Films of what policies do: episodes replayed from their commands and drawn by MuJoCo, methods side by side.
+
+Nothing is filmed while cells are computed: an episode is a function of its seed and its commands, so a finished cell can
+be filmed later, on a machine that can draw.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...report import Figure, Text
+from ...results import CannotContinue, Row
+from ..cameras import cameras
+from ..cell import Cell
+from ..gaps import GAPS, Gap
+from ..images import LOOKS
+from ..methods import TITLES
+from ..rendering import Look, Renderer
+from ..world import World
+from .findings import Result
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PIXELS, EVERY, COLUMNS = 168, 4, 7
+"""size of a picture, control steps between two of them, and how many cells stand side by side"""
+
+FRAME_MS = 60
+
+
+def films(results: Sequence[Result]) -> list[Figure | Text]:
+    """A film a gap: the first evaluation episode of the first pair, one column a method, label or ratio.
+
+    Where nothing can be drawn there is one sentence in the films' place.
+    """
+    first = min(cell.seed for cell, _ in results)
+    gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results)
+    shown: list[Figure | Text] = []
+    try:
+        for task, gap in gaps:
+            some = [(c, r) for c, r in results if (c.task, c.gap, c.seed) == (task, gap, first)][:COLUMNS]
+            titles = ", ".join(_title(cell, row) for cell, row in some)
+            shown.append(Figure(film(some), f"{task}, gap {gap}, the same episode: {titles}."))
+    except CannotContinue as error:
+        return [Text(f"Films are left out: {error}")]
+    return shown
+
+
+def film(columns: Sequence[Result]) -> bytes:
+    """A GIF of one episode of each cell, side by side; one that ends stays as it ended."""
+    takes = [_take(cell, row) for cell, row in columns]
+    length = max(map(len, takes))
+    frames = [np.concatenate([take[min(k, len(take) - 1)] for take in takes], axis=1) for k in range(length)]
+    return _gif([_named(frame, columns) for frame in frames])
+
+
+def _take(cell: Cell, row: Row) -> list[Any]:
+    """Pictures of the cell's first episode, from the target's second camera brought nearer."""
+    gap = GAPS[cell.gap]
+    world = World(cell.task, gap)
+    LOOKS.get(cell.gap, Look()).apply(world.env.model)
+    renderer, camera = Renderer(world.env.model, PIXELS), cameras(_nearer(gap))[1]
+    try:
+        episode = world.episode(cell.evaluation_seeds()[0])
+        pictures = [renderer.view(episode._env.data, camera)]
+        for step, command in enumerate(row["picture"]["commands"][0]):
+            episode.step(np.asarray(command))
+            if step % EVERY == 0:
+                pictures.append(renderer.view(episode._env.data, camera))
+        return [*pictures, renderer.view(episode._env.data, camera)]
+    finally:
+        renderer.close()
+
+
+def _nearer(gap: Gap) -> Gap:
+    return replace(gap, camera_distance=0.75 * gap.camera_distance)
+
+
+def _named(frame: Any, columns: Sequence[Result]) -> Image:
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(np.concatenate([np.full((16, frame.shape[1], 3), 255, np.uint8), frame]))
+    pen = ImageDraw.Draw(picture)
+    for k, (cell, row) in enumerate(columns):
+        pen.text((k * PIXELS + 4, 2), _title(cell, row), fill="#1c2430" if row["outcomes"][0] else "#c0392b")
+    return picture
+
+
+def _title(cell: Cell, row: Row) -> str:
+    name = TITLES[cell.method] if cell.method != "cotraining" else f"co-training {cell.ratio:g}"
+    return f"{name}{', label' if cell.label else ''}{'' if row['outcomes'][0] else ' (fails)'}"
+
+
+def _gif(frames: Sequence[Image]) -> bytes:
+    file = io.BytesIO()
+    shared = frames[len(frames) // 2].quantize(128)
+    small = [frame.quantize(palette=shared) for frame in frames]
+    small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=FRAME_MS, loop=0)
+    return file.getvalue()
