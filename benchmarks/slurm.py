@@ -124,7 +124,9 @@ class Jobs(Executor):
             return
         self._asked = time.monotonic()
         alive = _queue() if self._sent else None
-        for future, job in list(self._sent.items()) if alive is not None else ():
+        if alive is None:
+            return
+        for future, job in list(self._sent.items()):
             if job.job_id in alive:
                 self._missed.pop(future, None)
             elif time.monotonic() - self._missed.setdefault(future, time.monotonic()) > LATE:
