@@ -13,6 +13,7 @@ from ..results import Cells, Row
 from ..sweep import sweep
 from .cell import Cell, compute
 from .demos import Demos, Request, demonstrations
+from .policies import factory
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,14 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
     """A row for every cell, computed or found in `out`, and the demonstrations they rest on.
 
     Raises:
-        CannotContinue: an expert below its gate, a disk that is full, a cluster that takes no jobs.
+        CannotContinue: an expert below its gate, a disk that is full, a cluster that takes no jobs, a policy that
+            cannot be imported.
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
     import metaworld  # noqa: F401  said here, before any work, when it is missing
 
+    for name in dict.fromkeys(cell.policy for cell in cells):
+        factory(name)
     demos = record([request for cell in cells for request in cell.requests().values()], runner)
     with progress() as bars, executor(runner.executor, runner.workers, out / "jobs", runner.slurm) as workers:
         tasks = [(cell.key(), cell) for cell in cells]
