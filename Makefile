@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint types docs integration clean
+.PHONY: help demo test lint types docs integration slurm clean
 
 help:
 	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
@@ -33,8 +33,14 @@ types: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/mkdocs build --strict --quiet
 
-integration: $(POLICIES)/.installed
+integration: $(POLICIES)/.installed slurm
 	$(POLICIES)/bin/python -m pytest -m integration tests/integration
+
+# A real Slurm node is started by the tests, on loopback; only its programs are installed here.
+slurm:
+	@which sbatch slurmctld slurmd munged >/dev/null 2>&1 || { echo "Installing slurm-wlm and munge"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm munge >/dev/null; } || { \
+	  echo "The cluster tests start a real Slurm node. As root, on Debian or Ubuntu: apt-get install slurm-wlm munge"; exit 1; }
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \

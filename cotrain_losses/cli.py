@@ -20,6 +20,7 @@ EXTRAS = {
     "mujoco": "bench",
     "gymnasium": "bench",
     "packaging": "bench",
+    "submitit": "cluster",
     "sklearn": "dev",
     "tslearn": "dtw",
 }
