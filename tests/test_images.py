@@ -16,12 +16,14 @@ import torch
 from cotrain_losses.benchmarks.results import CannotContinue
 from cotrain_losses.benchmarks.sim2sim.demos import Demos, Request, cache_folder, demonstrations
 from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
+from cotrain_losses.benchmarks.sim2sim.image_cell import study
 from cotrain_losses.benchmarks.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds
 from cotrain_losses.benchmarks.sim2sim.image_policy import ImageFlowPolicy
 from cotrain_losses.benchmarks.sim2sim.images import LOOKS, PIXELS, ImageWorld, width
+from cotrain_losses.benchmarks.sim2sim.methods import METHODS, Setting
 from cotrain_losses.benchmarks.sim2sim.rendering import Look, Renderer
 from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
-from cotrain_losses.benchmarks.sim2sim.training import frames
+from cotrain_losses.benchmarks.sim2sim.training import Budget, frames, train
 from cotrain_losses.benchmarks.sim2sim.world import World
 
 import cotrain_losses as ctl
@@ -255,3 +257,28 @@ def test_episodes_of_pictures_roll_out_like_any_other():
     policy = ImageFlowPolicy(4, pixels=16).eval()
     found = roll_out(policy.predict_action, here, [1, 2], seed=0, watched=1)
     assert found.steps == [16, 16] and math.isfinite(found.paths[0].sum())
+
+
+# cells
+
+
+def test_the_study_is_four_methods_on_five_pairs_that_share_their_demonstrations():
+    cells = study()
+    assert len({(cell.method, cell.seed) for cell in cells}) == len(cells) == 20
+    one, other = replace(cells[0], method="adda"), replace(cells[0], method="cfg_adda")
+    assert one.image_requests() == other.image_requests() and one.key() != other.key()
+    assert one.key() != replace(one, pixels=32).key()
+    looks = {name: request.look for name, request in one.image_requests().items()}
+    assert looks["source"] == looks["fresh_source"] == Look() != looks["target"] == looks["fresh_target"]
+
+
+def test_a_cell_of_images_trains_its_policy_and_meets_its_own_world():
+    cell = replace(study()[3], pixels=16, budget=Budget(steps=3, batch_size=8))
+    data = frames(drawn_demos(0, 8, 16), drawn_demos(1, 40, 16))
+    method = METHODS[cell.method](Setting(128, cell.ratio, 3))
+    trained = train(data, method, cell.budget, seed=cell.seed, policy=cell.policy)
+    assert isinstance(trained.policy, ImageFlowPolicy) and math.isfinite(trained.loss)
+    here = cell.world()
+    assert here is replace(cell, method="adda").world() and here.gap == GAPS[cell.gap]
+    seen = torch.from_numpy(here.episode(0).observation()).expand(1, 2, -1)
+    assert trained.policy.predict_action(seen).shape == (1, 8, 4)

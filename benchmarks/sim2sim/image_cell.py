@@ -41,7 +41,7 @@ class ImageCell(Cell):
     source_demos: int = 100
     episodes: int = 50
     policy: str = f"{image_policy.__name__}:image_flow"
-    budget: Budget = field(default_factory=lambda: Budget(steps=5000, batch_size=64))
+    budget: Budget = field(default_factory=lambda: Budget(steps=2000, batch_size=64))
     pixels: int = PIXELS
 
     def key(self) -> dict[str, Any]:

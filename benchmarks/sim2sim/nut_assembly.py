@@ -12,6 +12,7 @@ robosuite 1.5.2 needs NumPy 1.26 and MuJoCo 3.3: an environment of its own, whic
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -220,13 +221,21 @@ def _lineage(model: Any, body: int) -> list[int]:
 
 
 def _environment() -> Any:
+    logging.disable(logging.WARNING)  # robosuite warns of every optional part that is not there
     try:
-        import robosuite
+        return _panda()
     except ImportError as error:
         raise CannotContinue(
             "nut-assembly runs on robosuite 1.5.2, in an environment of its own since it needs NumPy 1.26, and "
             f"robosuite was not found here ({error}). `make robosuite` makes that environment; see docs/robosuite.md."
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _panda() -> Any:
+    import robosuite
+
     parts = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
     parts["body_parts"]["right"] |= {"input_type": "absolute", "input_ref_frame": "world"}
     env = robosuite.make(
