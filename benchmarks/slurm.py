@@ -207,7 +207,10 @@ def _queue() -> set[str] | None:
 
 
 def _ended(job: Any, log: str) -> str:
-    return f"Slurm job {job.job_id} ended without an answer. The last it said: {_last_line(log) or 'nothing'}"
+    """Why, in the words of Slurm where it said some."""
+    its = "\n".join(line for line in log.splitlines() if re.match(r"(slurmstepd|srun)\S*: error:", line))
+    said = _last_line(its) or _last_line(log) or "nothing"
+    return f"Slurm job {job.job_id} ended without an answer. Its log ends with: {said}"
 
 
 def _last_line(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +19,7 @@ import slurm_node
 from cotrain_losses.benchmarks import slurm
 from cotrain_losses.benchmarks.claims import held, job_state
 from cotrain_losses.benchmarks.executors import executor
-from cotrain_losses.benchmarks.results import CannotContinue, Cells, Row
+from cotrain_losses.benchmarks.results import CannotContinue, Cells, Row, read_results
 from cotrain_losses.benchmarks.sweep import sweep
 from rich.progress import Progress
 
@@ -161,3 +163,15 @@ def test_what_slurm_refuses_is_one_sentence(node: str, tmp_path: Path) -> None:
         swept(tmp_path, {0: ""}, "partition=unknown")
     with pytest.raises(CannotContinue, match=r"--slurm takes .*partition.*; got .*colour"):
         swept(tmp_path, {0: ""}, "colour=red")
+
+
+def test_the_command_compares_methods_through_slurm(node: str, tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("cotrain"), "bench", "sim2sim", "--preset", "smoke", "--out", "out"]
+    command += ["--executor", "slurm", "--workers", "2", "--slurm", "partition=test,time=30"]
+    environment = os.environ | {"COTRAIN_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    rows = read_results(tmp_path / "out")["rows"]
+    assert [row["method"] for row in rows] == ["real_only", "cotraining", "cfg_adda"]
+    assert all("success" in row for row in rows) and (tmp_path / "out" / "report.html").exists()
+    assert list((tmp_path / "out" / "jobs").glob("*.pkl")) == []
