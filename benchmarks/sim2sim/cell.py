@@ -23,9 +23,10 @@ from .measures import EPISODES
 from .methods import METHODS, Setting
 from .policies import check_name, policy_key
 from .rollouts import Rollouts, roll_out
+from .tasks import ELSEWHERE, TASKS
 from .training import Budget, Frames, Trained, frames, train
 from .variants import labelled, normalised, told_target
-from .world import TASKS, World
+from .world import World
 
 SEEDS_PER_RUN = 1_000_000
 """episodes are numbered; a seed owns this many: source from 0, target from 400 000, what features are measured on
@@ -59,7 +60,7 @@ class Cell:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        for what, known in (("task", TASKS), ("gap", GAPS), ("method", METHODS)):
+        for what, known in (("task", (*TASKS, *ELSEWHERE)), ("gap", GAPS), ("method", METHODS)):
             if (value := getattr(self, what)) not in known:
                 raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
         check_name(self.policy)
