@@ -273,7 +273,7 @@ def test_the_study_is_four_methods_on_five_pairs_that_share_their_demonstrations
 
 
 def test_a_cell_of_images_trains_its_policy_and_meets_its_own_world():
-    cell = replace(study()[3], pixels=16, budget=Budget(steps=3, batch_size=8))
+    cell = replace(study()[-1], pixels=16, budget=Budget(steps=3, batch_size=8))
     data = frames(drawn_demos(0, 8, 16), drawn_demos(1, 40, 16))
     method = METHODS[cell.method](Setting(128, cell.ratio, 3))
     trained = train(data, method, cell.budget, seed=cell.seed, policy=cell.policy)

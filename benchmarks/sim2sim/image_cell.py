@@ -72,8 +72,8 @@ class ImageCell(Cell):
 
 
 def study(base: ImageCell = ImageCell(), first_seed: int = 10) -> list[ImageCell]:
-    """The cells of the image study: every method on every pair."""
-    return [replace(base, method=method, seed=first_seed + pair) for pair in range(PAIRS) for method in METHODS]
+    """The cells of the image study: every method on every pair; workers that begin together draw different pairs."""
+    return [replace(base, method=method, seed=first_seed + pair) for method in METHODS for pair in range(PAIRS)]
 
 
 @cache
