@@ -189,10 +189,12 @@ def _slurm(folder: str | Path, parameters: Mapping[str, Any]) -> Any:
         )
     made = submitit.SlurmExecutor(folder, max_num_timeout=0)
     try:
-        made.update_parameters(setup=["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"], **parameters)
+        made.update_parameters(**{**parameters, "setup": ["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"]})
     except ValueError as error:
         names = re.findall(r"- (\w+)", str(error))
-        raise CannotContinue(f"--slurm takes {', '.join(names)}; got {', '.join(parameters)}.") from error
+        raise CannotContinue(
+            f"--slurm takes {', '.join(names)}; got {', '.join(map(repr, sorted({*parameters} - {*names})))}."
+        ) from error
     return made
 
 

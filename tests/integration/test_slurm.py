@@ -159,9 +159,9 @@ def test_ctrl_c_cancels_the_jobs(node: str, tmp_path: Path, start: Callable[...,
 
 
 def test_what_slurm_refuses_is_one_sentence(node: str, tmp_path: Path) -> None:
-    with pytest.raises(CannotContinue, match=r"Slurm did not take the jobs: .*invalid partition"):
+    with pytest.raises(CannotContinue, match=r"Slurm did not take the jobs: .*Invalid partition name"):
         swept(tmp_path, {0: ""}, "partition=unknown")
-    with pytest.raises(CannotContinue, match=r"--slurm takes .*partition.*; got .*colour"):
+    with pytest.raises(CannotContinue, match=r"--slurm takes .*partition.*; got 'colour'"):
         swept(tmp_path, {0: ""}, "colour=red")
 
 
