@@ -98,12 +98,11 @@ class NutWorld:
     def _change_physics(self) -> None:
         model, gap = self.model, self.gap
         nut = self.env.obj_body_id["SquareNut"]
-        below = [b for b in range(model.nbody) if nut in _lineage(model, b)]
-        model.body_mass[below] *= gap.mass
-        model.body_inertia[below] *= gap.mass
+        model.body_mass[nut] *= gap.mass
+        model.body_inertia[nut] *= gap.mass
         names = [model.geom(g).name for g in range(model.ngeom)]
         fingers = [g for g, name in enumerate(names) if name.startswith("gripper") and "finger" in name]
-        model.geom_friction[[*np.flatnonzero(np.isin(model.geom_bodyid, below)), *fingers]] *= gap.friction
+        model.geom_friction[[*np.flatnonzero(model.geom_bodyid == nut), *fingers]] *= gap.friction
         motors = [a for a in range(model.nu) if "finger" in model.actuator(a).name]
         model.actuator_gainprm[motors, 0] *= gap.grip
         model.actuator_biasprm[motors, 1] *= gap.grip
@@ -214,10 +213,6 @@ def _rotation_vector(matrix: Array) -> Array:
     from robosuite.utils.transform_utils import mat2quat, quat2axisangle
 
     return np.asarray(quat2axisangle(mat2quat(matrix)), dtype=np.float64)
-
-
-def _lineage(model: Any, body: int) -> list[int]:
-    return [body, *_lineage(model, int(model.body_parentid[body]))] if body else []
 
 
 def _environment() -> Any:
