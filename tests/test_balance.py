@@ -740,3 +740,28 @@ def test_a_held_out_batch_of_unequal_tensors_needs_labels() -> None:
 def test_controllers_out_of_range_are_errors(how: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         balanced(1.0, **how)
+
+
+def settled(weight: Any, steps: int = 3000) -> float:
+    """Where a policy that wants the target 0.1 from the source ends, under a term that wants it at the source.
+
+    loss (place - 0.1)^2 / 2 and noise of standard deviation 1 in its gradient; term place^2.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(steps, generator=generator, dtype=torch.float64).tolist()
+    regularizer, place, late = weight * Gap(), 0.1, []
+    for step in range(steps):
+        z = torch.tensor([[0.0], [place]], dtype=torch.float64, requires_grad=True)
+        heard = regularizer.seam(z)[1, 0]
+        (0.5 * (heard - 0.1) ** 2 + noise[step] * heard + regularizer(z[:1], z[1:], step=step)).backward()
+        place -= 0.002 * float(z.grad[1, 0])
+        late.append(place)
+    return sum(late[-1000:]) / 1000
+
+
+def test_normalised_a_converged_term_goes_on_into_overlap_and_capped_it_stops_at_its_raw_balance() -> None:
+    how = {"standardise": False}
+    capped, normalised = (settled(relative(1.0, raw=raw, **how)) for raw in (0.05, math.inf))
+    wanted, error = 0.1 / (1 + 2 * 0.05), 0.03  # place - 0.1 + 2 raw place = 0
+    assert abs(capped - wanted) < error
+    assert abs(normalised) < 0.02 < wanted - error

@@ -29,6 +29,7 @@ from cotrain_losses import (
     Sinkhorn,
     recipes,
 )
+from cotrain_losses.balance import balanced, relative
 from cotrain_losses.importance import DiscrepancyWeights, GroupDRO, RatioWeights, TableWeights, TimeWindow
 from cotrain_losses.mmd import CORAL, EnergyDistance
 from cotrain_losses.pairing import NearestByDTW
@@ -104,6 +105,10 @@ def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
             Method({"a": 0.3, "b": 0.7}, weights=GroupDRO({"a": 0.3, "b": 0.7})),
         ),
         "beacon": (recipes.beacon(IS_TARGET, 0.2), Method(0.2, weights=DiscrepancyWeights(IS_TARGET))),
+        "structured": (
+            recipes.structured(width, 0.2),
+            Method(0.2, balanced(-relative(0.1), 0.9) * c(width, penalty=1.0), recipes.cfg(width).guidance),
+        ),
     }
 
 
@@ -336,3 +341,10 @@ def test_plain_co_training_adds_nothing_to_the_policy_loss() -> None:
     run = Run(recipes.cotraining(0.5))
     assert all(losses.total == losses.policy for losses in run.losses)
     run.check()
+
+
+def test_the_structured_recipe_mixes_in_the_middle_of_the_papers_range_unless_told() -> None:
+    ratio = recipes.structured(4, frames=(50, 3000)).ratio
+    assert ratio == pytest.approx((50 / 3050 * (50 / 3000) ** 0.5) ** 0.5) and recipes.structured(4, 0.3).ratio == 0.3
+    with pytest.raises(ValueError, match=r"got neither\. Pass structured\(width, frames="):
+        recipes.structured(4)

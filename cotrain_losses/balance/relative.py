@@ -51,7 +51,7 @@ class Relative(MeasuredWeight):
         self.fraction, self.raw, self.decay, self.standardise = float(fraction), float(raw), float(decay), standardise
         self._policy, self._term = Average[float](decay), Average[float](decay)
         self._rows = Standardised(decay) if standardise else None
-        self._heard: Tensor | None = None
+        self._heard: dict[str, list[Tensor]] = {}
         self._step, self._deaf = -1, 0
 
     def forward(self, step: int | None = None) -> float:
@@ -79,30 +79,36 @@ class Relative(MeasuredWeight):
         return (source, target) if self._rows is None else self._rows(source, target)
 
     def hear_policy(self, gradient: Tensor) -> None:
-        """Its squared length."""
-        self._add(0, gradient)
+        """Its length."""
+        self._note("policy", gradient)
 
     def hear_term(self, gradient: Tensor) -> None:
-        """Its squared length; what every rank computes alike counts once for each."""
-        self._add(1, gradient, float(ranks()) if self.gathered else 1.0)
+        """Its length."""
+        self._note("term", gradient)
 
     def hear_scale(self, gradient: Tensor) -> None:
-        """Its square, which divides both lengths'."""
-        self._add(2, gradient)
+        """What both lengths are divided by."""
+        self._note("scale", gradient)
 
-    def _add(self, place: int, gradient: Tensor, times: float = 1.0) -> None:
-        squared = gradient.to(torch.promote_types(gradient.dtype, torch.float32)).square().sum()
-        if self._heard is None or self._heard.device != squared.device:
-            self._heard = squared.new_zeros(3)
-        self._heard[place] += times * squared
+    def _note(self, what: str, gradient: Tensor) -> None:
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        self._heard.setdefault(what, []).append(torch.linalg.vector_norm(gradient, dtype=wide))
+
+    def _squares(self, like: Tensor) -> Tensor:
+        """(3,) the sums of what was heard of policy, term and scale since the last optimizer step, squared."""
+        sums = []
+        for what in ("policy", "term", "scale"):
+            heard = self._heard.get(what)
+            sums.append(torch.stack(heard).double().square().sum() if heard else like.new_zeros((), dtype=torch.double))
+        return torch.stack(sums)
 
     def _settle(self, like: Tensor) -> None:
         """The lengths of the last optimizer step: over its accumulated parts as over one batch."""
-        if self._heard is None and ranks() == 1:
+        if not self._heard and ranks() == 1:
             return
-        heard = self._heard if self._heard is not None else like.new_zeros(3)
-        policy, term, scale = summed(heard).tolist()
-        self._heard = None
+        policy, term, scale = summed(self._squares(like)).tolist()
+        term = term * ranks() if self.gathered else term  # what every rank computes alike counts once for each
+        self._heard = {}
         if not (scale > 0.0 and math.isfinite(policy + term + scale)):  # a GradScaler skips such a step too
             return
         self._policy.add(math.sqrt(policy / scale))
@@ -125,7 +131,7 @@ class Relative(MeasuredWeight):
             "policy": self._policy.state(),
             "term": self._term.state(),
             "rows": None if self._rows is None else self._rows.state(),
-            "heard": None if self._heard is None else self._heard.clone(),
+            "heard": {what: list(heard) for what, heard in self._heard.items()},
             "step": self._step,
         }
 
@@ -134,7 +140,7 @@ class Relative(MeasuredWeight):
         self._term.load(state["term"])
         if self._rows is not None and state["rows"] is not None:
             self._rows.load(state["rows"])
-        self._heard = None if state["heard"] is None else state["heard"].clone()
+        self._heard = {what: list(heard) for what, heard in state["heard"].items()}
         self._step = state["step"]
 
     def __repr__(self) -> str:

@@ -42,9 +42,11 @@ class Standardised:
             return source, target
         mean, square = moments.to(source.features.device).chunk(2)
         variance = (square - mean.square()).clamp_min(0.0)
-        least = LEAST * variance.mean().sqrt()
-        spread = torch.maximum(variance.sqrt(), torch.where(least > 0, least, 1.0))
-        return _moved(source, mean, spread), _moved(target, mean, spread)
+        least = LEAST**2 * variance.mean()
+        gain = torch.maximum(variance, least.where(least > 0, 1.0)).rsqrt()
+        wide = torch.promote_types(source.features.dtype, torch.float32)
+        mean, gain = mean.to(wide), gain.to(wide)
+        return _moved(source, mean, gain), _moved(target, mean, gain)
 
     def state(self) -> Any:
         """What there is to be saved."""
@@ -55,7 +57,5 @@ class Standardised:
         self._moments.load(state)
 
 
-def _moved(rows: Rows, mean: Tensor, spread: Tensor) -> Rows:
-    wide = torch.promote_types(rows.features.dtype, torch.float32)
-    features = (rows.features.to(wide) - mean.to(wide)) / spread.to(wide)
-    return Rows(features, rows.extras, rows.mass, rows.group, rows.valid)
+def _moved(rows: Rows, mean: Tensor, gain: Tensor) -> Rows:
+    return Rows((rows.features.to(mean) - mean) * gain, rows.extras, rows.mass, rows.group, rows.valid)

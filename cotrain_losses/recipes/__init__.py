@@ -3,7 +3,7 @@
 Defaults are the source's where it gives them, said in each docstring; a raw weight means another thing
 for every term, width and feature scale, so look at `losses.raw` before trusting any.  `ratio` is the target's
 share throughout.  docs/special-cases.md shows each expression beside the formula it was published as, and how
-closely the two agree.
+closely the two agree; `structured` alone is published nowhere (docs/balance.md).
 """
 
 from .adversarial import adda, cdan, dann, probe, tzeng, wei_adversarial
@@ -11,6 +11,7 @@ from .guidance import cfg, cfg_adda, one_hot, wei_cfg
 from .kernels import coral, dan, energy, jan, mmd, wei_mmd
 from .labels import LabelCost
 from .mixing import cotraining, real_only, reweighted
+from .structured import structured
 from .transport import deepjdot, egobridge, jumbot, ot, uot
 from .weights import ambient, beacon, importance, remix
 
@@ -39,6 +40,7 @@ __all__ = [
     "real_only",
     "remix",
     "reweighted",
+    "structured",
     "tzeng",
     "uot",
     "wei_adversarial",
