@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +17,9 @@ from torch import Tensor
 import cotrain_losses as ctl
 
 pytestmark = pytest.mark.integration
+PAGE = Path(__file__).parents[2] / "docs" / "your-policy.md"
 LEROBOT = ("lerobot-diffusion", "lerobot-act")
-CELL = Cell(gap="physics", ratio=0.3, target_demos=20, source_demos=60, episodes=20, budget=Budget(steps=1000))
+CELL = Cell(gap="physics", ratio=0.3, target_demos=20, source_demos=60, episodes=20)
 
 
 def drawn(n: int = 60) -> Frames:
@@ -30,9 +33,12 @@ def bare(policy: str) -> policies.Factory:
     return (lambda spaces: make(spaces, dropout=0.0)) if policy == "lerobot-act" else make
 
 
-@pytest.mark.parametrize(("policy", "method"), [("lerobot-diffusion", "cfg"), ("lerobot-act", "adda")])
-def test_a_cell_of_lerobots_policy_learns_the_task(policy: str, method: str) -> None:
-    row = compute(replace(CELL, policy=policy, method=method), lambda share: None)
+@pytest.mark.parametrize(
+    ("policy", "method", "steps"), [("lerobot-diffusion", "cfg", 1000), ("lerobot-act", "adda", 400)]
+)
+def test_a_cell_of_lerobots_policy_learns_the_task(policy: str, method: str, steps: int) -> None:
+    """Plain co-training solved 8 of the 20 episodes with DiffusionPolicy (1000 steps) and 20 with ACT (1000 steps)."""
+    row = compute(replace(CELL, policy=policy, method=method, budget=Budget(steps=steps)), lambda share: None)
     assert row["policy"] == policy and row["ratio"] == pytest.approx(0.3, abs=0.01)
     assert math.isfinite(row["loss"]) and row["successes"] >= 1
     assert row["regime"] and len(row["picture"]["features"]["source"]) == 150
@@ -115,3 +121,11 @@ def test_the_unguided_branch_is_the_bare_policy_and_the_token_changes_it() -> No
 
     torch.testing.assert_close(act(0.0), act(None))
     assert not torch.allclose(act(1.0), act(None), atol=1e-3)
+
+
+def test_the_factory_that_the_page_shows_is_another_policy() -> None:
+    (block,) = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names: dict[str, policies.Factory] = {}
+    exec(compile(block, str(PAGE), "exec"), names)
+    large, small = (policies.made(make, drawn().spaces()) for make in (names["large"], LEROBOT[0]))
+    assert sum(p.numel() for p in large.parameters()) > 10 * sum(p.numel() for p in small.parameters())
