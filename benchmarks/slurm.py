@@ -133,7 +133,7 @@ class Jobs(Executor):
                 self._bury(future, job)
 
     def _answer(self, future: Future[Any], job: Any) -> None:
-        from submitit.core.utils import pickle_load
+        from submitit.core.utils import UncompletedJobError, pickle_load
 
         del self._sent[future]
         try:
@@ -141,6 +141,8 @@ class Jobs(Executor):
             error, value = answer if outcome == "success" else (WorkerDied(_ended(job, answer)), None)
         except Exception as unreadable:
             error, value = unreadable, None
+        if isinstance(error, UncompletedJobError):
+            error = TimeoutError(f"{error} Pass more minutes, as in --slurm time=120.")
         if error is None:
             _delete(job.paths.stdout, job.paths.stderr)
             future.set_result(value)

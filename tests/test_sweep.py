@@ -115,6 +115,8 @@ def test_a_claim_is_held_by_one_until_it_is_left(tmp_path):
         raise ValueError("x")
     with claim(path) as again:
         assert again
+        assert not claims._inherited(path, {})  # what a worker does that took it for stale a moment too late
+    assert list(tmp_path.iterdir()) == []
 
 
 def left(path, **changes):

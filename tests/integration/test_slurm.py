@@ -158,6 +158,11 @@ def test_ctrl_c_cancels_the_jobs(node: str, tmp_path: Path, start: Callable[...,
     until(lambda: not slurm_node.slurm("squeue", "--noheader").strip(), 30)
 
 
+def test_a_job_that_runs_longer_than_its_time_fails_its_cell_with_the_remedy(node: str, tmp_path: Path) -> None:
+    (row,) = swept(tmp_path, {0: "hangs"}, "partition=test,time=2")  # submitit is told 90 s before the end
+    assert row["error"].startswith("TimeoutError: ") and row["error"].endswith("as in --slurm time=120.")
+
+
 def test_what_slurm_refuses_is_one_sentence(node: str, tmp_path: Path) -> None:
     with pytest.raises(CannotContinue, match=r"Slurm did not take the jobs: .*Invalid partition name"):
         swept(tmp_path, {0: ""}, "partition=unknown")
