@@ -30,8 +30,8 @@ def main(task: dict[str, Any]) -> None:
         _print(peer=name, status=reason)
     for loss in task["losses"]:
         for d in task["widths"]:
-            for n in task["sizes"]:
-                for row in _compare(loss, calls.get(loss, {}), n, d, task):
+            for n in task["sizes"] if loss in calls else []:
+                for row in _compare(loss, calls[loss], n, d, task):
                     _print(loss=loss, n=n, d=d, **row)
 
 
