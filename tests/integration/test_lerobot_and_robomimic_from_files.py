@@ -45,6 +45,7 @@ def successes(policy: Any) -> int:
 def test_lerobots_own_training_function_trains_its_diffusion_policy(demos: dict[str, Demos], tmp_path: Path) -> None:
     from lerobot.configs.default import DatasetConfig
     from lerobot.configs.train import TrainPipelineConfig
+    from lerobot.configs.types import NormalizationMode
     from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
     from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
     from lerobot.policies.factory import make_pre_post_processors
@@ -75,6 +76,7 @@ def test_lerobots_own_training_function_trains_its_diffusion_policy(demos: dict[
             noise_scheduler_type="DDIM",
             optimizer_lr=5e-4,
             scheduler_warmup_steps=50,
+            normalization_mapping=dict.fromkeys(("STATE", "ENV", "ACTION"), NormalizationMode.MIN_MAX),
         )
         run = TrainPipelineConfig(
             dataset=DatasetConfig(repo_id="local/sim2sim", root=str(root)),
