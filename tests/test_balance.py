@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Regularizer, Rows, Seam, Term
 from cotrain_losses.balance import balanced, relative
 from cotrain_losses.balance.probe import Seen, held_out_accuracy
+from cotrain_losses.diagnostics.divergence import Divergence
 from cotrain_losses.schedules import linear, warmup
 from tests.toy import Policy, batch
 
@@ -765,3 +766,27 @@ def test_normalised_a_converged_term_goes_on_into_overlap_and_capped_it_stops_at
     wanted, error = 0.1 / (1 + 2 * 0.05), 0.03  # place - 0.1 + 2 raw place = 0
     assert abs(capped - wanted) < error
     assert abs(normalised) < 0.02 < wanted - error
+
+
+def test_numbers_that_run_away_are_said_once_each_and_usual_ones_never() -> None:
+    watch = Divergence()
+    for step in range(20):
+        watch.look(
+            {"policy": 2.0 * 0.8**step, "norm/source": 1.0 + step, "norm/target": 3.0, "ratio": 10.0**step}, step
+        )
+    assert watch.found == {}
+    with pytest.warns(UserWarning, match=r"training diverges: norm/target is 16 at step 20, 3 before") as caught:
+        for step in (20, 21):
+            watch.look({"policy": 0.01, "norm/target": 16.0}, step)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="policy is nan at step 22"):
+        watch.look({"policy": math.nan}, 22)
+    assert watch.found == {"norm/target": 20, "policy": 22}
+
+
+def test_a_watch_tells_when_an_adversary_pushes_the_features_out() -> None:
+    cotrain = joined(Method(regularizer=-300.0 * DomainClassifier(4, hidden=(5,))))
+    watch, optimizer = cotrain.watch(every=1), torch.optim.SGD(cotrain.parameters(), lr=0.02)
+    with pytest.warns(UserWarning, match="training diverges"):
+        run(cotrain, optimizer, range(40))
+    assert watch.divergence.found

@@ -27,6 +27,7 @@ from ..cotrain import CoTrain
 from ..discriminator import DomainClassifier
 from ..losses import Losses
 from ..term import Rows
+from .divergence import Divergence
 
 
 class Watch:
@@ -37,7 +38,8 @@ class Watch:
         every: steps between records; step 0 is recorded.
         to: called as `to(values, step=step)` at each record.  None leaves the record in `values`.
 
-    `values` holds the last record and `step` its step.  Features are those the regularizer compares, so norms need
+    `values` holds the last record and `step` its step; a policy loss or feature length that runs away is warned about
+    (`divergence`).  Features are those the regularizer compares, so norms need
     one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
 
     Raises:
@@ -49,6 +51,7 @@ class Watch:
             raise ValueError(f"every is the number of steps between records and at least 1, got {every}.")
         self.every, self.to, self.step = every, to, -1
         self.values: dict[str, float] = {}
+        self.divergence = Divergence()
         self._target, self._counts = cotrain.domains.target, dict.fromkeys(cotrain.domains.names, 0)
         self._due, self._seen = False, dict[str, Tensor]()
         self._handles = [
@@ -97,6 +100,7 @@ class Watch:
             return
         self.step, self._due = kwargs["step"], False
         self.values = self._record(losses)
+        self.divergence.look(self.values, self.step)
         if self.to is not None:
             self.to(self.values, step=self.step)
 

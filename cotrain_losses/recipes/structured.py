@@ -1,4 +1,4 @@
-"""A method to start from, ours rather than published: aligned while the domain stays discernible, and the target unharmed."""
+"""A method to start from, ours rather than published: aligned while the domain and the target allow it."""
 
 from __future__ import annotations
 
