@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 POLICIES := .venv-integration
+ROBOSUITE := .venv-robosuite
 POLICY_PIP := $(POLICIES)/bin/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint types docs integration slurm clean
+.PHONY: help demo test lint types docs integration robosuite slurm clean
 
 help:
 	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
@@ -64,5 +65,17 @@ $(POLICIES)/.installed: setup.cfg tests/integration/requirements.txt tests/integ
 	@$(POLICY_PIP) install --quiet --no-deps -e .
 	@touch $@
 
+# robosuite needs numpy 1 and another MuJoCo.
+robosuite: $(ROBOSUITE)/.installed
+	$(ROBOSUITE)/bin/python -m pytest -m robosuite tests/integration_robosuite
+
+$(ROBOSUITE)/.installed: setup.cfg tests/integration_robosuite/requirements.txt
+	@$(PYTHON) -m venv $(ROBOSUITE)
+	@echo "Installing robosuite into $(ROBOSUITE) (a few minutes the first time)"
+	@$(ROBOSUITE)/bin/python -m pip --disable-pip-version-check install --quiet torch==2.13.0
+	@$(ROBOSUITE)/bin/python -m pip --disable-pip-version-check install --quiet -r tests/integration_robosuite/requirements.txt
+	@$(ROBOSUITE)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(POLICIES) build site runs *.egg-info
+	rm -rf $(VENV) $(POLICIES) $(ROBOSUITE) build site runs *.egg-info

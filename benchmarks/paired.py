@@ -11,13 +11,16 @@ taken to be less than what the episodes give it, sqrt(sum_k c_k^2 q_k (1 - q_k) 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .intervals import Interval
 from .results import Row
+
+Array = NDArray[np.float64]
 
 DRAWS = 10_000
 """resamples of a bootstrap"""
@@ -121,23 +124,25 @@ def correlation(
 
     None where it does not exist: fewer than three cells, or one side constant.
     """
-    from scipy.stats import rankdata
-
-    a, b, pairs = np.asarray(x, float), np.asarray(y, float), np.asarray(pair)
-    names, generator = np.unique(pairs), np.random.default_rng(seed)
-    measure: Callable[[np.ndarray], float] = lambda rows: _pearson(  # noqa: E731
-        *(rankdata(side[rows]) if ranks else side[rows] for side in (a, b))
-    )
-    if math.isnan(r := measure(np.arange(len(a)))):
+    sides = [np.asarray(side, float) for side in (x, y)]
+    names, which = np.unique(np.asarray(pair), return_inverse=True)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS // 5)
+    if len(which) < 3 or math.isnan(r := float(_weighted(sides, np.ones((1, len(which))), ranks)[0])):
         return None
-    members = {name: np.flatnonzero(pairs == name) for name in names}
-    drawn = [generator.choice(names, len(names)) for _ in range(DRAWS // 5)]
-    found = [measure(np.concatenate([members[name] for name in some])) for some in drawn]
-    low, high = np.nanquantile(found, (0.025, 0.975))
-    return Correlation(r, float(low), float(high), len(a))
+    low, high = np.nanquantile(_weighted(sides, drawn[:, which].astype(float), ranks), (0.025, 0.975))
+    return Correlation(r, float(low), float(high), len(which))
 
 
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    scale = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / scale if len(a) > 2 and scale > 1e-12 else math.nan
+def _weighted(sides: Sequence[Array], counts: Array, ranks: bool) -> Array:
+    """(draws,) correlations of rows that occur `counts` (draws, n) times each; NaN where a side is constant."""
+    a, b = (_ranks(side, counts) if ranks else np.broadcast_to(side, counts.shape) for side in sides)
+    total = counts.sum(1, keepdims=True)
+    a, b = (side - (counts * side).sum(1, keepdims=True) / total for side in (a, b))
+    spread = np.sqrt((counts * a**2).sum(1) * (counts * b**2).sum(1))
+    return np.where(spread > 1e-12, (counts * a * b).sum(1) / np.maximum(spread, 1e-12), np.nan)
+
+
+def _ranks(x: Array, counts: Array) -> Array:
+    """(draws, n) mean ranks of values (n,) that occur `counts` (draws, n) times each."""
+    below = (x[None] < x[:, None]) + 0.5 * (x[None] == x[:, None])
+    return counts @ below.T + 0.5

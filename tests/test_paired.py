@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.paired import contrast, correlation, detectable, holm, mean_interval
+from cotrain_losses.benchmarks.paired import _weighted, contrast, correlation, detectable, holm, mean_interval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -78,6 +78,18 @@ def test_a_correlation_is_scipys_and_its_interval_holds_it(seed, ranks):
     wanted = stats.spearmanr(x, y).statistic if ranks else stats.pearsonr(x, y).statistic
     assert found is not None and found.r == pytest.approx(wanted) and found.low < found.r < found.high
     assert found.cells == 40
+
+
+@given(st.integers(0, 10**6), st.booleans())
+@settings(max_examples=5)
+def test_a_draw_of_pairs_is_worth_what_its_rows_written_out_are(seed, ranks):
+    draws = np.random.default_rng(seed)
+    x, y, pair = draws.integers(0, 6, 30), draws.standard_normal(30), draws.integers(0, 5, 30)
+    counts = draws.multinomial(5, np.full(5, 0.2))[pair]
+    rows = np.repeat(np.arange(30), counts)
+    wanted = (stats.spearmanr if ranks else stats.pearsonr)(x[rows], y[rows]).statistic
+    (found,) = _weighted([x.astype(float), y], counts[None].astype(float), ranks)
+    assert found == pytest.approx(wanted, abs=1e-12)
 
 
 def test_there_is_no_correlation_with_a_constant():

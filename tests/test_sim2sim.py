@@ -15,7 +15,7 @@ from cotrain_losses.benchmarks.results import CannotContinue
 from cotrain_losses.benchmarks.sim2sim import comparison, summary
 from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE, cameras
 from cotrain_losses.benchmarks.sim2sim.cell import Cell
-from cotrain_losses.benchmarks.sim2sim.demos import GATE, Demos, Request, cache_folder, demonstrations, expert_success
+from cotrain_losses.benchmarks.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
 from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
 from cotrain_losses.benchmarks.sim2sim.measures import measures
 from cotrain_losses.benchmarks.sim2sim.methods import METHODS, TITLES, Setting, extras
@@ -23,6 +23,7 @@ from cotrain_losses.benchmarks.sim2sim.policy import FlowPolicy
 from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
 from cotrain_losses.benchmarks.sim2sim.run import Runner
 from cotrain_losses.benchmarks.sim2sim.settings import settings as chosen
+from cotrain_losses.benchmarks.sim2sim.tasks import TASKS
 from cotrain_losses.benchmarks.sim2sim.training import Budget, frames, train
 from cotrain_losses.benchmarks.sim2sim.variants import labelled, normalised, told_target
 from cotrain_losses.benchmarks.sim2sim.world import World, _environment
@@ -145,7 +146,7 @@ def test_a_command_takes_effect_after_the_delay(delay):
 
 @pytest.mark.parametrize("gap", sorted(GAPS))
 def test_the_expert_passes_its_gate_under_every_gap(gap):
-    assert expert_success("pick-place", GAPS[gap], range(10)) >= GATE
+    assert expert_success("pick-place", GAPS[gap], range(10)) >= TASKS["pick-place"].gate
 
 
 # demonstrations

@@ -15,7 +15,7 @@ from cotrain_losses.benchmarks.sim2sim.run import Runner
 from cotrain_losses.benchmarks.sim2sim.studies import page, tables
 from cotrain_losses.benchmarks.sim2sim.studies.findings import CLAIMS, Answer, Finding, findings
 from cotrain_losses.benchmarks.sim2sim.studies.pictures import DRAWN, pictures
-from cotrain_losses.benchmarks.sim2sim.studies.plans import ALL_METHODS, CELLS, SIZES
+from cotrain_losses.benchmarks.sim2sim.studies.plans import ALL_METHODS, CELLS, ONLY, SIZES
 from cotrain_losses.benchmarks.sim2sim.studies.study import cells_of, command, described
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,8 +46,9 @@ def noise(cell: Cell) -> float:
 @pytest.mark.parametrize("study", CELLS)
 def test_a_standard_study_has_at_most_150_cells_and_every_preset_has_some_once(study):
     assert set(CELLS) == set(CLAIMS) == set(DRAWN) == set(page.QUESTIONS)
-    assert 1 < len(cells_of(study, "standard")) <= 150
-    for preset in SIZES:
+    presets = [ONLY[study]] if study in ONLY else list(SIZES)
+    assert study in ONLY or 1 < len(cells_of(study, "standard")) <= 150
+    for preset in presets:
         cells = cells_of(study, preset)
         assert cells and len(set(cells)) == len(cells)
 
@@ -71,6 +72,13 @@ def test_studies_share_cells_and_a_ratio_of_one_is_target_only():
     assert len(methods & ratios) == 20
     assert {c.ratio for c in ratios if c.method == "cotraining"} == {0.0, 0.005, 0.016, 0.1, 0.3, 0.5, 0.8}
     assert {c.method for c in ratios} == {"cotraining", "real_only"}
+
+
+def test_the_image_study_was_written_down_as_a_whole():
+    cells = cells_of("image", "overnight")
+    assert len(cells) == 20 and {c.method for c in cells} == {"real_only", "cotraining", "adda", "cfg_adda"}
+    with pytest.raises(ValueError, match="image has one preset, overnight, got 'smoke'"):
+        cells_of("image", "smoke")
 
 
 @pytest.mark.parametrize(("study", "preset"), [("method", "smoke"), ("methods", "demo")])
@@ -156,13 +164,15 @@ def test_distance_that_goes_with_success_is_found_gap_by_gap():
 
 @pytest.mark.parametrize("study", CELLS)
 def test_a_report_holds_verdicts_figures_settings_and_failures(study, tmp_path):
-    results = invented(study, lambda c: 0.5 + noise(c), "smoke")
-    settings = described(study, "smoke", "flow", Runner(2), 12.0)
+    preset = ONLY.get(study, "smoke")
+    results = invented(study, lambda c: 0.5 + noise(c), preset)
+    settings = described(study, preset, [cell for cell, _ in results], Runner(2), 12.0)
     written = {"settings": settings, "versions": {"torch": "2"}}
     failed = [(replace(results[0][0], seed=99), "ValueError: a policy returns finite commands, got NaN")]
     page.write_page(tmp_path, study, written, results, failed, findings(study, results), [])
     html = (tmp_path / "report.html").read_text()
-    assert "keypoints only" in html and "got NaN" in html and command(study, "smoke", "flow") in html
+    assert "got NaN" in html and command(study, preset, "flow") in html
+    assert ("keypoints only" in html) == (study != "image")
     assert html.count("data:image/png;base64") == len(pictures(study, results)) >= 1
     assert "verdict" in (tmp_path / "verdicts.md").read_text()
 

@@ -16,7 +16,7 @@ import cotrain_losses as ctl
 
 from ..intervals import wilson
 from ..results import Row, source_digest, versions
-from . import cameras, demos, gaps, measures, methods, policies, rollouts, training, variants, world
+from . import cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, variants, world
 from .demos import Demos, Request, demonstrations
 from .gaps import GAPS, Gap
 from .measures import EPISODES
@@ -35,7 +35,7 @@ from 600 000 and 700 000, evaluation from 800 000"""
 WATCHED, FILMED = 6, 2
 """episodes of which paths are kept, and commands too, so that they can be replayed"""
 
-SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, training, variants, world)
+SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, variants, world)
 """the modules that a cell's numbers come from, this one aside"""
 
 

@@ -25,7 +25,7 @@ def sim2sim(
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(help="A question over many cells: methods, ratios, correlation, regimes, guidance, label."),
+        typer.Option(help="A question over many cells: methods, ratios, correlation, regimes, guidance, label, image."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
@@ -33,7 +33,13 @@ def sim2sim(
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and report; run again to continue.")] = Path(
         "results/sim2sim"
     ),
-    task: Annotated[str | None, typer.Option(help="Meta-World task: `pick-place`.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="`pick-place`, `assembly`, `coffee-pull`, `hammer`, `box-close`, `button-press`; `nut-assembly` in an "
+            "environment that has robosuite."
+        ),
+    ] = None,
     gap: Annotated[
         str | None,
         typer.Option(

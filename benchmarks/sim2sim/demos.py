@@ -24,11 +24,8 @@ from . import cameras, gaps, nut_assembly, tasks, world
 from .gaps import Gap
 from .world import COMMAND, WIDTH, World
 
-GATE = 0.9
-"""least success of the noiseless expert for a (task, gap) to be used"""
-
 GATE_SEEDS = range(10**9, 10**9 + 10)
-"""the episodes it is tried on, which no run's demonstrations or evaluation have"""
+"""the episodes the expert is tried on before a (task, gap) is used, which no run's demonstrations or evaluation have"""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def _record(request: Request, executor: Executor, done: Callable[[int], None]) -
     expert = executor.submit(expert_success, request.task, request.gap, GATE_SEEDS).result()
     kept: list[tuple[Any, Any]] = []
     tried = 0
-    while expert >= GATE and len(kept) < request.count and tried < 4 * request.count + 20:
+    while expert >= tasks.gate(request.task) and len(kept) < request.count and tried < 4 * request.count + 20:
         for episode in _attempts(request, executor, tried, request.count - len(kept)):
             tried += len(kept) < request.count
             if episode is not None and len(kept) < request.count:
@@ -153,12 +150,12 @@ def _attempts(request: Request, executor: Executor, tried: int, missing: int) ->
 
 
 def _check_expert(request: Request, success: float, kept: int, tried: int) -> None:
-    if success >= GATE and kept == request.count:
+    if success >= tasks.gate(request.task) and kept == request.count:
         return
     raise CannotContinue(
-        f"demonstrations come from an expert that solves at least {GATE:.0%} of the episodes, got {success:.0%} of "
-        f"{len(GATE_SEEDS)} without noise and {kept} of {tried} with noise {request.noise} on {request.task} under "
-        f"{request.gap.differences()}. Choose a milder gap or another task."
+        f"demonstrations come from an expert that solves at least {tasks.gate(request.task):.0%} of the episodes, got "
+        f"{success:.0%} of {len(GATE_SEEDS)} without noise and {kept} of {tried} with noise {request.noise} on "
+        f"{request.task} under {request.gap.differences()}. Choose a milder gap or another task."
     )
 
 

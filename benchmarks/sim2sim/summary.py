@@ -87,7 +87,7 @@ def command(settings: Mapping[str, Any]) -> str:
         f"cotrain bench sim2sim --task {settings['task']} --gap {settings['gap']} "
         f"--methods {','.join(settings['methods'])} --ratio {settings['ratio']} --seed {settings['seed']} "
         f"--target-demos {settings['target_demos']} --source-demos {settings['source_demos']} "
-        f"--steps {settings['budget']['steps']} --episodes {settings['episodes']}"
+        f"--steps {settings['budget']['steps']} --episodes {settings['episodes']} --policy {settings['policy']}"
     )
 
 
@@ -102,9 +102,9 @@ def _compared(results: Row) -> list[Text | Table]:
     return [
         Text(
             "Two domains of one MuJoCo task (Meta-World). Observations are keypoints seen through two virtual cameras; "
-            "no images are involved. The policy, a flow-matching policy over chunks of 8 commands, is the same for all "
-            "methods, starts from the same weights, is trained for the same steps on the same demonstrations, and is "
-            "given no domain label unless the method brings one."
+            f"no images are involved. The policy, {settings['policy']!r}, gives chunks of 8 commands; it is the same "
+            "for all methods, starts from the same weights, is trained for the same steps on the same demonstrations, "
+            "and is given no domain label unless the method brings one."
         ),
         Text(f"The target domain differs from the source in: {knobs or 'nothing'}."),
         Table(["domain", "demonstrations", "frames", "expert episodes tried", "expert without noise"], demos),

@@ -34,6 +34,8 @@ class Task:
     solved: Criterion
     goal: str | None = None
     """the body that is the goal; None is Meta-World's target"""
+    gate: float = 0.9
+    """least success of the noiseless expert under a gap"""
 
 
 def _within(radius: float) -> Criterion:
@@ -57,9 +59,16 @@ TASKS = {
     "assembly": Task("assembly-v3", "asmbly_peg", (0.0, -0.13, 0.0), 240, _on_the_peg),  # the wrench's handle
     "coffee-pull": Task("coffee-pull-v3", "mug", (0.04, 0.0, 0.047), 200, _within(0.07)),  # the mug's handle
     "hammer": Task("hammer-v3", "hammer", (0.16, 0.06, 0.0), 200, _driven_in, goal="nail_link"),  # the head's face
-    "box-close": Task("box-close-v3", "top_link", (0.0, 0.0, 0.082), 280, _within(0.08)),  # the lid's handle
+    "box-close": Task("box-close-v3", "top_link", (0.0, 0.0, 0.082), 280, _within(0.08), gate=0.7),  # the handle
     "button-press": Task("button-press-topdown-v3", "button", (0.0, -0.1935, 0.0), 120, _pressed),  # the button's top
 }
 
+"""box-close has a lower gate: Meta-World's own expert solves 78 of 90 of its episodes without any gap."""
+
 ELSEWHERE = {"nut-assembly": "nut_assembly:NutWorld"}
 """tasks of other simulators, in environments of their own, and the world that each has"""
+
+
+def gate(task: str) -> float:
+    """Least success of the noiseless expert for a task to be used under a gap."""
+    return TASKS[task].gate if task in TASKS else Task.gate

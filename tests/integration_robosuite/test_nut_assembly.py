@@ -10,10 +10,11 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 import torch
-from cotrain_losses.benchmarks.sim2sim.demos import GATE, Request, demonstrations
+from cotrain_losses.benchmarks.sim2sim.demos import Request, demonstrations
 from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
 from cotrain_losses.benchmarks.sim2sim.nut_assembly import NutWorld
 from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
+from cotrain_losses.benchmarks.sim2sim.tasks import gate
 from cotrain_losses.benchmarks.sim2sim.world import World
 
 pytestmark = pytest.mark.robosuite
@@ -39,7 +40,7 @@ def test_the_expert_passes_its_gate_and_robosuite_agrees_that_the_nut_is_on_its_
         here.env._check_success()
         assert bool(here.env.objects_on_pegs[0]) == episode.success
         solved += episode.success
-    assert solved >= GATE * 10
+    assert solved >= gate("nut-assembly") * 10
 
 
 def test_only_a_camera_gap_is_to_be_seen_at_the_start():
@@ -95,7 +96,9 @@ def test_the_suite_records_and_rolls_out_on_it_as_on_any_task(tmp_path, monkeypa
     monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path))
     with ThreadPoolExecutor(1) as executor:
         demos = demonstrations(Request("nut-assembly", Gap(), seed=5, count=1), executor)
-    assert len(demos) == 1 and demos.observations.shape == (demos.lengths[0], 25) and demos.expert >= GATE
+    assert (
+        len(demos) == 1 and demos.observations.shape == (demos.lengths[0], 25) and demos.expert >= gate("nut-assembly")
+    )
     here = NutWorld(Gap())
     here.task = replace(here.task, horizon=8)
     found = roll_out(lambda observations: torch.zeros(len(observations), 8, 4), here, [0, 1], seed=0, watched=1)

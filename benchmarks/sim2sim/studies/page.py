@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...report import Code, Figure, Part, Section, Table, Text, as_markdown, as_png, write_report
 from ...results import Row, write
@@ -19,13 +20,14 @@ QUESTIONS = {
     "regimes": "What do an adversary's weight and the regime do?",
     "guidance": "Which guidance scale is best?",
     "label": "Where does knowing the domain help?",
+    "image": "Which method is best where policies see?",
 }
 
 ABOUT = (
-    "Two domains of one MuJoCo task (Meta-World), keypoints through two virtual cameras, no images. The policy is the "
-    "same for all cells of a pair, starts from the same weights and is trained for the same steps on the same "
-    "demonstrations. A pair is one draw of demonstrations with one training seed; all methods share it, and its "
-    "evaluation episodes. Settings were fixed before these results were seen; every cell is listed in results.csv."
+    "Two domains of one MuJoCo task (Meta-World), seen through two virtual cameras. The policy is the same for all "
+    "cells of a pair, starts from the same weights and is trained for the same steps on the same demonstrations. A pair "
+    "is one draw of demonstrations with one training seed; all methods share it, and its evaluation episodes. Settings "
+    "were fixed before these results were seen; every cell is listed in results.csv."
 )
 
 
@@ -57,38 +59,34 @@ def write_page(
             "How", [Text(ABOUT), _knobs(written), _settings(written), tables.costs(results), Code(_command(written))]
         ),
     ]
-    write_report(out / "report.html", QUESTIONS[study], sections, lead=lead(found, results))
+    write_report(out / "report.html", QUESTIONS[study], sections, lead=lead(found, results, written["settings"]))
 
 
-def lead(found: Sequence[Finding], results: Sequence[Result]) -> str:
+def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
     """The verdicts in words."""
     said = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
-    return f"{said} ({len(results)} trained policies, keypoints only.)"
+    return f"{said} ({len(results)} trained policies, {settings['observations']}.)"
 
 
 def _more(study: str, results: Sequence[Result]) -> list[Section]:
-    if study in ("methods", "regimes", "label"):
+    if study in ("methods", "regimes", "label", "image"):
         more = [Section("Against plain co-training", [tables.differences(results)])]
-        return [*more, Section("Published", [tables.published_methods()])] if study == "methods" else more
+        return [*more, Section("Published", [tables.published_methods()])] if study in ("methods", "image") else more
     return [Section("Correlations", [tables.correlations(results)])] if study == "correlation" else []
 
 
 def _observed(written: Row) -> Table:
     settings = written["settings"]
-    base = settings["base"]
-    return Table(
-        ["observations", "policy", "tasks", "pairs", "target / source demonstrations", "episodes a cell"],
-        [
-            [
-                "keypoints only",
-                settings["policy"],
-                ", ".join(settings["tasks"]),
-                settings["pairs"],
-                f"{base['target_demos']} / {base['source_demos']}",
-                base["episodes"],
-            ]
-        ],
-    )
+    values = [
+        settings["observations"],
+        settings["policy"],
+        ", ".join(settings["tasks"]),
+        settings["pairs"],
+        f"{settings['target_demos']} / {settings['source_demos']}",
+        settings["episodes"],
+    ]
+    columns = ["observations", "policy", "tasks", "pairs", "target / source demonstrations", "episodes a cell"]
+    return Table(columns, [values])
 
 
 def _failures(failed: Sequence[tuple[Cell, str]]) -> Table:
@@ -105,13 +103,11 @@ def _knobs(written: Row) -> Table:
 
 
 def _settings(written: Row) -> Table:
-    settings = written["settings"]
-    flat = {k: v for k, v in settings.items() if not isinstance(v, dict) and k != "command"}
-    flat |= {**settings["base"], **settings["base"]["budget"], **written["versions"]}
-    lines = [
-        [name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for name, value in flat.items()
-    ]
-    return Table(["setting", "value"], [line for line in lines if line[0] not in ("budget", "gap", "method", "seed")])
+    settings = {k: v for k, v in written["settings"].items() if k not in ("gap_knobs", "command")}
+    lines = [*settings.items(), *written["versions"].items()]
+    return Table(
+        ["setting", "value"], [[k, ", ".join(map(str, v)) if isinstance(v, list) else str(v)] for k, v in lines]
+    )
 
 
 def _command(written: Row) -> str:

@@ -170,6 +170,7 @@ DRAWN: dict[str, Sequence[Callable[[Sequence[Result]], Picture | None]]] = {
     "regimes": (by_method, scatter, latents),
     "guidance": (over_scale,),
     "label": (by_method, latents),
+    "image": (by_method, latents),
 }
 
 

@@ -110,6 +110,13 @@ def label(size: Size) -> list[Cell]:
     return size.cells(size.gaps, [size.base, replace(size.base, label=True)])
 
 
+def image(size: Size) -> list[Cell]:
+    """The image study, whose cells are the same at every size: it was written down as a whole."""
+    from ..image_cell import study
+
+    return list(study())
+
+
 CELLS: dict[str, Callable[[Size], list[Cell]]] = {
     "methods": methods,
     "ratios": ratios,
@@ -117,7 +124,11 @@ CELLS: dict[str, Callable[[Size], list[Cell]]] = {
     "regimes": regimes,
     "guidance": guidance,
     "label": label,
+    "image": image,
 }
+
+ONLY = {"image": "overnight"}
+"""studies that have one preset"""
 
 
 def unique(cells: Sequence[Cell]) -> Iterator[Cell]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from ...report import Table
 from ...results import CannotContinue, Row, write_results
 from ..cell import Cell
 from ..gaps import GAPS
+from ..image_cell import ImageCell
 from ..run import Runner, compute_cells
 from .findings import findings
-from .plans import CELLS, SIZES, unique
+from .plans import CELLS, ONLY, SIZES, unique
 from .tables import verdicts
+
+SWEPT = ("task", "gap", "method", "ratio", "label", "seed")
+"""what the cells of a study may differ in"""
 
 
 def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
@@ -26,6 +31,8 @@ def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
     for what, value, known in (("study", study, CELLS), ("preset of a study", preset, SIZES)):
         if value not in known:
             raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
+    if preset != ONLY.get(study, preset):
+        raise ValueError(f"the study {study} has one preset, {ONLY[study]}, got {preset!r}.")
     size = SIZES[preset]
     return list(unique(CELLS[study](replace(size, base=replace(size.base, policy=policy)))))
 
@@ -48,34 +55,41 @@ def run_study(study: str, preset: str, out: Path, runner: Runner, *, policy: str
         raise CannotContinue(f"none of {len(cells)} cells could be computed. The first says: {failed[0][1]}")
     listed = [{k: v for k, v in row.items() if k != "picture"} for _, row in results]
     listed += [{**_asked(cell), "error": error} for cell, error in failed]
-    settings = described(study, preset, policy, runner, time.time() - started)
+    settings = described(study, preset, cells, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
     found = findings(study, results)
     from .films import films
     from .page import lead, write_page
 
     write_page(out / study, study, written, results, failed, found, films(results))
-    return verdicts(found), lead(found, results)
+    return verdicts(found), lead(found, results, settings)
 
 
-def described(study: str, preset: str, policy: str, runner: Runner, seconds: float) -> dict[str, Any]:
-    """The settings as results.json states them."""
-    size = SIZES[preset]
-    gaps = {name: GAPS[name].differences() for name in dict.fromkeys(c.gap for c in CELLS[study](size))}
+def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, seconds: float) -> dict[str, Any]:
+    """The settings as results.json states them: what the cells have in common, and over what they differ."""
+    first = cells[0]
+    swept = {f"{what}s": list(dict.fromkeys(getattr(c, what) for c in cells)) for what in SWEPT}
     return {
         "study": study,
         "preset": preset,
-        "policy": policy,
-        "command": command(study, preset, policy),
-        **asdict(size),
-        "gap_knobs": gaps,
+        "command": command(study, preset, first.policy),
+        "observations": "images" if isinstance(first, ImageCell) else "keypoints only",
+        "policy": first.policy,
+        **swept,
+        "pairs": len(swept["seeds"]),
+        **{name: getattr(first, name) for name in ("target_demos", "source_demos", "episodes", "scales")},
+        **asdict(first.budget),
+        "gap_knobs": {gap: GAPS[gap].differences() for gap in swept["gaps"]},
         "wall_s": round(seconds, 1),
         "workers": runner.workers,
+        "executor": runner.executor,
     }
 
 
 def command(study: str, preset: str, policy: str) -> str:
     """The command that repeats a study."""
+    if study in ONLY:
+        policy = "flow"
     words = f"cotrain bench sim2sim --study {study} --preset {preset}"
     return words if policy == "flow" else f"{words} --policy {policy}"
 
