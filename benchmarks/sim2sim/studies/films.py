@@ -1,7 +1,7 @@
 """Films of what policies do: episodes replayed from their commands and drawn by MuJoCo, methods side by side.
 
-Nothing is filmed while cells are computed: an episode is a function of its seed and its commands, so a finished cell can
-be filmed later, on a machine that can draw.
+Nothing is filmed while cells are computed: an episode is a function of its seed and its commands, so a finished cell
+can be filmed later, on a machine that can draw.
 """
 
 from __future__ import annotations

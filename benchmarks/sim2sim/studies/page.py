@@ -25,9 +25,9 @@ QUESTIONS = {
 
 ABOUT = (
     "Two domains of one MuJoCo task (Meta-World), seen through two virtual cameras. The policy is the same for all "
-    "cells of a pair, starts from the same weights and is trained for the same steps on the same demonstrations. A pair "
-    "is one draw of demonstrations with one training seed; all methods share it, and its evaluation episodes. Settings "
-    "were fixed before these results were seen; every cell is listed in results.csv."
+    "cells of a pair, starts from the same weights and is trained for the same steps on the same demonstrations. A "
+    "pair is one draw of demonstrations with one training seed; all methods share it, and its evaluation episodes. "
+    "Settings were fixed before these results were seen; every cell is listed in results.csv."
 )
 
 
