@@ -250,6 +250,7 @@ def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(
             Budget(steps=steps, batch_size=32),
             seed=0,
             extras=extras,
+            held_out=data.part(data.is_target),
         )
         for steps in (40, 1)
     )
@@ -293,6 +294,15 @@ def test_measures_tell_domains_that_lie_apart_from_domains_that_do_not():
     assert found[0]["probe_accuracy"] < 0.75 < found[1]["probe_accuracy"]
     assert found[0]["relative_distance"] < found[1]["relative_distance"]
     assert measures(trained, data) == measures(trained, data)
+
+
+def test_a_target_demonstration_is_held_out_whole_and_the_last_is_not():
+    data = frames(drawn(0, [3, 5]), drawn(1, [4]))
+    rest, held = data.hold_out()
+    assert len(held.is_target) == 5 and held.is_target.all() and len(set(held.episode.tolist())) == 1
+    assert not set(held.episode.tolist()) & set(rest.episode.tolist()) and len(rest.is_target) == 7
+    with pytest.raises(ValueError, match="of two at least, got one"):
+        rest.hold_out()
 
 
 # rollouts

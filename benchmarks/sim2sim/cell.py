@@ -135,6 +135,7 @@ def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
 
 
 def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
+    data, held_out = data.hold_out() if cell.method in methods.HOLDS_OUT else (data, None)
     return train(
         data,
         lambda width: METHODS[cell.method](Setting(width, cell.ratio, cell.budget.steps)),
@@ -143,6 +144,7 @@ def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained
         policy=cell.policy,
         name=cell.method,
         extras=methods.extras,
+        held_out=held_out,
         tick=tick,
     )
 

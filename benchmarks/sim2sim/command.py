@@ -51,7 +51,7 @@ def sim2sim(
         str | None,
         typer.Option(
             help="Comma-separated: real_only, cotraining, normalised, ot, mmd, energy, uot, jdot, adda, adda_strong, "
-            "tzeng, dann, discernibility, cfg, cfg_adda, probe."
+            "tzeng, dann, discernibility, cfg, cfg_adda, probe, structured."
         ),
     ] = None,
     ratio: Annotated[float | None, typer.Option(help="Share of target samples in a batch, in [0, 1].")] = None,

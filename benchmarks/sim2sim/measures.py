@@ -61,7 +61,7 @@ def collected(trained: Trained, data: Frames) -> Collected:
 
 def _batches(data: Frames, size: int = 1024) -> Iterator[dict[str, Tensor]]:
     for rows in torch.arange(len(data.is_target)).split(size):
-        yield {**data[rows.tolist()], "is_target": data.is_target[rows], "episode": data.episode[rows]}
+        yield {**data[rows.tolist()], "is_target": data.is_target[rows]}
 
 
 def _some(z: Tensor, draws: torch.Generator) -> Tensor:

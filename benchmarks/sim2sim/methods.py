@@ -45,10 +45,14 @@ METHODS: dict[str, Callable[[Setting], ctl.Method]] = {
     "cfg": lambda s: recipes.cfg(s.width, s.ratio),
     "cfg_adda": lambda s: recipes.cfg_adda(s.width, s.ratio),
     "probe": lambda s: recipes.probe(s.width, s.ratio),
+    "structured": lambda s: recipes.structured(s.width, s.ratio),
 }
 
-GUIDED = ("cfg", "cfg_adda")
+GUIDED = ("cfg", "cfg_adda", "structured")
 """methods that have a guidance scale"""
+
+HOLDS_OUT = ("structured",)
+"""methods that go by held-out target demonstrations: one of the target's is theirs to measure on, not to train on"""
 
 TITLES = {
     "real_only": "target only",
@@ -67,10 +71,12 @@ TITLES = {
     "cfg": "+ CFG",
     "cfg_adda": "+ CFG-ADDA",
     "probe": "co-training, watched",
+    "structured": "structured (ours)",
 }
 """how figures and tables call them"""
 
 
 def extras(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What terms read beside the features: the chunk of commands, and the robot's own state now."""
-    return {"action": batch["actions"].flatten(1), "state": batch["observations"][:, -1, HAND]}
+    """What terms and weights read beside the features: the chunk of commands, the robot's own state, the episode."""
+    state = batch["observations"][:, -1, HAND]
+    return {"action": batch["actions"].flatten(1), "state": state, "episode": batch["episode"]}

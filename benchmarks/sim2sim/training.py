@@ -35,7 +35,22 @@ class Frames:
     """(n,) which demonstration, numbered over both domains"""
 
     def __getitem__(self, rows: Tensor | list[int]) -> dict[str, Tensor]:
-        return {"observations": self.observations[rows], "actions": self.actions[rows]}
+        return {name: getattr(self, name)[rows] for name in ("observations", "actions", "episode")}
+
+    def part(self, rows: Tensor) -> Frames:
+        """The frames that a mask or an index selects."""
+        return Frames(self.observations[rows], self.actions[rows], self.is_target[rows], self.episode[rows])
+
+    def hold_out(self) -> tuple[Frames, Frames]:
+        """The frames without the last target demonstration, and that demonstration's.
+
+        Raises:
+            ValueError: when it is the only one.
+        """
+        held = self.episode == self.episode[self.is_target].max()
+        if not (self.is_target & ~held).any():
+            raise ValueError("a target demonstration is held out of two at least, got one. Record more target_demos.")
+        return self.part(~held), self.part(held)
 
     def spaces(self) -> Spaces:
         """What a policy of these frames reads and gives."""
@@ -84,6 +99,7 @@ def train(
     policy: str | Factory = "flow",
     name: str = "the method",
     extras: Callable[[Any], dict[str, Tensor]] | None = None,
+    held_out: Frames | None = None,
     tick: Callable[[float], None] = lambda _: None,
 ) -> Trained:
     """Train a fresh policy with a method.
@@ -94,6 +110,7 @@ def train(
         policy: a factory of `policies`, or its name.
         name: what errors call the method.
         extras: what the method's terms read of a batch beside the features.
+        held_out: target frames that are not trained on, for weights that go by the loss there.
         tick: told the share of the steps that is done.
 
     Raises:
@@ -105,6 +122,8 @@ def train(
     method = _fitted(method, learner, data)
     average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
     cotrain = ctl.CoTrain(learner, method, seam=getattr(learner, "seam", None), loss=loss_of, extras=extras)
+    if held_out is not None:
+        cotrain.hold_out(held_out[torch.arange(len(held_out.is_target))])
     sampler = ctl.MixedBatchSampler(data.is_target, budget.batch_size, method.ratio, seed=seed)
     rate = getattr(learner, "learning_rate", budget.learning_rate)
     optimizer = torch.optim.AdamW(learner.parameters(), rate, weight_decay=budget.weight_decay, fused=True)

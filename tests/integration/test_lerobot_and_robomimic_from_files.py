@@ -26,7 +26,7 @@ import cotrain_losses as ctl
 from cotrain_losses.labels import DomainDataset, EpisodeDomains
 
 pytestmark = pytest.mark.integration
-TASK, GAP, EPISODES = "pick-place", "physics", 20
+TASK, GAP, EPISODES = "button-press", "physics", 20
 
 
 @pytest.fixture(scope="module")
