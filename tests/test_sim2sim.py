@@ -380,7 +380,7 @@ def test_every_setting_of_a_cell_changes_its_key(what):
         ({"episodes": 0}, "episodes counts from 1, got 0"),
         ({"budget": Budget(steps=0)}, "steps counts optimizer steps from 1, got 0"),
         ({"seed": 1000}, r"lies in \[0, 999\].*got 1000"),
-        ({"scales": (1.0,)}, "scales are of a guided method, cfg or cfg_adda, got 'cotraining'"),
+        ({"scales": (1.0,)}, "scales are of a guided method, cfg or cfg_adda or structured, got 'cotraining'"),
     ],
 )
 def test_a_cell_that_means_nothing_is_refused(change, message):
