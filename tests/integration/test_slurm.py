@@ -159,7 +159,7 @@ def test_ctrl_c_cancels_the_jobs(node: str, tmp_path: Path, start: Callable[...,
 
 
 def test_a_job_that_runs_longer_than_its_time_fails_its_cell_with_the_remedy(node: str, tmp_path: Path) -> None:
-    (row,) = swept(tmp_path, {0: "hangs"}, "partition=test,time=2")  # submitit is told 90 s before the end
+    (row,) = swept(tmp_path, {0: "hangs"}, "partition=test,time=3")  # submitit is told 90 s before the end
     assert row["error"].startswith("TimeoutError: ") and row["error"].endswith("as in --slurm time=120.")
 
 
