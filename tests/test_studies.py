@@ -193,4 +193,4 @@ def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_pat
     study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
     assert sorted((tmp_path / "out" / "cells").glob("*.json")) == kept
     with pytest.raises(CannotContinue, match=r"none of 2 cells could be computed.*a factory returns an nn.Module"):
-        study.run_study("methods", "smoke", tmp_path / "out", Runner(1), policy="builtins:repr")
+        study.run_study("methods", "smoke", tmp_path / "out", Runner(1), policy="copy:copy")
