@@ -125,6 +125,7 @@ def scatter(results: Sequence[Result]) -> Picture | None:
             axes.set_title(gap + says, fontsize=9)
             axes.set_xlabel(title, fontsize=9)
             _share(axes.yaxis)
+        boxes[row][0].set_ylabel("success")
     if points is None:
         plt.close(plot)
         return None
