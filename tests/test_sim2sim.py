@@ -362,7 +362,14 @@ def test_no_two_domains_or_seeds_share_an_episode():
     assert len(set(joined)) == len(joined)
 
 
-CHANGES = {"gap": "hard", "ratio": 0.3, "label": True, "scales": (0.0,), "policy": f"{FlowPolicy.__module__}:flow", "method": "cfg"}
+CHANGES = {
+    "gap": "hard",
+    "ratio": 0.3,
+    "label": True,
+    "scales": (0.0,),
+    "policy": f"{FlowPolicy.__module__}:flow",
+    "method": "cfg",
+}
 
 
 @pytest.mark.parametrize("what", [*CHANGES, "seed", "target_demos", "source_demos", "episodes"])
