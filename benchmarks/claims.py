@@ -5,7 +5,7 @@
     stale      anything else: the next worker puts its own in its place
 
 A claim only saves work.  Results are written whole and are the same whoever computes them, so where a file system or a
-clock misleads two workers into one cell (clocks that differ by minutes, say), an hour is lost and nothing else.
+clock misleads two workers into one cell (clocks that differ by minutes, say), its time is lost and nothing else.
 """
 
 from __future__ import annotations

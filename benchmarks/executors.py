@@ -45,27 +45,26 @@ def executor(name: str, workers: int, folder: str | Path = "jobs", slurm: str = 
     """
     if name not in NAMES:
         raise CannotContinue(f"cells are computed by one of {', '.join(NAMES)}, got {name!r} as --executor.")
-    with processes(workers) if name == "local" else _jobs(workers, folder, slurm) as made:
+    with _stopped(Processes(workers) if name == "local" else _jobs(workers, folder, slurm)) as made:
         yield made
 
 
 @contextmanager
 def processes(workers: int) -> Iterator[Executor]:
     """Worker processes of one thread each; on Ctrl-C they end at once."""
-    made = Processes(workers)
-    try:
+    with executor("local", workers) as made:
         yield made
-    except BaseException:
-        made.stop()
-        raise
-    made.shutdown()
+
+
+def _jobs(workers: int, folder: str | Path, slurm: str) -> Any:
+    from .slurm import Jobs
+
+    return Jobs(workers, folder, slurm)
 
 
 @contextmanager
-def _jobs(workers: int, folder: str | Path, slurm: str) -> Iterator[Executor]:
-    from .slurm import Jobs
-
-    made = Jobs(workers, folder, slurm)
+def _stopped(made: Any) -> Iterator[Executor]:
+    """Ends its workers at once where the context is left by an error, and waits for them otherwise."""
     try:
         yield made
     except BaseException:

@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -273,11 +274,13 @@ def measured_method() -> Method:
     return Method(regularizer=terms, guidance=DomainGuidance(drop=0.5))
 
 
-def run(cotrain: CoTrain, optimizer: torch.optim.Optimizer, steps: range) -> list[tuple[float, ...]]:
+def run(
+    cotrain: CoTrain, optimizer: torch.optim.Optimizer, steps: range, draw: Callable[[int], dict[str, Tensor]] = batch
+) -> list[tuple[float, ...]]:
     found = []
     for step in steps:
         torch.manual_seed(step)
-        losses = cotrain(batch(step), domain=HALF, step=step)
+        losses = cotrain(draw(step), domain=HALF, step=step)
         losses.total.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -674,15 +677,7 @@ def shifted(step: int) -> dict[str, Tensor]:
 
 
 def controlled(cotrain: CoTrain, optimizer: torch.optim.Optimizer, steps: range) -> list[tuple[float, ...]]:
-    found = []
-    for step in steps:
-        torch.manual_seed(step)
-        losses = cotrain(shifted(step), domain=HALF, step=step)
-        losses.total.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        found.append((float(losses.total.detach()), *losses.weights.values()))
-    return found
+    return run(cotrain, optimizer, steps, shifted)
 
 
 def test_a_balanced_cap_is_resumed_exactly_with_a_batch_held_out() -> None:

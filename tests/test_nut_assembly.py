@@ -10,7 +10,7 @@ from cotrain_losses.benchmarks.results import CannotContinue
 from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE
 from cotrain_losses.benchmarks.sim2sim.gaps import Gap
 from cotrain_losses.benchmarks.sim2sim.nut_assembly import GRIP, TABLE, _in_view, _motion
-from cotrain_losses.benchmarks.sim2sim.world import World
+from cotrain_losses.benchmarks.sim2sim.world import domain
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,4 +56,4 @@ def test_the_expert_goes_over_the_handle_down_closes_lifts_carries_and_lowers():
 def test_without_robosuite_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "robosuite", None)  # as if it were not installed
     with pytest.raises(CannotContinue, match=r"robosuite was not found here.*`make robosuite` makes"):
-        World("nut-assembly", Gap())
+        domain("nut-assembly", Gap())

@@ -26,7 +26,7 @@ from .rollouts import Rollouts, roll_out
 from .tasks import ELSEWHERE, TASKS
 from .training import Budget, Frames, Trained, frames, train
 from .variants import labelled, normalised, told_target
-from .world import World
+from .world import World, domain
 
 SEEDS_PER_RUN = 1_000_000
 """episodes are numbered; a seed owns this many: source from 0, target from 400 000, what features are measured on
@@ -106,7 +106,7 @@ class Cell:
 
     def world(self) -> World:
         """Where the policy is evaluated."""
-        return World(self.task, GAPS[self.gap])
+        return domain(self.task, GAPS[self.gap])  # type: ignore[no-any-return]
 
 
 def compute(cell: Cell, tick: Callable[[float], None]) -> Row:

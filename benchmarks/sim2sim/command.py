@@ -93,10 +93,7 @@ def sim2sim(
     `cotrain bench sim2sim --study guidance --preset standard --out results/studies`
     """
     with one_sentence(out):
-        from .comparison import compare, export_demonstrations
         from .run import Runner
-        from .settings import settings
-        from .summary import headline, success_table
 
         runner = Runner(workers, executor, slurm)
         changes = {
@@ -112,16 +109,24 @@ def sim2sim(
         }
         if study is not None:
             _study(study, preset or "smoke", {**changes, "export": export}, policy or "flow", out, runner)
-            return
-        try:
-            chosen = settings(preset or "demo", **changes, policy=policy)
-        except ValueError as error:
-            raise CannotContinue(str(error)) from error
-        if export is not None:
-            typer.echo(export_demonstrations(chosen, export, out, runner))
-            return
-        results = compare(chosen, out, runner)
-        _show(success_table(results["rows"]), headline(results["rows"]), out)
+        else:
+            _comparison(preset or "demo", {**changes, "policy": policy}, export, out, runner)
+
+
+def _comparison(preset: str, changes: dict[str, Any], export: str | None, out: Path, runner: Runner) -> None:
+    from .comparison import compare, export_demonstrations
+    from .settings import settings
+    from .summary import headline, success_table
+
+    try:
+        chosen = settings(preset, **changes)
+    except ValueError as error:
+        raise CannotContinue(str(error)) from error
+    if export is not None:
+        typer.echo(export_demonstrations(chosen, export, out, runner))
+        return
+    results = compare(chosen, out, runner)
+    _show(success_table(results["rows"]), headline(results["rows"]), out)
 
 
 def _study(study: str, preset: str, changes: dict[str, Any], policy: str, out: Path, runner: Runner) -> None:

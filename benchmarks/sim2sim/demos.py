@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..results import CannotContinue, digest, source_digest, versions, write
 from . import cameras, gaps, nut_assembly, tasks, world
 from .gaps import Gap
-from .world import COMMAND, WIDTH, World
+from .world import COMMAND, WIDTH, World, domain
 
 GATE_SEEDS = range(10**9, 10**9 + 10)
 """the episodes the expert is tried on before a (task, gap) is used, which no run's demonstrations or evaluation have"""
@@ -111,7 +111,7 @@ def attempt(task: str, gap: Gap, seeds: Sequence[int], noise: float) -> list[tup
 @lru_cache(maxsize=4)
 def _world(task: str, gap: Gap) -> World:
     """A worker's world, kept from one block of episodes to the next: episodes leave no trace in it."""
-    return World(task, gap)
+    return domain(task, gap)  # type: ignore[no-any-return]
 
 
 def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:

@@ -11,6 +11,7 @@ This module imports LeRobot, and only a run that trains its policies imports thi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from .policies import Spaces
 STATE, SURROUNDINGS, ACTION = "observation.state", "observation.environment_state", "action"
 
 
-class LeRobotPolicy(nn.Module):
+class LeRobotPolicy(nn.Module, ABC):
     """A policy of LeRobot between its processors."""
 
     def __init__(self, policy: Any, spaces: Spaces) -> None:
@@ -49,9 +50,9 @@ class LeRobotPolicy(nn.Module):
         named = self.observed(batch["observations"]) | {ACTION: batch["actions"], "action_is_pad": padded}
         return self.policy.forward(self.before(named))[0]
 
+    @abstractmethod
     def observed(self, observations: Tensor) -> dict[str, Tensor]:
         """(b, steps, o) observations under LeRobot's names."""
-        raise NotImplementedError
 
 
 class Diffusion(LeRobotPolicy):

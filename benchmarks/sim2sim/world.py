@@ -47,13 +47,6 @@ class World:
     (25,)
     """
 
-    def __new__(cls, task: str, *given: Any, **named: Any) -> Any:
-        """A task of another simulator has a world of its own, with the same methods."""
-        if cls is not World or task not in ELSEWHERE:
-            return super().__new__(cls)
-        module, name = ELSEWHERE[task].split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)(*given, **named)
-
     def __init__(self, task: str, gap: Gap) -> None:
         from metaworld.policies import ENV_POLICY_MAP
 
@@ -177,6 +170,14 @@ class Episode:
         self._env.set_xyz_action(motion[:3])
         self._env.do_simulation([motion[3], -motion[3]], self._env.frame_skip)
         mujoco.mj_forward(self._env.model, self._env.data)
+
+
+def domain(task: str, gap: Gap) -> Any:
+    """The world of a task under a gap: `World`, or that of another simulator, which has the same methods."""
+    if task not in ELSEWHERE:
+        return World(task, gap)
+    module, name = ELSEWHERE[task].split(":")
+    return getattr(importlib.import_module(f".{module}", __package__), name)(gap)
 
 
 def _sharing_model(env: Any) -> Any:

@@ -15,14 +15,14 @@ from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
 from cotrain_losses.benchmarks.sim2sim.nut_assembly import NutWorld
 from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
 from cotrain_losses.benchmarks.sim2sim.tasks import gate
-from cotrain_losses.benchmarks.sim2sim.world import World
+from cotrain_losses.benchmarks.sim2sim.world import domain
 
 pytestmark = pytest.mark.robosuite
 
 
 @cache
 def world(gap: str) -> NutWorld:
-    return World("nut-assembly", GAPS[gap])
+    return domain("nut-assembly", GAPS[gap])
 
 
 def test_the_simulator_is_the_one_that_was_measured():

@@ -15,13 +15,11 @@ import numpy as np
 
 from ...report import Figure, Text
 from ...results import CannotContinue, Row
-from ..cameras import cameras
 from ..cell import Cell
-from ..gaps import GAPS, Gap
-from ..images import LOOKS
+from ..gaps import GAPS
+from ..images import LOOKS, ImageWorld
 from ..methods import TITLES
-from ..rendering import Look, Renderer
-from ..world import World
+from ..tasks import TASKS
 from .findings import Result
 
 if TYPE_CHECKING:
@@ -36,10 +34,10 @@ FRAME_MS = 60
 def films(results: Sequence[Result]) -> list[Figure | Text]:
     """A film a gap: the first evaluation episode of the first pair, one column a method, label or ratio.
 
-    Where nothing can be drawn there is one sentence in the films' place.
+    Of Meta-World's tasks.  Where nothing can be drawn there is one sentence in the films' place.
     """
     first = min(cell.seed for cell, _ in results)
-    gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results)
+    gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results if cell.task in TASKS)
     shown: list[Figure | Text] = []
     try:
         for task, gap in gaps:
@@ -62,23 +60,15 @@ def film(columns: Sequence[Result]) -> bytes:
 def _take(cell: Cell, row: Row) -> list[Any]:
     """Pictures of the cell's first episode, from the target's second camera brought nearer."""
     gap = GAPS[cell.gap]
-    world = World(cell.task, gap)
-    LOOKS.get(cell.gap, Look()).apply(world.env.model)
-    renderer, camera = Renderer(world.env.model, PIXELS), cameras(_nearer(gap))[1]
-    try:
+    nearer = replace(gap, camera_distance=0.75 * gap.camera_distance)
+    with ImageWorld(cell.task, nearer, LOOKS.get(cell.gap), PIXELS) as world:
         episode = world.episode(cell.evaluation_seeds()[0])
-        pictures = [renderer.view(episode._env.data, camera)]
+        pictures = [episode.views()[1]]
         for step, command in enumerate(row["picture"]["commands"][0]):
             episode.step(np.asarray(command))
             if step % EVERY == 0:
-                pictures.append(renderer.view(episode._env.data, camera))
-        return [*pictures, renderer.view(episode._env.data, camera)]
-    finally:
-        renderer.close()
-
-
-def _nearer(gap: Gap) -> Gap:
-    return replace(gap, camera_distance=0.75 * gap.camera_distance)
+                pictures.append(episode.views()[1])
+        return [*pictures, episode.views()[1]]
 
 
 def _named(frame: Any, columns: Sequence[Result]) -> Image:
