@@ -96,13 +96,16 @@ def _inherited(path: Path, mine: Mapping[str, Any]) -> bool:
     """Put a claim in the place of a stale one, in one step; False when another worker does."""
     heir = path.with_suffix(".heir")
     if not _made(heir, mine):  # one at a time; one that died here is in the way for a while
-        if _age(heir) > STALE:
+        if STALE < _age(heir) < math.inf:  # an heir that is just gone is not a dead one: the next is a living worker's
             heir.unlink(missing_ok=True)
         return False
     if held(path) or not path.exists():
-        heir.unlink()
+        heir.unlink(missing_ok=True)
         return False
-    os.replace(heir, path)
+    try:
+        os.replace(heir, path)
+    except FileNotFoundError:  # taken for dead
+        return False
     return True
 
 

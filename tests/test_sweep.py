@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -176,7 +177,7 @@ def test_the_owner_touches_its_claim(tmp_path, monkeypatch):
 def test_of_many_workers_at_a_stale_claim_one_gets_it(tmp_path):
     for i in range(20):
         path = aged(left(tmp_path / f"{i}.claim", machine="elsewhere"), 2 * claims.STALE)
-        got, start, leave = [], threading.Barrier(4), threading.Barrier(4)
+        got, start, leave = [], threading.Barrier(4), threading.Barrier(4, timeout=60)  # an error is no hang
 
         def race(path=path, got=got, start=start, leave=leave):
             start.wait()
@@ -188,6 +189,25 @@ def test_of_many_workers_at_a_stale_claim_one_gets_it(tmp_path):
             list(threads.map(lambda _, race=race: race(), range(4)))
         assert sorted(got) == [False, False, False, True]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_heir_that_is_just_gone_is_not_taken_for_a_dead_one(tmp_path, monkeypatch):
+    path = aged(left(tmp_path / "a.claim", machine="elsewhere"), 2 * claims.STALE)
+    heir, made = tmp_path / "a.heir", claims._made
+
+    def met_and_gone(at, content):  # another worker's heir is met, and has become the claim when it is looked at
+        if at != heir:
+            return made(at, content)
+        monkeypatch.setattr(
+            claims, "_age", lambda at: age(at) if at != heir else (heir.write_text("its own"), math.inf)[1]
+        )
+        return False
+
+    age = claims._age
+    monkeypatch.setattr(claims, "_made", met_and_gone)
+    with claim(path) as ours:
+        assert not ours
+    assert heir.read_text() == "its own"  # the next worker's, which began in between
 
 
 # Several runs, and runs that are stopped
