@@ -56,14 +56,34 @@ def contrast(pairs: Sequence[Weighted], *, family: int = 1) -> Contrast:
     """
     from scipy.stats import t
 
-    if len(pairs) < 2:
-        raise ValueError(f"a contrast needs two pairs to tell how pairs vary, got {len(pairs)}. Run more seeds.")
-    values = np.array([sum(c * row["success"] for c, row in pair) for pair in pairs])
-    n, mean = len(values), float(values.mean())
-    error = max(float(values.std(ddof=1)), math.sqrt(np.mean([_episode_variance(pair) for pair in pairs]))) / n**0.5
+    mean, error, n = _mean(pairs)
     half = float(t.ppf(0.975, n - 1)) * error
     p = 2 * float(t.sf(abs(mean) / error, n - 1))
     return Contrast(mean, mean - half, mean + half, p, n, detectable(n, error, 0.05 / family))
+
+
+def not_worse(pairs: Sequence[Weighted], margin: float) -> Contrast:
+    """The same mean against -margin: p is one-sided, of a mean of -margin or less; low and high are one-sided 95 %
+    bounds; detectable is the margin that a mean of zero would exclude with power .8.
+
+    Raises:
+        ValueError: fewer than two pairs.
+    """
+    from scipy.stats import t
+
+    mean, error, n = _mean(pairs)
+    half = float(t.ppf(0.95, n - 1)) * error
+    p = float(t.sf((mean + margin) / error, n - 1))
+    return Contrast(mean, mean - half, mean + half, p, n, detectable(n, error, 0.1))
+
+
+def _mean(pairs: Sequence[Weighted]) -> tuple[float, float, int]:
+    """The mean over pairs, its standard error, and their number."""
+    if len(pairs) < 2:
+        raise ValueError(f"a contrast needs two pairs to tell how pairs vary, got {len(pairs)}. Run more seeds.")
+    values = np.array([sum(c * row["success"] for c, row in pair) for pair in pairs])
+    deviation = max(float(values.std(ddof=1)), math.sqrt(np.mean([_episode_variance(pair) for pair in pairs])))
+    return float(values.mean()), deviation / len(values) ** 0.5, len(values)
 
 
 def _episode_variance(pair: Weighted) -> float:

@@ -183,6 +183,12 @@ class CoTrain(nn.Module):
 
         self._held_out = HeldOut(self, batch, domain)
 
+    def release_held_out(self) -> None:
+        """The held-out samples are trained on from now: balanced weights stay where they are, or fall by the probe."""
+        self._held_out = None
+        for weight in self.regularizer.listeners() if self.regularizer is not None else ():
+            weight.release()
+
     def report_target_loss(self, value: float) -> None:
         """The same loss measured elsewhere, or another one that is lower for a better policy; on every rank."""
         for weight in self.regularizer.listeners() if self.regularizer is not None else ():

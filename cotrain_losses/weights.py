@@ -56,6 +56,9 @@ class MeasuredWeight(nn.Module):
     def hear_target_loss(self, value: float) -> None:
         """The policy's loss on target episodes that are held out."""
 
+    def release(self) -> None:
+        """There will be no more such losses: those episodes are trained on from now."""
+
     def __mul__(self, factor: Weight | Term | Regularizer) -> Any:
         return product(self, factor) if is_weight(factor) else NotImplemented
 

@@ -653,6 +653,32 @@ def test_a_set_point_that_never_binds_is_said_once_either_way() -> None:
         held(1.0, 9.0, [None] * 25)
 
 
+def test_when_held_out_episodes_are_trained_on_the_weight_stays_or_falls_by_the_probe_alone() -> None:
+    measured = balanced(1.0, every=1, ramp=4, rows=64)
+    regularizer, found = measured * Gap(), []
+    for step, apart in enumerate([9.0, 9.0, 9.0, 9.0, 0.0, 0.0]):
+        measured.hear_target_loss(1.0 if step < 2 else 50.0)  # past its best, and no longer asked for
+        if step == 2:
+            measured.release()
+        source, target = clouds(step, 64, apart)
+        regularizer(source.requires_grad_(), target, step=step)
+        found.append(measured.reading.factor)
+    assert found[:4] == [0.25, 0.5, 0.5, 0.5] and found[5] < found[4] < 0.5
+    resumed = balanced(1.0, every=1, ramp=4, rows=64)
+    resumed.load_state_dict(measured.state_dict())
+    assert resumed._released
+
+
+def test_a_silence_after_release_is_not_complained_of(recwarn) -> None:
+    cotrain = joined(balanced_method())
+    cotrain.hold_out(batch(99, 4))
+    controlled(cotrain, optimizer_of(cotrain), range(6))
+    cotrain.release_held_out()
+    controlled(cotrain, optimizer_of(cotrain), range(6, 100))
+    assert not [w for w in recwarn if "got no report" in str(w.message)]
+    joined(Method()).release_held_out()
+
+
 def test_parts_of_an_accumulated_batch_are_one_step_of_the_controller() -> None:
     measured = balanced(1.0, every=2, ramp=4, rows=64)
     regularizer, (source, target) = measured * Gap(), clouds(0, 64, 9.0)

@@ -18,13 +18,13 @@ from cotrain_losses.benchmarks.sim2sim.cell import Cell
 from cotrain_losses.benchmarks.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
 from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
 from cotrain_losses.benchmarks.sim2sim.measures import measures
-from cotrain_losses.benchmarks.sim2sim.methods import METHODS, TITLES, Setting, extras
+from cotrain_losses.benchmarks.sim2sim.methods import HOLDS_OUT, METHODS, TITLES, Setting, extras
 from cotrain_losses.benchmarks.sim2sim.policy import FlowPolicy
 from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
 from cotrain_losses.benchmarks.sim2sim.run import Runner
 from cotrain_losses.benchmarks.sim2sim.settings import settings as chosen
 from cotrain_losses.benchmarks.sim2sim.tasks import TASKS
-from cotrain_losses.benchmarks.sim2sim.training import Budget, frames, train
+from cotrain_losses.benchmarks.sim2sim.training import Budget, HeldOut, _Drawn, frames, train
 from cotrain_losses.benchmarks.sim2sim.variants import labelled, normalised, told_target
 from cotrain_losses.benchmarks.sim2sim.world import World, _environment
 from hypothesis import given
@@ -242,7 +242,7 @@ def test_frames_hold_the_past_and_the_chunk_and_never_cross_episodes(target, sou
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(method):
-    data = frames(drawn(0, [30]), drawn(1, [200]))
+    data = frames(drawn(0, [30, 20]), drawn(1, [200]))
     short, shorter = (
         train(
             data,
@@ -250,7 +250,7 @@ def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(
             Budget(steps=steps, batch_size=32),
             seed=0,
             extras=extras,
-            held_out=data.part(data.is_target),
+            held_out=HeldOut(data.held_out(), 0.5) if method in HOLDS_OUT else None,
         )
         for steps in (40, 1)
     )
@@ -298,11 +298,20 @@ def test_measures_tell_domains_that_lie_apart_from_domains_that_do_not():
 
 def test_a_target_demonstration_is_held_out_whole_and_the_last_is_not():
     data = frames(drawn(0, [3, 5]), drawn(1, [4]))
-    rest, held = data.hold_out()
-    assert len(held.is_target) == 5 and held.is_target.all() and len(set(held.episode.tolist())) == 1
-    assert not set(held.episode.tolist()) & set(rest.episode.tolist()) and len(rest.is_target) == 7
+    held = data.held_out()
+    assert held.sum() == 5 and data.is_target[held].all() and len(set(data.episode[held].tolist())) == 1
     with pytest.raises(ValueError, match="of two at least, got one"):
-        rest.hold_out()
+        frames(drawn(0, [5]), drawn(1, [4])).held_out()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_held_out_demonstration_is_trained_on_after_its_share_of_the_steps(share):
+    data = frames(drawn(0, [6, 5]), drawn(1, [40]))
+    held = data.held_out()
+    drawn_rows = _Drawn(data, HeldOut(held, share), Budget(steps=20, batch_size=16), 0.5, seed=0)
+    seen = [bool(held[rows].any()) for rows in drawn_rows]
+    assert len(seen) == 20 and seen == [step >= 20 * share for step in range(20)]
+    assert drawn_rows.realised() == pytest.approx(0.5)
 
 
 # rollouts
@@ -387,7 +396,7 @@ def test_every_setting_of_a_cell_changes_its_key(what):
         ({"episodes": 0}, "episodes counts from 1, got 0"),
         ({"budget": Budget(steps=0)}, "steps counts optimizer steps from 1, got 0"),
         ({"seed": 1000}, r"lies in \[0, 999\].*got 1000"),
-        ({"scales": (1.0,)}, "scales are of a guided method, cfg or cfg_adda or structured, got 'cotraining'"),
+        ({"scales": (1.0,)}, "scales are of a guided method, cfg or cfg_adda or structured"),
     ],
 )
 def test_a_cell_that_means_nothing_is_refused(change, message):

@@ -24,7 +24,7 @@ from .methods import METHODS, Setting
 from .policies import check_name, policy_key
 from .rollouts import Rollouts, roll_out
 from .tasks import ELSEWHERE, TASKS
-from .training import Budget, Frames, Trained, frames, train
+from .training import Budget, Frames, HeldOut, Trained, frames, train
 from .variants import labelled, normalised, told_target
 from .world import World, domain
 
@@ -135,7 +135,8 @@ def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
 
 
 def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
-    data, held_out = data.hold_out() if cell.method in methods.HOLDS_OUT else (data, None)
+    share = methods.HOLDS_OUT.get(cell.method)
+    held_out = None if share is None else HeldOut(data.held_out(), share)
     return train(
         data,
         lambda width: METHODS[cell.method](Setting(width, cell.ratio, cell.budget.steps)),

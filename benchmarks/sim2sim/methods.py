@@ -46,13 +46,18 @@ METHODS: dict[str, Callable[[Setting], ctl.Method]] = {
     "cfg_adda": lambda s: recipes.cfg_adda(s.width, s.ratio),
     "probe": lambda s: recipes.probe(s.width, s.ratio),
     "structured": lambda s: recipes.structured(s.width, s.ratio),
+    "structured_unpenalised": lambda s: recipes.structured(s.width, s.ratio, penalty=0.0),
+    "structured_loud": lambda s: recipes.structured(s.width, s.ratio, fraction=0.3),
+    "structured_released": lambda s: recipes.structured(s.width, s.ratio, penalty=0.0),
 }
 
-GUIDED = ("cfg", "cfg_adda", "structured")
+STRUCTURED = ("structured", "structured_unpenalised", "structured_loud", "structured_released")
+
+GUIDED = ("cfg", "cfg_adda", *STRUCTURED)
 """methods that have a guidance scale"""
 
-HOLDS_OUT = ("structured",)
-"""methods that go by held-out target demonstrations: one of the target's is theirs to measure on, not to train on"""
+HOLDS_OUT = {**dict.fromkeys(STRUCTURED, 1.0), "structured_released": 0.4}
+"""methods that go by a held-out target demonstration, and the share of the steps after which they train on it too"""
 
 TITLES = {
     "real_only": "target only",
@@ -72,6 +77,9 @@ TITLES = {
     "cfg_adda": "+ CFG-ADDA",
     "probe": "co-training, watched",
     "structured": "structured (ours)",
+    "structured_unpenalised": "structured, no slope penalty",
+    "structured_loud": "structured, fraction .3",
+    "structured_released": "structured, no slope penalty, held out at first",
 }
 """how figures and tables call them"""
 

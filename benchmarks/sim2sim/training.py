@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,12 +37,8 @@ class Frames:
     def __getitem__(self, rows: Tensor | list[int]) -> dict[str, Tensor]:
         return {name: getattr(self, name)[rows] for name in ("observations", "actions", "episode")}
 
-    def part(self, rows: Tensor) -> Frames:
-        """The frames that a mask or an index selects."""
-        return Frames(self.observations[rows], self.actions[rows], self.is_target[rows], self.episode[rows])
-
-    def hold_out(self) -> tuple[Frames, Frames]:
-        """The frames without the last target demonstration, and that demonstration's.
+    def held_out(self) -> Tensor:
+        """(n,) bool: the frames of the last target demonstration.
 
         Raises:
             ValueError: when it is the only one.
@@ -50,7 +46,7 @@ class Frames:
         held = self.episode == self.episode[self.is_target].max()
         if not (self.is_target & ~held).any():
             raise ValueError("a target demonstration is held out of two at least, got one. Record more target_demos.")
-        return self.part(~held), self.part(held)
+        return held
 
     def spaces(self) -> Spaces:
         """What a policy of these frames reads and gives."""
@@ -67,6 +63,15 @@ class Budget:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     ema: float = 0.995
+
+
+class HeldOut(NamedTuple):
+    """Target frames that a method first measures on, and then trains on."""
+
+    frames: Tensor
+    """(n,) bool"""
+    share: float = 0.4
+    """of the steps, after which they are trained on"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def train(
     policy: str | Factory = "flow",
     name: str = "the method",
     extras: Callable[[Any], dict[str, Tensor]] | None = None,
-    held_out: Frames | None = None,
+    held_out: HeldOut | None = None,
     tick: Callable[[float], None] = lambda _: None,
 ) -> Trained:
     """Train a fresh policy with a method.
@@ -110,7 +115,7 @@ def train(
         policy: a factory of `policies`, or its name.
         name: what errors call the method.
         extras: what the method's terms read of a batch beside the features.
-        held_out: target frames that are not trained on, for weights that go by the loss there.
+        held_out: target frames that are not trained on at first, for weights that go by the loss there.
         tick: told the share of the steps that is done.
 
     Raises:
@@ -122,18 +127,18 @@ def train(
     method = _fitted(method, learner, data)
     average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
     cotrain = ctl.CoTrain(learner, method, seam=getattr(learner, "seam", None), loss=loss_of, extras=extras)
+    drawn = _Drawn(data, held_out, budget, method.ratio, seed)
     if held_out is not None:
-        cotrain.hold_out(held_out[torch.arange(len(held_out.is_target))])
-    sampler = ctl.MixedBatchSampler(data.is_target, budget.batch_size, method.ratio, seed=seed)
+        cotrain.hold_out(data[held_out.frames.nonzero().flatten()])
     rate = getattr(learner, "learning_rate", budget.learning_rate)
     optimizer = torch.optim.AdamW(learner.parameters(), rate, weight_decay=budget.weight_decay, fused=True)
     if plugins := list(cotrain.plugin_parameters()):
         optimizer.add_param_group({"params": plugins, "weight_decay": 0.0})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
-    batches = itertools.chain.from_iterable(itertools.repeat(sampler))
     running = 0.0
-    for step, drawn in zip(range(budget.steps), batches, strict=False):
-        rows = torch.tensor(drawn)
+    for step, rows in enumerate(drawn):
+        if held_out is not None and step == drawn.release:
+            cotrain.release_held_out()
         with _told(name, step):
             losses = cotrain(data[rows], domain=data.is_target[rows], index=rows, step=step)
             value = _finite(losses)
@@ -146,7 +151,31 @@ def train(
         if step % 50 == 0:
             tick(step / budget.steps)
     raw = {name: float(value) for name, value in losses.raw.items()}
-    return Trained(average.module.eval(), cotrain, running, raw, sampler.realised(budget.steps)["target"])
+    return Trained(average.module.eval(), cotrain, running, raw, drawn.realised())
+
+
+class _Drawn:
+    """The rows of every step: without the held-out frames at first, then of all."""
+
+    def __init__(self, data: Frames, held_out: HeldOut | None, budget: Budget, ratio: Any, seed: int) -> None:
+        self.release = 0 if held_out is None else round(held_out.share * budget.steps)
+        kept = torch.ones_like(data.is_target) if held_out is None else ~held_out.frames
+        self.parts = []
+        for mask, steps in ((kept, self.release), (torch.ones_like(kept), budget.steps - self.release)):
+            rows = mask.nonzero().flatten()
+            sampler = ctl.MixedBatchSampler(data.is_target[rows], budget.batch_size, ratio, seed=seed)
+            self.parts.append((rows, sampler, steps))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for rows, sampler, steps in self.parts:
+            batches = itertools.chain.from_iterable(itertools.repeat(sampler))
+            for drawn in itertools.islice(batches, steps):
+                yield rows[drawn]
+
+    def realised(self) -> float:
+        """The share of target samples."""
+        counts = [(sampler.realised(steps)["target"] * steps, steps) for _, sampler, steps in self.parts if steps]
+        return sum(share for share, _ in counts) / sum(steps for _, steps in counts)
 
 
 def _fitted(method: ctl.Method | Callable[[int], ctl.Method], learner: Any, data: Frames) -> ctl.Method:

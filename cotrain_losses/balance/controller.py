@@ -78,7 +78,7 @@ class Balanced(MeasuredWeight):
         self._reported, self._loss = list[float](), Average[float](0.5)
         self._best, self._silent = math.inf, 0
         self._steps, self._step = 0, -1
-        self._above, self._below, self._rose = 0, 0, False
+        self._above, self._below, self._rose, self._released = 0, 0, False, False
         self.reading = Reading(0.0, None, None, None, False)
 
     def forward(self, step: int | None = None) -> float:
@@ -93,6 +93,10 @@ class Balanced(MeasuredWeight):
     def hear_target_loss(self, value: float) -> None:
         """Kept until the next reading."""
         self._reported.append(float(value))
+
+    def release(self) -> None:
+        """From now on the weight stays, or goes down when the probe says so: what it rose by has been measured."""
+        self._released = True
 
     def begin(self, source: Rows, target: Rows, step: int | None) -> None:
         """Keep the rows; when a reading is due, take it and move."""
@@ -119,9 +123,9 @@ class Balanced(MeasuredWeight):
         return accuracy / read if read else None, loss / told if told else None
 
     def _move(self, accuracy: float | None, loss: float | None) -> None:
-        worse = self._worse(loss)
+        worse = not self._released and self._worse(loss)
         self._silent = 0 if loss is not None else self._silent + 1
-        held = self._loss.value is None or self._silent >= self.patience
+        held = self._released or self._loss.value is None or self._silent >= self.patience
         step = self.every / self.ramp
         move = 0.0 if accuracy is None else min(max((accuracy - self.wanted) / MARGIN, -1.0), 1.0) * step
         move = -2 * step if worse else min(move, 0.0) if held else move
@@ -142,7 +146,7 @@ class Balanced(MeasuredWeight):
         return average > self._best + self.tolerance * abs(self._best)
 
     def _say(self, accuracy: float | None, held: bool) -> None:
-        if held and self._silent == self.patience:
+        if held and self._silent == self.patience and not self._released:
             warnings.warn(
                 f"a balanced weight does not rise while nothing is known of the target's held-out loss, got no report "
                 f"in {self._silent} readings. Call cotrain.hold_out(batch) once, or cotrain.report_target_loss(value) "
@@ -171,7 +175,7 @@ class Balanced(MeasuredWeight):
 
     def get_extra_state(self) -> dict[str, Any]:
         """All that the next reading rests on."""
-        numbers = ("_best", "_silent", "_steps", "_step", "_above", "_below", "_rose")
+        numbers = ("_best", "_silent", "_steps", "_step", "_above", "_below", "_rose", "_released")
         return {
             "numbers": {name: getattr(self, name) for name in numbers},
             "reported": list(self._reported),
@@ -219,7 +223,8 @@ def balanced(
     The weight does not rise before the target's own loss on held-out target episodes is known: give a batch of them
     to `cotrain.hold_out(batch)`, or report what you measure, `cotrain.report_target_loss(value)`, on every rank.
     Late in training a policy overfits few demonstrations whatever the term does; the brake then takes the weight
-    down.  `reading` holds what the weight last went by.  Without random numbers, so as deterministic as the training.
+    down.  `cotrain.release_held_out()` gives the episodes back to training: the weight then no longer rises.
+    `reading` holds what the weight last went by.  Without random numbers, so as deterministic as the training.
 
     >>> balanced(-0.5, discernibility=0.8)
     balanced(-0.5, discernibility=0.8)

@@ -11,14 +11,16 @@ Published: Lei et al., "A Mechanistic Analysis of Sim-and-Real Co-Training in Ge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from ...paired import Contrast, Correlation, Weighted, contrast, correlation, holm
+from ...paired import Contrast, Correlation, Weighted, contrast, correlation, holm, not_worse
 from ...results import Row
 from ..cell import Cell
 from ..methods import TITLES
+from . import balance
 from .plans import OWN_SCALE
 
 Result: TypeAlias = "tuple[Cell, Row]"
@@ -27,6 +29,11 @@ BALANCED = (0.016, 0.3)
 """the band of ratios that the paper's experiments found best"""
 
 LEVEL = 0.05
+
+Policies: TypeAlias = "dict[tuple[str, str, int], Row]"
+
+HARM = 0.05
+"""a loss of success that the recipe is to exclude, gap by gap"""
 
 LEAST = 0.02
 """a difference of success that would matter: what the paper's best method has over plain co-training is .03"""
@@ -39,6 +46,12 @@ class Question:
     name: str
     pairs: Sequence[Weighted]
     wanted: int = 1
+    margin: float | None = None
+    """no contrast with zero: is the mean above -margin?"""
+
+    def asked(self, family: int) -> Contrast:
+        """What the pairs say."""
+        return contrast(self.pairs, family=family) if self.margin is None else not_worse(self.pairs, self.margin)
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,13 @@ class Answer:
     found: Contrast | Correlation
     p: float | None
     """after Holm"""
+    margin: float | None = None
 
     @property
     def sign(self) -> int:
         """+1 where the published sign is established, -1 where it is ruled out, else 0."""
+        if self.margin is not None:
+            return (self.found.low > -self.margin) - (self.found.high < -self.margin)
         low, high = sorted((self.wanted * self.found.low, self.wanted * self.found.high))
         if isinstance(self.found, Correlation):
             return (low > 0) - (high < 0)
@@ -69,12 +85,16 @@ class Finding:
     claim: str
     published: str
     answers: Sequence[Answer]
+    needed: int | None = None
+    """how many answers have to have the wanted sign; None is all"""
 
     @property
     def verdict(self) -> str:
         if not self.answers:
             return "not asked"
-        return {1: "reproduced", 0: "underpowered", -1: "contradicted"}[min(answer.sign for answer in self.answers)]
+        signs = sorted((answer.sign for answer in self.answers), reverse=True)
+        decides = signs[(self.needed or len(signs)) - 1]
+        return {1: "reproduced", 0: "underpowered", -1: "contradicted"}[decides]
 
 
 @dataclass(frozen=True)
@@ -85,23 +105,42 @@ class Claim:
     published: str
     questions: Callable[[Sequence[Result]], list[Question]] | None = None
     correlations: Callable[[Sequence[Result]], list[tuple[str, int, Correlation | None]]] | None = None
+    family: str = ""
+    """claims of one family are corrected together for how many contrasts they have"""
+    needed: int | None = None
 
 
 def findings(study: str, results: Sequence[Result]) -> list[Finding]:
-    """The verdicts of a study; contrasts of all its findings make one family for Holm."""
+    """The verdicts of a study; contrasts of a family of findings, all of them unless said, are Holm's family too."""
     claims = CLAIMS[study]
-    asked = [[q for q in (c.questions(results) if c.questions else []) if len(q.pairs) > 1] for c in claims]
-    family = sum(map(len, asked))
-    found = [[contrast(q.pairs, family=family) for q in some] for some in asked]
-    adjusted = iter(holm([c.p for some in found for c in some]))
-    tested = [
-        [Answer(q.name, q.wanted, c, next(adjusted)) for q, c in zip(some, these, strict=True)]
-        for some, these in zip(asked, found, strict=True)
-    ]
+    tested = _tested(claims, results)
     related = [
         [Answer(n, w, r, None) for n, w, r in (c.correlations(results) if c.correlations else []) if r] for c in claims
     ]
-    return [Finding(c.claim, c.published, [*t, *r]) for c, t, r in zip(claims, tested, related, strict=True)]
+    return [Finding(c.claim, c.published, [*t, *r], c.needed) for c, t, r in zip(claims, tested, related, strict=True)]
+
+
+def _tested(claims: Sequence[Claim], results: Sequence[Result]) -> list[list[Answer]]:
+    """The answers to each claim's questions.  A question with a margin is not corrected: all of them have to hold."""
+    asked = [[q for q in (c.questions(results) if c.questions else []) if len(q.pairs) > 1] for c in claims]
+    sizes = Counter(c.family for c, some in zip(claims, asked, strict=True) for q in some if q.margin is None)
+    found = [[q.asked(sizes[c.family]) for q in some] for c, some in zip(claims, asked, strict=True)]
+    adjusted = {family: iter(holm([x.p for x, q in _of(family, claims, found, asked)])) for family in sizes}
+    return [
+        [
+            Answer(q.name, q.wanted, x, next(adjusted[c.family]) if q.margin is None else x.p, q.margin)
+            for q, x in zip(some, these, strict=True)
+        ]
+        for c, some, these in zip(claims, asked, found, strict=True)
+    ]
+
+
+def _of(
+    family: str, claims: Sequence[Claim], found: Sequence[Sequence[Contrast]], asked: Sequence[Sequence[Question]]
+) -> Iterator[tuple[Contrast, Question]]:
+    for claim, these, some in zip(claims, found, asked, strict=True):
+        if claim.family == family:
+            yield from ((x, q) for x, q in zip(these, some, strict=True) if q.margin is None)
 
 
 # questions
@@ -196,6 +235,24 @@ def distance_by_gap(results: Sequence[Result]) -> list[tuple[str, int, Correlati
     ]
 
 
+def _of_arm(results: Sequence[Result], arm: balance.Arm) -> Policies:
+    return {(c.task, c.gap, c.seed): row for c, row in results if arm.has(c)}
+
+
+def _policies(name: str, one: Policies, other: Policies, gap: str, **how: Any) -> Question:
+    """A pair for every task and seed under a gap."""
+    pairs = [[(1.0, one[key]), (-1.0, other[key])] for key in one if key in other and key[1] == gap]
+    return Question(f"{name}, {gap}", pairs, **how)
+
+
+def recipe_minus(arm: balance.Arm, name: str, **how: Any) -> Callable[[Sequence[Result]], list[Question]]:
+    def ask(results: Sequence[Result]) -> list[Question]:
+        sides = _of_arm(results, balance.RECIPE), _of_arm(results, arm)
+        return [_policies(f"the recipe minus {name}", *sides, gap, **how) for gap in _gaps(results)]
+
+    return ask
+
+
 def distance_by_regime(results: Sequence[Result]) -> list[tuple[str, int, Correlation | None]]:
     published = (("overlapping", 1), ("structured", -1), ("disjoint", -1))
     return [(f"log distance and success, {name}", sign, related(results, regime=name)) for name, sign in published]
@@ -252,6 +309,30 @@ CLAIMS: dict[str, list[Claim]] = {
     "guidance": [
         Claim("Guidance is best near scale 0.5.", "lambda = -.5, that is scale .5", half_is_best),
     ],
+    "balance-calibration": [],
+    "balance-development": [],
+    "balance": [
+        Claim(
+            "The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.",
+            "-",
+            recipe_minus(balance.PLAIN, "co-training", margin=HARM),
+        ),
+        Claim(
+            "It helps: it is better than plain co-training under two gaps or more.",
+            "-",
+            recipe_minus(balance.PLAIN, "co-training"),
+            family="plain",
+            needed=2,
+        ),
+        Claim(
+            "It helps where plain co-training was tuned as long, under two gaps or more.",
+            "-",
+            recipe_minus(balance.TUNED, "co-training as tuned"),
+            family="tuned",
+            needed=2,
+        ),
+    ],
+    "stability": [],
     "label": [
         Claim(
             "Where physics alone differs a domain label raises the success.",

@@ -20,6 +20,10 @@ QUESTIONS = {
     "regimes": "What do an adversary's weight and the regime do?",
     "guidance": "Which guidance scale is best?",
     "label": "Where does knowing the domain help?",
+    "balance-calibration": "How many demonstrations leave plain co-training room on both sides?",
+    "balance-development": "Which settings of the recipe, and of plain co-training, are best on pick-place?",
+    "balance": "Does the recipe help, or do harm, on tasks it was not developed on?",
+    "stability": "Does an adversary collapse a policy?",
     "image": "Which method is best where policies see?",
 }
 
@@ -65,14 +69,19 @@ def write_page(
 def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
     """The verdicts in words."""
     said = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
-    return f"{said} ({len(results)} trained policies, {settings['observations']}.)"
+    return f"{said or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
 
 
 def _more(study: str, results: Sequence[Result]) -> list[Section]:
     if study in ("methods", "regimes", "label", "image"):
         more = [Section("Against plain co-training", [tables.differences(results)])]
         return [*more, Section("Published", [tables.published_methods()])] if study in ("methods", "image") else more
-    return [Section("Correlations", [tables.correlations(results)])] if study == "correlation" else []
+    only = {
+        "correlation": ("Correlations", tables.correlations),
+        "balance-development": ("Trials", tables.trials),
+        "stability": ("Collapses", tables.collapses),
+    }
+    return [Section(only[study][0], [only[study][1](results)])] if study in only else []
 
 
 def _observed(written: Row) -> Table:

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 
 from ...paired import mean_interval
 from ...results import Row
+from ..cell import Cell
 from ..figures import INK, SOURCE, STYLE, TARGET
 from ..methods import TITLES
 from .findings import BALANCED, Result, related
-from .plans import OWN_SCALE
+from .plans import OWN_SCALE, title
 
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}
 
@@ -36,21 +37,20 @@ def pictures(study: str, results: Sequence[Result]) -> list[Picture]:
 def by_method(results: Sequence[Result]) -> Picture:
     """A box a gap, a line a method: pairs as dots, mean and interval as a bar."""
     gaps = list(dict.fromkeys(c.gap for c, _ in results))
-    names = list(dict.fromkeys((c.method, c.label) for c, _ in results))
+    names = list(dict.fromkeys(_arm(c) for c, _ in results))
     plot, boxes = plt.subplots(
         1, len(gaps), figsize=(2.6 * len(gaps) + 1.4, 0.42 * len(names) + 1.3), sharey=True, squeeze=False
     )
     for axes, gap in zip(boxes[0], gaps, strict=True):
-        for y, (method, label) in enumerate(reversed(names)):
-            values = [r["success"] for c, r in results if (c.gap, c.method, c.label) == (gap, method, label)]
-            _line(axes, y, values, TARGET if method == "real_only" else SOURCE)
+        for y, name in enumerate(reversed(names)):
+            values = [r["success"] for c, r in results if (c.gap, _arm(c)) == (gap, name)]
+            _line(axes, y, values, TARGET if name == TITLES["real_only"] else SOURCE)
         _share(axes.xaxis)
         axes.set_xlim(-0.03, 1.03)
         axes.grid(axis="x", color="#e9edf2")
         axes.set_axisbelow(True)
         axes.set_title(gap, fontsize=10)
-    titles = [TITLES[method] + (", label seen" if label else "") for method, label in reversed(names)]
-    boxes[0][0].set_yticks(range(len(names)), titles)
+    boxes[0][0].set_yticks(range(len(names)), list(reversed(names)))
     plot.supxlabel("success in the target domain", fontsize=9)
     plot.tight_layout()
     return (
@@ -109,7 +109,7 @@ def scatter(results: Sequence[Result]) -> Picture | None:
     measures = {"log_wasserstein": "log Wasserstein distance", "probe_accuracy": "held-out probe accuracy"}
     plot, boxes = plt.subplots(2, len(gaps), figsize=(3.3 * len(gaps) + 0.8, 5.6), sharey=True, squeeze=False)
     points = None
-    for row, (of, title) in enumerate(measures.items()):
+    for row, (of, measure) in enumerate(measures.items()):
         for axes, gap in zip(boxes[row], gaps, strict=True):
             for regime, marker in REGIMES.items():
                 some = [(r[of], r["success"], c.ratio) for c, r in results if (c.gap, r["regime"]) == (gap, regime)]
@@ -123,7 +123,7 @@ def scatter(results: Sequence[Result]) -> Picture | None:
             found = related(results, of=of, gap=gap)
             says = "" if found is None else f"\nr = {found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
             axes.set_title(gap + says, fontsize=9)
-            axes.set_xlabel(title, fontsize=9)
+            axes.set_xlabel(measure, fontsize=9)
             _share(axes.yaxis)
         boxes[row][0].set_ylabel("success")
     if points is None:
@@ -171,8 +171,17 @@ DRAWN: dict[str, Sequence[Callable[[Sequence[Result]], Picture | None]]] = {
     "regimes": (by_method, scatter, latents),
     "guidance": (over_scale,),
     "label": (by_method, latents),
+    "balance-calibration": (by_method,),
+    "balance-development": (by_method,),
+    "balance": (by_method, latents),
+    "stability": (by_method,),
     "image": (by_method, latents),
 }
+
+
+def _arm(cell: Cell) -> str:
+    """A method by its title, with the ratio where it is not the usual one."""
+    return title(cell) + (f", ratio {cell.ratio:g}" if cell.ratio != Cell.ratio else "")
 
 
 def _named(gap: str, method: str, label: bool, ratio: float) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from ..cell import Cell
+from ..methods import TITLES
 from ..training import Budget
+from . import balance
 
 PAPER_METHODS = ("real_only", "cotraining", "ot", "mmd", "adda", "cfg", "cfg_adda")
 ALL_METHODS = (*PAPER_METHODS, "normalised", "energy", "uot", "jdot", "dann", "discernibility", "probe")
@@ -117,6 +119,18 @@ def image(size: Size) -> list[Cell]:
     return list(study())
 
 
+def title(cell: Cell) -> str:
+    """What tables and figures call a cell's arm."""
+    rate = cell.budget.learning_rate
+    seen, fast = ", label seen" if cell.label else "", f", rate {rate:g}" if rate != Budget.learning_rate else ""
+    return TITLES[cell.method] + seen + fast
+
+
+def _fixed(cells: Callable[[], list[Cell]]) -> Callable[[Size], list[Cell]]:
+    """A study whose cells are the same at every size, but for the policy."""
+    return lambda size: [replace(cell, policy=size.base.policy) for cell in cells()]
+
+
 CELLS: dict[str, Callable[[Size], list[Cell]]] = {
     "methods": methods,
     "ratios": ratios,
@@ -125,9 +139,13 @@ CELLS: dict[str, Callable[[Size], list[Cell]]] = {
     "guidance": guidance,
     "label": label,
     "image": image,
+    "balance-calibration": _fixed(balance.calibration),
+    "balance-development": _fixed(balance.development),
+    "balance": _fixed(balance.test),
+    "stability": _fixed(balance.stability),
 }
 
-ONLY = {"image": "overnight"}
+ONLY = dict.fromkeys(("image", "balance-calibration", "balance-development", "balance", "stability"), "overnight")
 """studies that have one preset"""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from .tables import verdicts
 
 SWEPT = ("task", "gap", "method", "ratio", "label", "seed")
 """what the cells of a study may differ in"""
+
+SHARED = ("target_demos", "source_demos", "episodes", "scales")
+"""what the cells of most studies have in common"""
 
 
 def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
@@ -77,13 +80,19 @@ def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, se
         "policy": first.policy,
         **swept,
         "pairs": len(swept["seeds"]),
-        **{name: getattr(first, name) for name in ("target_demos", "source_demos", "episodes", "scales")},
-        **asdict(first.budget),
+        **{name: _values(getattr(c, name) for c in cells) for name in SHARED},
+        **{name: _values(asdict(c.budget)[name] for c in cells) for name in asdict(first.budget)},
         "gap_knobs": {gap: GAPS[gap].differences() for gap in swept["gaps"]},
         "wall_s": round(seconds, 1),
         "workers": runner.workers,
         "executor": runner.executor,
     }
+
+
+def _values(given: Iterable[Any]) -> Any:
+    """What all cells share, else every value."""
+    values = list(dict.fromkeys(given))
+    return values[0] if len(values) == 1 else values
 
 
 def command(study: str, preset: str, policy: str) -> str:

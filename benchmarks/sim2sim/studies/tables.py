@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from ...paired import Contrast, contrast, holm, mean_interval
 from ...report import Table
 from ..methods import TITLES
+from . import balance
 from .findings import Finding, Result, related
+from .plans import title
 
 PUBLISHED_METHODS = {
     "real_only": (None, None, 8.6),
@@ -50,14 +52,14 @@ def success(results: Sequence[Result]) -> Table:
     groups: dict[tuple[object, ...], list[float]] = {}
     for cell, row in results:
         ratio = 1.0 if cell.method == "real_only" else cell.ratio
-        key = (cell.task, cell.gap, TITLES[cell.method] + (", label seen" if cell.label else ""), ratio)
+        key = (cell.task, cell.gap, title(cell), ratio, f"{cell.target_demos} / {cell.source_demos}")
         groups.setdefault(key, []).append(row["success"])
     lines = [
         [*key, sum(values) / len(values), *mean_interval(values), len(values), " ".join(f"{v:.2f}" for v in values)]
         for key, values in groups.items()
     ]
     return Table(
-        ["task", "gap", "method", "ratio", "success", "low", "high", "pairs", "each pair"],
+        ["task", "gap", "method", "ratio", "demos", "success", "low", "high", "pairs", "each pair"],
         lines,
         "Interval: 95 % bootstrap over pairs (a demonstration draw with a training seed); too narrow with few pairs.",
     )
@@ -84,6 +86,34 @@ def differences(results: Sequence[Result]) -> Table:
         lines,
         "Paired t tests over pairs; Holm over this table. Tasks are pooled.",
     )
+
+
+def trials(results: Sequence[Result]) -> Table:
+    """What each trial of the development reached, averaged over gaps and seeds, at each guidance scale."""
+    lines = []
+    for arm in (*balance.RECIPE_TRIALS, *balance.PLAIN_TRIALS):
+        some = [(cell, row) for cell, row in results if arm.has(cell)]
+        for scale in (None, *arm.scales) if some else ():
+            rates: dict[str, list[float]] = {}
+            for cell, row in some:
+                rates.setdefault(cell.gap, []).append(row["success"] if scale is None else row["scales"][str(scale)])
+            shown = "; ".join(f"{gap} {sum(found) / len(found):.2f}" for gap, found in rates.items())
+            mean = sum(map(sum, rates.values())) / len(some)
+            lines.append([title(some[0][0]), arm.ratio, "own" if scale is None else scale, mean, shown, len(some)])
+    note = "Means over gaps and seeds; the highest of the recipe's and of plain co-training's is chosen."
+    return Table(["trial", "ratio", "guidance scale", "success", "by gap", "policies"], lines, note)
+
+
+def collapses(results: Sequence[Result]) -> Table:
+    """How many policies of each method solve less than half of what plain co-training of the same pair does."""
+    plain = {cell.seed: row["success"] for cell, row in results if balance.PLAIN.has(cell)}
+    lines = []
+    for name in dict.fromkeys(title(cell) for cell, _ in results):
+        rates = [(row["success"], plain[c.seed]) for c, row in results if title(c) == name and c.seed in plain]
+        worst = min(rate - base for rate, base in rates)
+        mean = sum(rate for rate, _ in rates) / len(rates)
+        lines.append([name, len(rates), sum(rate < base / 2 for rate, base in rates), worst, mean])
+    return Table(["method", "policies", "collapsed", "worst difference", "success"], lines, "Of one task, one gap.")
 
 
 def correlations(results: Sequence[Result]) -> Table:
