@@ -107,7 +107,7 @@ def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
         "beacon": (recipes.beacon(IS_TARGET, 0.2), Method(0.2, weights=DiscrepancyWeights(IS_TARGET))),
         "structured": (
             recipes.structured(width, 0.2),
-            Method(0.2, balanced(-relative(0.1), 0.9) * c(width, penalty=1.0), recipes.cfg(width).guidance),
+            Method(0.2, balanced(-relative(0.1), 0.9) * c(width), recipes.cfg(width, scale=1.0).guidance),
         ),
     }
 
