@@ -6,7 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.paired import _weighted, contrast, correlation, detectable, holm, mean_interval
+from cotrain_losses.benchmarks.paired import (
+    _weighted,
+    contrast,
+    correlation,
+    detectable,
+    holm,
+    mean_interval,
+    not_worse,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -36,6 +44,20 @@ def test_a_contrast_is_the_paired_t_test_unless_pairs_vary_less_than_their_episo
 def test_pairs_that_agree_by_chance_do_not_make_a_certainty():
     found = contrast([[(1.0, row(3)), (-1.0, row(2))]] * 5)
     assert found.p > 0.3 and found.low < 0 < found.high
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=3, max_size=8), st.floats(0.0, 0.3))
+def test_no_harm_is_a_one_sided_test_against_the_margin(pairs, margin):
+    weighted = [[(1.0, row(a)), (-1.0, row(b))] for a, b in pairs]
+    found, two_sided = not_worse(weighted, margin), contrast(weighted)
+    assert found.mean == two_sided.mean and two_sided.low <= found.low <= found.mean <= found.high <= two_sided.high
+    assert (found.p <= 0.05) == (found.low >= -margin) or found.low == pytest.approx(-margin)
+    differences = np.array([(a - b) / 100 for a, b in pairs])
+    if (found.high - found.low) / 2 == pytest.approx(
+        stats.t.ppf(0.95, len(pairs) - 1) * differences.std(ddof=1) / len(pairs) ** 0.5
+    ):
+        wanted = stats.ttest_1samp(differences, -margin, alternative="greater")
+        assert found.p == pytest.approx(wanted.pvalue, abs=1e-9)
 
 
 def test_one_pair_is_refused():

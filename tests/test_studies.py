@@ -7,13 +7,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.paired import Contrast, Correlation
+from cotrain_losses.benchmarks.paired import Contrast, Correlation, holm
 from cotrain_losses.benchmarks.results import CannotContinue, read_results
 from cotrain_losses.benchmarks.sim2sim.cell import Cell
-from cotrain_losses.benchmarks.sim2sim.methods import METHODS
+from cotrain_losses.benchmarks.sim2sim.methods import METHODS, TRIALS
 from cotrain_losses.benchmarks.sim2sim.run import Runner
-from cotrain_losses.benchmarks.sim2sim.studies import page, tables
-from cotrain_losses.benchmarks.sim2sim.studies.findings import CLAIMS, Answer, Finding, findings
+from cotrain_losses.benchmarks.sim2sim.studies import balance, page, tables
+from cotrain_losses.benchmarks.sim2sim.studies.claims import CLAIMS, findings
+from cotrain_losses.benchmarks.sim2sim.studies.findings import Answer, Finding
 from cotrain_losses.benchmarks.sim2sim.studies.pictures import DRAWN, pictures
 from cotrain_losses.benchmarks.sim2sim.studies.plans import ALL_METHODS, CELLS, ONLY, SIZES
 from cotrain_losses.benchmarks.sim2sim.studies.study import cells_of, command, described
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 def invented(study: str, success, preset: str = "standard"):
     """The cells of a study with rows as a rule success(cell) -> rate has them."""
     draws, results = np.random.default_rng(0), []
-    for cell in cells_of(study, preset):
+    for cell in cells_of(study, ONLY.get(study, preset)):
         rate = float(np.clip(success(cell), 0, 1))
         row = {**{name: v for name, v in vars(cell).items() if name not in ("budget", "scales")}, "loss": 0.1}
         row |= {"success": rate, "successes": round(100 * rate), "episodes": 100, "low": rate, "high": rate}
@@ -87,6 +88,17 @@ def test_an_unknown_study_or_preset_is_answered_with_what_there_is(study, preset
         cells_of(study, preset)
 
 
+def test_the_recipe_is_tested_on_tasks_and_draws_that_it_was_not_developed_on():
+    test, others = balance.test(), [*balance.development(), *balance.calibration()]
+    assert not {cell.task for cell in test} & {cell.task for cell in balance.development()}
+    assert not {cell.seed for cell in test} & {cell.seed for cell in others}
+    arms = {(c.method, c.ratio, c.budget.learning_rate) for c in test if c.seed == balance.TEST_SEEDS[-1]}
+    assert arms == {("cotraining", 0.1, 1e-3), ("structured", 0.1, 1e-3), ("cotraining", 0.1, 2e-3)}
+    tried = {c.method for c in balance.development()}, {(c.ratio, c.budget) for c in balance.development()}
+    assert sum(len(arm.scales) + 1 for arm in balance.RECIPE_TRIALS) == len(balance.PLAIN_TRIALS) == len(tried[1]) == 8
+    assert balance.TUNED in balance.PLAIN_TRIALS and tried[0] == {"cotraining", "structured", *TRIALS}
+
+
 # verdicts
 
 
@@ -137,6 +149,46 @@ def test_worlds_built_to_be_as_published_are_reproduced_and_their_opposites_cont
     assert verdicts("guidance", lambda c: 0.6 + noise(c)) == ["reproduced"]
     told = {"physics": 0.3, "control": -0.3}
     assert verdicts("label", lambda c: 0.5 + noise(c) + c.label * told.get(c.gap, 0)) == ["reproduced", "contradicted"]
+
+
+def balance_verdicts(gained, tuned: float = 0.0) -> list[str]:
+    """The three verdicts where the recipe gains so much by gap, and tuning so much everywhere."""
+
+    def success(cell: Cell) -> float:
+        rate = 0.5 + noise(cell) + tuned * balance.TUNED.has(cell)
+        return rate + (gained.get(cell.gap, 0.0) if cell.method == "structured" else 0.0)
+
+    return verdicts("balance", success)
+
+
+def test_the_recipe_is_judged_by_harm_in_every_gap_and_help_in_two():
+    everywhere = dict.fromkeys(balance.GAPS, 0.2)
+    assert balance_verdicts(everywhere) == ["reproduced"] * 3
+    assert balance_verdicts(everywhere, tuned=0.4) == ["reproduced", "reproduced", "contradicted"]
+    assert balance_verdicts({"control": 0.2, "hard": 0.2})[:2] == ["reproduced", "reproduced"]
+    assert balance_verdicts({"control": 0.2})[1] == balance_verdicts({})[1] == "underpowered"
+    assert balance_verdicts({**everywhere, "visual": -0.2})[0] == "contradicted"
+    assert balance_verdicts({**everywhere, "visual": -0.04})[0] == "underpowered"
+
+
+def test_a_family_of_questions_is_corrected_by_itself():
+    results = invented("balance", lambda c: 0.5 + 0.1 * noise(c) + 0.02 * (c.method == "structured"))
+    harm, plain, tuned = findings("balance", results)
+    assert [a.margin for a in harm.answers] == [0.05] * 4 and [len(f.answers) for f in (plain, tuned)] == [4, 4]
+    for finding in (plain, tuned):
+        assert [a.p for a in finding.answers] == holm([a.found.p for a in finding.answers])
+        assert {a.found.pairs for a in finding.answers} == {21}
+    assert [a.p for a in harm.answers] == [a.found.p for a in harm.answers]
+
+
+def test_tables_of_the_development_and_of_stability_say_what_was_chosen_and_what_collapsed():
+    results = invented("balance-development", lambda c: 0.4 + 0.2 * (c.method == "structured") + c.budget.learning_rate)
+    table = tables.trials(results)
+    best = max(table.rows, key=lambda line: line[3])
+    assert len(table.rows) == 16 and best[:3] == ["structured (ours)", 0.1, "own"] and best[5] == 6
+    results = invented("stability", lambda c: 0.2 if c.method == "adda" and c.seed < 43 else 0.5)
+    lines = {line[0]: line[1:4] for line in tables.collapses(results).rows}
+    assert lines["+ ADDA"] == [20, 3, pytest.approx(-0.3)] and lines["structured (ours)"] == [20, 0, 0.0]
 
 
 def test_where_nothing_differs_and_pairs_agree_a_finding_is_contradicted_and_where_they_scatter_it_is_underpowered():

@@ -18,7 +18,8 @@ from ...results import Row
 from ..cell import Cell
 from ..figures import INK, SOURCE, STYLE, TARGET
 from ..methods import TITLES
-from .findings import BALANCED, Result, related
+from .claims import BALANCED, related
+from .findings import Result
 from .plans import OWN_SCALE, title
 
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}

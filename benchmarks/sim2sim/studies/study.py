@@ -14,7 +14,7 @@ from ..cell import Cell
 from ..gaps import GAPS
 from ..image_cell import ImageCell
 from ..run import Runner, compute_cells
-from .findings import findings
+from .claims import findings
 from .plans import CELLS, ONLY, SIZES, unique
 from .tables import verdicts
 

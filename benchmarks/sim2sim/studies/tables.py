@@ -8,7 +8,8 @@ from ...paired import Contrast, contrast, holm, mean_interval
 from ...report import Table
 from ..methods import TITLES
 from . import balance
-from .findings import Finding, Result, related
+from .claims import related
+from .findings import Finding, Result
 from .plans import title
 
 PUBLISHED_METHODS = {
