@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -24,6 +24,7 @@ from torch import Tensor
 import cotrain_losses as ctl
 
 from .results import CannotContinue, write_results
+from .weights_cost import weights_cost
 
 TARGET_SHARE = 0.25
 
@@ -47,6 +48,7 @@ def overhead(
     ] = "suite,diffusion-image,diffusion-state,act",
     batch_size: Annotated[int, typer.Option(min=4, help="Samples in a step.")] = 64,
     repeats: Annotated[int, typer.Option(min=3, help="Pairs of steps for each method.")] = 15,
+    only: Annotated[str, typer.Option(help="Comma-separated methods, where not all are wanted.")] = "",
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
     out: Annotated[Path, typer.Option(help="Folder for results.json and results.csv.")] = Path("results/overhead"),
 ) -> None:
@@ -62,38 +64,43 @@ def overhead(
         torch.set_num_threads(1)
         settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": 1}
         rows: list[dict[str, Any]] = []
+        wanted = only.split(",") if only else [*METHODS, *EXTRA]
+        if unknown := set(wanted) - {*METHODS, *EXTRA}:
+            raise CannotContinue(f"a method is one of {', '.join([*METHODS, *EXTRA])}, got {unknown.pop()!r}.")
         for name in policies.split(","):
             if name not in SUBJECTS:
                 raise CannotContinue(f"a policy is one of {', '.join(SUBJECTS)}, got {name!r}.")
-            bar = bars.add_task(name, total=len(METHODS) + 1)
-            for row in measured(name, batch_size, repeats, device):
+            bar = bars.add_task(name, total=len(wanted))
+            for row in measured(name, batch_size, repeats, device, wanted):
                 rows.append(row)
                 write_results(out, settings, rows)  # after each row: a run that is stopped keeps what it measured
                 bars.advance(bar)
-            bars.update(bar, completed=len(METHODS) + 1)
+            bars.update(bar, completed=len(wanted))
         columns = ["policy", "what", "bare", "ratio", "low", "high", "memory"]
         show_table(Table(columns, [[row[c] for c in columns] for row in rows]))
         typer.echo(f"{out / 'results.json'}")
 
 
-def measured(name: str, batch_size: int, repeats: int, device: str) -> Iterator[dict[str, Any]]:
-    """The rows of one policy, as they are measured: every method that means something on it, then sampling."""
+def measured(name: str, batch_size: int, repeats: int, device: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of one policy, as they are measured: every wanted method that means something on it, then sampling."""
     torch.manual_seed(0)
     subject = _on(SUBJECTS[name](batch_size), device)
     for what, make in METHODS.items():
-        if what in ("mmd", "sinkhorn", "adversary") and not subject.terms:
+        if what not in wanted or (what in ("mmd", "sinkhorn", "adversary") and not subject.terms):
             continue
         if what == "guidance" and subject.sample is None:
             continue
         yield {"policy": name, "what": what, **_steps(subject, make, repeats, device)}
-    if subject.sample is not None:
+    if "measured weights" in wanted and subject.terms and device == "cpu":
+        yield {"policy": name, "what": "measured weights", **_measured_weights(subject, repeats)}
+    if "guided sampling" in wanted and subject.sample is not None:
         yield {"policy": name, "what": "guided sampling", **_sampling(subject, repeats, device)}
 
 
 def _steps(subject: Subject, make: Callable[[int], ctl.Method], repeats: int, device: str) -> dict[str, Any]:
     bare, wrapped = copy.deepcopy(subject.policy), copy.deepcopy(subject.policy)
-    size = len(next(iter(subject.batch.values())))
-    domain = torch.arange(size) < max(2, int(TARGET_SHARE * size))
+    size = _size(subject)
+    domain = _labels(size)
     width = _width(wrapped, subject, domain) if subject.terms else 0
     method = make(width)
     cotrain = ctl.CoTrain(wrapped, method, seam=subject.seam, loss=subject.loss)
@@ -112,6 +119,16 @@ def _steps(subject: Subject, make: Callable[[int], ctl.Method], repeats: int, de
     memory = [_memory(loss, device) for loss in losses]
     jobs = [lambda l=loss, o=o: step(l, o) for loss, o in zip(losses, optimizers, strict=True)]
     return {**_ratio(_alternating(jobs, repeats, device)), "memory": memory[1] / memory[0]}
+
+
+def _measured_weights(subject: Subject, repeats: int) -> dict[str, Any]:
+    """What `balanced(-relative(0.1))` adds to an adversary, as a share of a bare step."""
+    policy, size = copy.deepcopy(subject.policy), _size(subject)
+    width = _width(policy, subject, _labels(size))
+    cost = weights_cost(width, size, int(_labels(size).sum()), lambda: subject.loss(policy, subject.batch))
+    bare = _steps(subject, METHODS["weights"], repeats, "cpu")["bare"]
+    ratio, low, high = (1 + (share + cost.held_out) / bare for share in cost[:3])
+    return {"bare": bare, "ratio": ratio, "low": low, "high": high, "memory": None}
 
 
 def _sampling(subject: Subject, repeats: int, device: str) -> dict[str, Any]:
@@ -180,6 +197,14 @@ def _memory(loss: Callable[[], Tensor], device: str) -> float:
     return float(sum(kept.values()))
 
 
+def _size(subject: Subject) -> int:
+    return len(next(iter(subject.batch.values())))
+
+
+def _labels(size: int) -> Tensor:
+    return torch.arange(size) < max(2, int(TARGET_SHARE * size))
+
+
 def _width(policy: Any, subject: Subject, domain: Tensor) -> int:
     probe = ctl.CoTrain(policy, ctl.Method(regularizer=0.0 * ctl.MMD()), seam=subject.seam, loss=subject.loss)
     features = probe.check(subject.batch, domain=domain).features
@@ -199,6 +224,10 @@ METHODS: dict[str, Callable[[int], ctl.Method]] = {
     "sinkhorn": lambda width: ctl.Method(regularizer=0.1 * ctl.Sinkhorn(blur=0.05)),
     "adversary": lambda width: ctl.Method(regularizer=-0.05 * ctl.DomainClassifier(width)),
 }
+
+
+EXTRA = ("measured weights", "guided sampling")
+"""what is measured beside the methods"""
 
 
 def _suite(size: int) -> Subject:

@@ -5,16 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from cotrain_losses.benchmarks import overhead
 from cotrain_losses.benchmarks.results import CannotContinue, read_results
+from cotrain_losses.benchmarks.weights_cost import weights_cost
 
 
 def test_the_suites_own_policy_is_measured_with_every_method(tmp_path: Path) -> None:
-    overhead.overhead("suite", 8, 3, "cpu", tmp_path)
+    overhead.overhead("suite", 8, 3, "", "cpu", tmp_path)
     rows = read_results(tmp_path)["rows"]
-    assert [row["what"] for row in rows] == [*overhead.METHODS, "guided sampling"]
+    assert [row["what"] for row in rows] == [*overhead.METHODS, *overhead.EXTRA]
     assert all(row["bare"] >= 0 and row["ratio"] > 0 for row in rows)
-    assert all(row["memory"] >= 1.0 for row in rows[:-1])
+    assert all(row["memory"] >= 1.0 for row in rows if row["what"] in overhead.METHODS)
+
+
+def test_only_what_is_wanted_is_measured_and_an_unknown_method_is_one_sentence(tmp_path: Path) -> None:
+    overhead.overhead("suite", 8, 3, "measured weights,mmd", "cpu", tmp_path)
+    assert [row["what"] for row in read_results(tmp_path)["rows"]] == ["mmd", "measured weights"]
+    with pytest.raises(typer.Exit):
+        overhead.overhead("suite", 8, 3, "mdm", "cpu", tmp_path)
+
+
+def test_measured_weights_are_timed_with_a_reading_in_every_block_and_the_held_out_loss_spread_over_it() -> None:
+    calls: list[float] = []
+    cost = weights_cost(8, 64, 16, lambda: calls.append(sum(range(200_000))))
+    assert len(calls) == 4 and 0 < cost.held_out < 1e-3 and cost.low <= cost.weights <= cost.high
 
 
 def test_a_ratio_is_of_medians_with_the_middle_half_of_neighbours() -> None:
@@ -23,8 +38,6 @@ def test_a_ratio_is_of_medians_with_the_middle_half_of_neighbours() -> None:
 
 
 def test_a_policy_not_known_is_one_sentence(tmp_path: Path) -> None:
-    import typer
-
     with pytest.raises(typer.Exit):
-        overhead.overhead("octo", 8, 3, "cpu", tmp_path)
+        overhead.overhead("octo", 8, 3, "", "cpu", tmp_path)
     assert issubclass(CannotContinue, RuntimeError)
