@@ -244,5 +244,10 @@ def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_pat
     assert "data:image/gif;base64" in html or "apt-get install" in html
     study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
     assert sorted((tmp_path / "out" / "cells").glob("*.json")) == kept
+    kept[0].unlink()
+    study.run_study("methods", "smoke", tmp_path / "out", Runner(1), so_far=True)
+    rows = read_results(tmp_path / "out" / "methods")["rows"]
+    assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 1 and len(rows) == 2
+    assert [row["error"] for row in rows if "error" in row] == ["not finished"]
     with pytest.raises(CannotContinue, match=r"none of 2 cells could be computed.*a factory returns an nn.Module"):
         study.run_study("methods", "smoke", tmp_path / "out", Runner(1), policy="copy:copy")

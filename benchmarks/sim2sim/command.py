@@ -25,7 +25,10 @@ def sim2sim(
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(help="A question over many cells: methods, ratios, correlation, regimes, guidance, label, image."),
+        typer.Option(
+            help="A question over many cells: methods, ratios, correlation, regimes, guidance, label, image, balance, "
+            "balance-calibration, balance-development, stability."
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
@@ -51,7 +54,8 @@ def sim2sim(
         str | None,
         typer.Option(
             help="Comma-separated: real_only, cotraining, normalised, ot, mmd, energy, uot, jdot, adda, adda_strong, "
-            "tzeng, dann, discernibility, cfg, cfg_adda, probe, structured."
+            "tzeng, dann, discernibility, cfg, cfg_adda, probe, structured; structured_kept_out, "
+            "structured_penalised, structured_loud (trials that the recipe was chosen from)."
         ),
     ] = None,
     ratio: Annotated[float | None, typer.Option(help="Share of target samples in a batch, in [0, 1].")] = None,
@@ -66,6 +70,9 @@ def sim2sim(
         typer.Option(help="`flow` (the suite's), `lerobot-diffusion`, `lerobot-act`, or module:factory of your own."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each, or jobs at the same time.")] = 2,
+    so_far: Annotated[
+        bool, typer.Option(help="Of a study: write the report of the cells that are finished, and compute none.")
+    ] = False,
     executor: Annotated[str, typer.Option(help="Where cells are computed: `local` or `slurm`.")] = "local",
     slurm: Annotated[
         str, typer.Option(help="What Slurm's jobs ask for, as name=value pairs: `partition=cpu,time=60`.")
@@ -108,7 +115,7 @@ def sim2sim(
             "episodes": episodes,
         }
         if study is not None:
-            _study(study, preset or "smoke", {**changes, "export": export}, policy or "flow", out, runner)
+            _study(study, preset or "smoke", {**changes, "export": export}, policy or "flow", out, runner, so_far)
         else:
             _comparison(preset or "demo", {**changes, "policy": policy}, export, out, runner)
 
@@ -129,7 +136,9 @@ def _comparison(preset: str, changes: dict[str, Any], export: str | None, out: P
     _show(success_table(results["rows"]), headline(results["rows"]), out)
 
 
-def _study(study: str, preset: str, changes: dict[str, Any], policy: str, out: Path, runner: Runner) -> None:
+def _study(
+    study: str, preset: str, changes: dict[str, Any], policy: str, out: Path, runner: Runner, so_far: bool
+) -> None:
     from .studies.study import run_study
 
     if given := [f"--{name.replace('_', '-')}" for name, value in changes.items() if value is not None]:
@@ -138,7 +147,7 @@ def _study(study: str, preset: str, changes: dict[str, Any], policy: str, out: P
             f"{', '.join(given)}. Leave them out, or compare methods without --study."
         )
     try:
-        table, said = run_study(study, preset, out, runner, policy=policy)
+        table, said = run_study(study, preset, out, runner, policy=policy, so_far=so_far)
     except ValueError as error:
         raise CannotContinue(str(error)) from error
     _show(table, said, out / study)

@@ -49,6 +49,12 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
     return rows, demos
 
 
+def finished(cells: Sequence[Cell], out: Path) -> list[Row]:
+    """The rows that `out` has, {"error": ...} where a cell is not finished; computes nothing."""
+    kept = Cells(out / "cells", say)
+    return [kept.find(cell.key()) or {"error": "not finished"} for cell in cells]
+
+
 def record(requests: Sequence[Request], runner: Runner) -> dict[Request, Demos]:
     """The demonstrations asked for, from the cache or newly recorded."""
     wanted = list(dict.fromkeys(requests))

@@ -13,7 +13,7 @@ from ...results import CannotContinue, Row, write_results
 from ..cell import Cell
 from ..gaps import GAPS
 from ..image_cell import ImageCell
-from ..run import Runner, compute_cells
+from ..run import Runner, compute_cells, finished
 from .claims import findings
 from .plans import CELLS, ONLY, SIZES, unique
 from .tables import verdicts
@@ -40,10 +40,12 @@ def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
     return list(unique(CELLS[study](replace(size, base=replace(size.base, policy=policy)))))
 
 
-def run_study(study: str, preset: str, out: Path, runner: Runner, *, policy: str = "flow") -> tuple[Table, str]:
+def run_study(
+    study: str, preset: str, out: Path, runner: Runner, *, policy: str = "flow", so_far: bool = False
+) -> tuple[Table, str]:
     """Compute every cell of a study and write its report into `out`/study; returns the verdicts, and them in words.
 
-    Cells are kept in `out`/cells, which studies share.
+    Cells are kept in `out`/cells, which studies share.  With `so_far` the report is of those that are there.
 
     Raises:
         ValueError: an unknown study or preset.
@@ -51,7 +53,7 @@ def run_study(study: str, preset: str, out: Path, runner: Runner, *, policy: str
     """
     started = time.time()
     cells = cells_of(study, preset, policy=policy)
-    rows, _ = compute_cells(cells, out, runner)
+    rows = finished(cells, out) if so_far else compute_cells(cells, out, runner)[0]
     results = [(cell, row) for cell, row in zip(cells, rows, strict=True) if "error" not in row]
     failed = [(cell, row["error"]) for cell, row in zip(cells, rows, strict=True) if "error" in row]
     if not results:
