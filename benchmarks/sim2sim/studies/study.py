@@ -58,7 +58,7 @@ def run_study(
     failed = [(cell, row["error"]) for cell, row in zip(cells, rows, strict=True) if "error" in row]
     if not results:
         raise CannotContinue(f"none of {len(cells)} cells could be computed. The first says: {failed[0][1]}")
-    listed = [{k: v for k, v in row.items() if k != "picture"} for _, row in results]
+    listed = [_listed(cell, row) for cell, row in results]
     listed += [{**_asked(cell), "error": error} for cell, error in failed]
     settings = described(study, preset, cells, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
@@ -103,6 +103,11 @@ def command(study: str, preset: str, policy: str) -> str:
         policy = "flow"
     words = f"cotrain bench sim2sim --study {study} --preset {preset}"
     return words if policy == "flow" else f"{words} --policy {policy}"
+
+
+def _listed(cell: Cell, row: Row) -> Row:
+    kept = {name: value for name, value in row.items() if name != "picture"}
+    return {**kept, "learning_rate": cell.budget.learning_rate}
 
 
 def _asked(cell: Cell) -> Row:
