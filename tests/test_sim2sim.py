@@ -31,6 +31,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import cotrain_losses as ctl
+from cotrain_losses.schedules import warmup
+
 unit = st.floats(-1, 1)
 
 
@@ -294,6 +297,15 @@ def test_measures_tell_domains_that_lie_apart_from_domains_that_do_not():
     assert found[0]["probe_accuracy"] < 0.75 < found[1]["probe_accuracy"]
     assert found[0]["relative_distance"] < found[1]["relative_distance"]
     assert measures(trained, data) == measures(trained, data)
+
+
+def test_a_terms_mean_weight_over_the_steps_is_kept():
+    data = frames(drawn(0, [60, 50]), drawn(1, [60, 50, 70]))
+    assert train(data, ctl.Method(ratio=0.5), Budget(steps=3, batch_size=16), seed=0).weights == {}
+    weight = warmup(1.0, 3)
+    method = ctl.Method(ratio=0.5, regularizer=weight * ctl.MMD())
+    kept = train(data, method, Budget(steps=3, batch_size=16), seed=0).weights
+    assert kept == {"mmd": pytest.approx(sum(weight(step) for step in range(3)) / 3)}
 
 
 def test_a_target_demonstration_is_held_out_whole_and_the_last_is_not():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ class Trained:
     cotrain: ctl.CoTrain
     loss: float
     raw: dict[str, float]
+    weights: dict[str, float]
+    """each term's weight, the mean over all steps"""
     ratio: float
     """share of target samples that was realised"""
 
@@ -135,7 +138,7 @@ def train(
     if plugins := list(cotrain.plugin_parameters()):
         optimizer.add_param_group({"params": plugins, "weight_decay": 0.0})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
-    running = 0.0
+    running, weights = 0.0, Counter[str]()
     for step, rows in enumerate(drawn):
         if held_out is not None and step == drawn.release:
             cotrain.release_held_out()
@@ -148,10 +151,12 @@ def train(
         schedule.step()
         average.update_parameters(learner)
         running += (value - running) / min(step + 1, 100)
+        weights.update(losses.weights)
         if step % 50 == 0:
             tick(step / budget.steps)
     raw = {name: float(value) for name, value in losses.raw.items()}
-    return Trained(average.module.eval(), cotrain, running, raw, drawn.realised())
+    mean = {name: total / budget.steps for name, total in weights.items()}
+    return Trained(average.module.eval(), cotrain, running, raw, mean, drawn.realised())
 
 
 class _Drawn:
