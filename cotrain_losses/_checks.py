@@ -10,22 +10,23 @@ import math
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 
 def check_features(name: str, source: Tensor, target: Tensor) -> None:
     """Two feature matrices that can be compared: 2-D, floating, of one width, one device, finite."""
-    received = f"got source {_describe(source)} and target {_describe(target)}"
     if source.ndim != 2 or target.ndim != 2:
         raise ValueError(
-            f"{name} compares features of shape (samples, width), {received}.\n"
+            f"{name} compares features of shape (samples, width), {_received(source, target)}.\n"
             "Fold observation steps into the width first: einops.rearrange(z, 'b t d -> b (t d)')."
         )
     if source.shape[1] != target.shape[1]:
         raise ValueError(
-            f"{name} compares features of one width, {received}.\n"
+            f"{name} compares features of one width, {_received(source, target)}.\n"
             "Take both sides from the same layer, or project them to a common width first."
         )
     if not (source.is_floating_point() and target.is_floating_point()):
+        received = _received(source, target)
         raise TypeError(f"{name} compares floating-point features, {received}.\nConvert them first: z.float().")
     if source.device != target.device:
         raise ValueError(
@@ -40,7 +41,7 @@ def check_finite(what: str, values: Tensor) -> None:
     """No NaN and no infinity, said with their number and the first row that holds one."""
     if torch.compiler.is_compiling() or values.numel() == 0:
         return
-    if values.device.type == "cpu" and math.isfinite(values.detach().sum().item()):
+    if values.device.type == "cpu" and math.isfinite(_sum(values.detach())):
         return  # a sum is finite only if its parts are
     finite = torch.isfinite(values)
     if values.device.type != "cpu":
@@ -52,6 +53,14 @@ def check_finite(what: str, values: Tensor) -> None:
             f"the first in row {row}.\nLook upstream: the encoder diverged or its input holds NaN; "
             "a lower learning rate or gradient clipping usually helps."
         )
+
+
+def _sum(x: Tensor) -> float:
+    """A sum of all entries or of their squares, whichever is sooner had."""
+    if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous() or is_functorch_wrapped_tensor(x):
+        return x.sum().item()
+    flat = x.numpy().ravel()
+    return float(flat.dot(flat))
 
 
 def check_mass(what: str, mass: Tensor) -> None:
@@ -82,6 +91,10 @@ def check_share(name: str, value: float) -> float:
 
 def _is_odds(value: object) -> bool:
     return isinstance(value, (int, float)) and 1.0 < value < float("inf")
+
+
+def _received(source: Tensor, target: Tensor) -> str:
+    return f"got source {_describe(source)} and target {_describe(target)}"
 
 
 def _describe(x: Tensor) -> str:

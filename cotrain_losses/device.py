@@ -15,4 +15,4 @@ def eager(x: Tensor) -> bool:
 
 def as_array(x: Tensor | None) -> Any:
     """The same memory as numpy's array; None stays None."""
-    return None if x is None else x.detach().numpy()
+    return None if x is None else (x.detach() if x.requires_grad else x).numpy()

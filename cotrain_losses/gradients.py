@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 
-def with_gradients(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+def with_gradients(value: Tensor | float, *pairs: tuple[Tensor, Tensor]) -> Tensor:
     """The scalar `value`, with each pair's second entry as its gradient at the first.
 
-    First derivatives only: differentiating the gradient raises a RuntimeError.
+    On the CPU a number serves as the value and takes the dtype of the first input.  First derivatives only:
+    differentiating the gradient raises a RuntimeError.
     """
     inputs, gradients = zip(*pairs, strict=True)
     result: Tensor = _Known.apply(value, len(inputs), *inputs, *gradients)  # type: ignore[no-untyped-call]
@@ -24,10 +25,10 @@ def with_gradients(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
 
 class _Known(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor | float, count: int, *tensors: Tensor) -> Tensor:
         ctx.count = count
         ctx.save_for_backward(*tensors)
-        return value.view_as(value)
+        return value.view_as(value) if isinstance(value, Tensor) else torch.full((), value, dtype=tensors[0].dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:

@@ -55,7 +55,7 @@ def nothing_shared(source: Rows, target: Rows, least: int = 1) -> bool:
 
     Known where looking costs nothing (op by op on the CPU); elsewhere False, and all masses come out zero.
     """
-    if all(part is None for rows in (source, target) for part in (rows.mass, rows.group)):
+    if source.alike and target.alike:
         return False
     return eager(source.features) and not all(mass.any() for mass in balanced_masses(source, target, least))
 

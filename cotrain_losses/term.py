@@ -49,6 +49,8 @@ class Rows:
     valid: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.alike and self.valid is None and not self.extras:
+            return
         for name, value in self.parts():
             if value.ndim == 0 or len(value) != len(self.features):
                 raise ValueError(
@@ -82,6 +84,11 @@ class Rows:
             {name: function(value) for name, value in self.extras.items()},
             *(None if part is None else function(part) for part in (self.mass, self.group, self.valid)),
         )
+
+    @property
+    def alike(self) -> bool:
+        """Whether all rows count alike and may be compared with any."""
+        return self.mass is None and self.group is None
 
     def extra(self, name: str) -> Tensor:
         """The extra of that name."""
@@ -123,8 +130,14 @@ class Term(nn.Module):
     def forward(self, source: Rows | Tensor, target: Rows | Tensor) -> Tensor:
         """The term's raw, unweighted value: a scalar of at least float32."""
         source, target = self.admit(source, target)
-        with torch.autocast(source.features.device.type, enabled=False):
-            return self.nothing(source, target) if self.skips(source, target) else self.compare(source, target)
+        device = source.features.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self._worth(source, target)
+        return self._worth(source, target)
+
+    def _worth(self, source: Rows, target: Rows) -> Tensor:
+        return self.nothing(source, target) if self.skips(source, target) else self.compare(source, target)
 
     def admit(self, source: Rows | Tensor, target: Rows | Tensor) -> tuple[Rows, Rows]:
         """The door: both sides as rows, checked, and in at least float32."""
@@ -396,6 +409,8 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _admitted(rows: Rows) -> Rows:
+    if rows.alike and not rows.extras and rows.features.dtype.itemsize >= 4:
+        return rows
     held = (rows.features, *(value for _, value in rows.parts()))
     narrow = any(x.is_floating_point() and x.dtype.itemsize < 4 for x in held)
     return rows.map(_widened) if narrow else rows

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cotrain_losses import OptimalTransport, Rows, Sinkhorn
+from cotrain_losses.distances import squared_distances
 from cotrain_losses.transport import Block, divergence, fixed, online, optimal, squared, unbalanced
 from cotrain_losses.transport.settings import Settings as problem_settings
 
@@ -318,6 +319,37 @@ def test_a_price_in_float32_leaves_the_iterations_in_float32():
     uniform = np.full(8, 1 / 8, np.float32), np.full(7, 1 / 7, np.float32)
     solution = squared.cross(problem_settings(0.5, (1.0, 2.0)), x, y, *uniform, None).solution
     assert solution.kernel.dtype == solution.u.dtype == solution.v.dtype == np.float32
+
+
+@pytest.mark.parametrize("rho", [math.inf, 1.0])
+def test_leaps_arrive_at_the_same_plan_in_fewer_iterations(monkeypatch, rho):
+    from cotrain_losses.transport import sinkhorn
+    from cotrain_losses.transport.problem import Problem
+
+    x, y = (side.numpy() for side in features(0, 40, 30, 3))
+    a, b, cost = np.full(40, 1 / 40), np.full(30, 1 / 30), squared.squared_matrix(x, y)
+    problem = Problem(a, b, a, b, 0.3, (rho, rho))
+
+    def solved():
+        return sinkhorn.iterate(sinkhorn.annealed(problem, cost), cost, 1e-10, 10_000)
+
+    leaping = solved()
+    monkeypatch.setattr(sinkhorn, "LEAP", 0.0)
+    walking = solved()
+    assert max(leaping.error, walking.error) <= 1e-10 and leaping.iterations < 0.8 * walking.iterations
+    np.testing.assert_allclose(leaping.plan, walking.plan, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e3])
+def test_the_start_from_the_lengths_of_the_rows_is_the_start_from_the_cost(far):
+    x, y = features(1, 9, 7, 4)
+    near = OptimalTransport(2.0)
+    dense = OptimalTransport(2.0, cost=lambda s, t: squared_distances(s.features, t.features))
+    found, expected = (term.coupling(x, y + far) for term in (near, dense))
+    torch.testing.assert_close(found.plan, expected.plan, rtol=0, atol=1e-5)
+    shift = (found.potentials[0] - expected.potentials[0]).mean()
+    torch.testing.assert_close(found.potentials[0], expected.potentials[0] + shift, rtol=0, atol=1e-3)
+    torch.testing.assert_close(found.value, expected.value, rtol=1e-9, atol=1e-8)
 
 
 def test_a_solve_that_stops_early_says_so_with_its_error(monkeypatch):

@@ -49,7 +49,9 @@ class Block:
 
     def scaled(self, source: Rows, target: Rows) -> tuple[Tensor, Tensor]:
         """What is compared, flattened to (n, k) and (m, k), times the root of the weight."""
-        x, y = (side.flatten(1) for side in self._sides(source, target))
+        x, y = self._sides(source, target)
+        if x.ndim > 2:
+            x, y = x.flatten(1), y.flatten(1)
         return (x, y) if self.weight == 1.0 else (self.weight**0.5 * x, self.weight**0.5 * y)
 
     def masked(self, source: Rows, target: Rows) -> bool:

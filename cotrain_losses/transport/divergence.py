@@ -57,25 +57,24 @@ class Sinkhorn(Term):
         self.settings = Settings(blur**2, (price**2, price**2), False, tolerance, max_iterations)
 
     def compare(self, source: Rows, target: Rows) -> Tensor:
-        a, b = (mass.to(source.features) for mass in balanced_masses(source, target))
         grouped = source.group is not None
         if streamed(len(source), len(target), device=source.features.device, grouped=grouped):
+            a, b = (mass.to(source.features) for mass in balanced_masses(source, target))
             return online(source.features, target.features, a, b, blur=self.blur, reach=self.reach)
         if not eager(source.features):
-            return self._fixed(source, target, a, b)
-        source, target, a, b = present(source, target, a, b)
+            return self._fixed(source, target)
+        source, target, a, b = present(source, target)
         x, y = (rows.features * 0.5**0.5 for rows in (source, target))
-        across = cross(self.settings, *map(as_array, (x, y, a, b, same_group(source, target))))
+        across = cross(self.settings, as_array(x), as_array(y), a, b, as_array(same_group(source, target)))
         warn_unless_converged("Sinkhorn", across.solution, self.settings)
-        at_x, of_x = own(self.settings, *map(as_array, (x, a, same_group(source, source))))
-        at_y, of_y = own(self.settings, *map(as_array, (y, b, same_group(target, target))))
-        value = x.new_tensor(across.value - 0.5 * of_x - 0.5 * of_y)
-        return with_gradients(
-            value, (x, torch.from_numpy(across.at_x - at_x)), (y, torch.from_numpy(across.at_y - at_y))
-        )
+        at_x, of_x = own(self.settings, as_array(x), a, as_array(same_group(source, source)))
+        at_y, of_y = own(self.settings, as_array(y), b, as_array(same_group(target, target)))
+        pulls = (x, torch.from_numpy(across.at_x - at_x)), (y, torch.from_numpy(across.at_y - at_y))
+        return with_gradients(across.value - 0.5 * of_x - 0.5 * of_y, *pulls)
 
-    def _fixed(self, source: Rows, target: Rows, a: Tensor, b: Tensor) -> Tensor:
+    def _fixed(self, source: Rows, target: Rows) -> Tensor:
         x, y = source.features, target.features
+        a, b = (mass.to(x) for mass in balanced_masses(source, target))
         costs = [0.5 * squared_distances(*sides) for sides in ((x, y), (x, x), (y, y))]
         plans = (
             fixed(costs[0].detach(), a, b, self.settings, same_group(source, target)),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .exact import exact
-from .problem import INF, Array, Problem, Solution
+from .problem import INF, Array, Problem, Solution, Start
 from .settings import DOUBLE_ABOVE, EXACT_ABOVE, OUT_OF_REACH, Settings
 from .sinkhorn import MILD, solve
 from .unbalanced import unbalanced
@@ -20,7 +20,8 @@ def coupled(
     b: Array,
     settings: Settings,
     *,
-    exponent: Callable[[], Array] | None = None,
+    start: Callable[[type], Start] | None = None,
+    steepness: float | None = None,
     potentials: bool = False,
 ) -> Solution:
     """The plan by the solver and in the precision that C / eps asks for.
@@ -29,7 +30,8 @@ def coupled(
         cost: the matrix C (n, m) in a precision, float32 or float64; +inf forbids a pair.
         bound: an upper bound of its finite entries.
         a, b: masses, all positive.
-        exponent: -C / eps, where it can be had more cheaply than through C.
+        start: where to start from in a precision, where that is more cheaply had than -C / eps.
+        steepness: an upper bound of what its exponent's finite entries come to.
     """
     eps = settings.eps
     entropic = eps > 0 and bound <= EXACT_ABOVE * eps
@@ -45,12 +47,18 @@ def coupled(
         return _nothing(problem)
     if not entropic:
         return unbalanced(cost(float), a, b, settings.rho)
-    mild, start = MILD[a.dtype.itemsize], None
-    if bound <= 4 * mild * eps:  # the bound may be loose, the matrix decides
-        start = exponent() if exponent is not None else cost(a.dtype.type) * np.array(-1.0 / eps, a.dtype)
-        if np.min(start, where=start > -INF, initial=0.0) < -mild:
-            start = None
-    return solve(problem, start, cost, tolerance=settings.tolerance, limit=settings.limit)
+    if steepness is None:
+        steepness = bound / eps
+    mild, first = MILD[a.dtype.itemsize], None
+    if steepness <= 4 * mild and bound <= mild * (min(settings.rho) + eps):
+        first = start(a.dtype.type) if start else Start(cost(a.dtype.type) * (-1.0 / eps))
+        if steepness > mild and _largest(first.exponent) > mild:  # the bound may be loose, the matrix decides
+            first = None
+    return solve(problem, first, cost, tolerance=settings.tolerance, limit=settings.limit)
+
+
+def _largest(exponent: Array) -> float:
+    return float(np.max(np.abs(exponent), where=exponent > -INF, initial=0.0))
 
 
 def _nothing(problem: Problem) -> Solution:

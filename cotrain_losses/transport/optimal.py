@@ -15,6 +15,7 @@ before 0.9.5 took R = 1 1' ("ones"), since then a b' ("product").
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from .costs import Block, Callback, joined_rows, total_cost
 from .coupling import Coupling, spread_out
 from .fixed import Fixed, diagonal, fixed
 from .matrix import coupled
-from .problem import INF, Solution
+from .problem import INF, Array, Solution
 from .settings import Settings, prices, warn_unless_converged
 from .squared import cross
 
@@ -108,46 +109,46 @@ class OptimalTransport(Term):
         return spread_out(solution, value, *balanced_masses(source, target))
 
     def _solve(self, source: Rows, target: Rows, *, potentials: bool = False) -> tuple[Tensor, Solution | Fixed]:
-        a, b = balanced_masses(source, target)
         if self.reference == "diagonal":
-            return self._diagonal(source, target, a, b)
+            return self._diagonal(source, target)
         if not eager(source.features):
-            return self._fixed(source, target, a, b)
-        source, target, a, b = present(source, target, a, b)
+            return self._fixed(source, target)
+        source, target, a, b = present(source, target)
         rows = None if self.pairing else joined_rows(self.cost, source, target)
         if rows is None:
             return self._matrix(source, target, a, b, potentials)
-        sides = (*rows, a.to(rows[0]), b.to(rows[0]), same_group(source, target))
-        moved = cross(self.settings, *map(as_array, sides), potentials=potentials)
-        value = rows[0].new_tensor(moved.value if self.value == "objective" else moved.linear)
-        return with_gradients(value, *zip(rows, map(torch.from_numpy, moved[2:4]), strict=True)), moved.solution
+        x, y = rows
+        same = as_array(same_group(source, target))
+        linear = self.value == "linear"
+        moved = cross(self.settings, as_array(x), as_array(y), a, b, same, linear=linear, potentials=potentials)
+        pulls = (x, torch.from_numpy(moved.at_x)), (y, torch.from_numpy(moved.at_y))
+        return with_gradients(moved.value, *pulls), moved.solution
 
     def _matrix(
-        self, source: Rows, target: Rows, a: Tensor, b: Tensor, potentials: bool
+        self, source: Rows, target: Rows, a: Array, b: Array, potentials: bool
     ) -> tuple[Tensor, Solution | Fixed]:
         cost, same = self._cost(source, target), same_group(source, target)
         held = cost.detach() if same is None else cost.detach().where(same, cost.new_tensor(INF))
         matrix, bound = held.numpy(), float(cost.detach().max())
-        solution = coupled(
-            matrix.astype, bound, a.to(cost).numpy(), b.to(cost).numpy(), self.settings, potentials=potentials
-        )
+        a, b = a.astype(matrix.dtype, copy=False), b.astype(matrix.dtype, copy=False)
+        solution = coupled(matrix.astype, bound, a, b, self.settings, potentials=potentials)
         plan = torch.from_numpy(np.ascontiguousarray(solution.plan)).to(cost)
         value = cost.new_tensor(solution.value()) if self.value == "objective" else (plan * cost.detach()).sum()
         return with_gradients(value, (cost, plan)), solution
 
-    def _fixed(self, source: Rows, target: Rows, a: Tensor, b: Tensor) -> tuple[Tensor, Solution | Fixed]:
-        cost = self._cost(source, target)
+    def _fixed(self, source: Rows, target: Rows) -> tuple[Tensor, Solution | Fixed]:
+        cost, (a, b) = self._cost(source, target), balanced_masses(source, target)
         solution = fixed(cost.detach(), a.to(cost), b.to(cost), self.settings, same_group(source, target))
         value = solution.value if self.value == "objective" else (solution.plan * cost.detach()).sum()
         return with_gradients(value, (cost, solution.plan)), solution
 
-    def _diagonal(self, source: Rows, target: Rows, a: Tensor, b: Tensor) -> tuple[Tensor, Solution | Fixed]:
+    def _diagonal(self, source: Rows, target: Rows) -> tuple[Tensor, Solution | Fixed]:
         if len(source) != len(target):
             raise ValueError(
                 'reference="diagonal" sends row i to row i and needs paired sides, '
                 f'got {len(source)} source and {len(target)} target rows.\nUse reference="product".'
             )
-        cost = self._cost(source, target).diagonal()
+        cost, (a, b) = self._cost(source, target).diagonal(), balanced_masses(source, target)
         solution = diagonal(cost.detach(), a.to(cost), b.to(cost), self.settings)
         linear = (solution.u * cost.detach()).sum()
         value = solution.value if self.value == "objective" else linear
@@ -162,8 +163,15 @@ class OptimalTransport(Term):
         return f"reg={self.settings.eps}{rho}, reference={self.reference!r}, value={self.value!r}"
 
 
-def present(source: Rows, target: Rows, a: Tensor, b: Tensor) -> tuple[Rows, Rows, Tensor, Tensor]:
-    """Both sides without their rows of no mass."""
-    if all(part is None for rows in (source, target) for part in (rows.mass, rows.group)):
-        return source, target, a, b
-    return source[a > 0], target[b > 0], a[a > 0], b[b > 0]
+def present(source: Rows, target: Rows) -> tuple[Rows, Rows, Array, Array]:
+    """Both sides without their rows of no mass, and the masses of the rest, on the CPU."""
+    if source.alike and target.alike:
+        return source, target, *(uniform(len(rows), rows.features.dtype) for rows in (source, target))
+    a, b = (mass.to(source.features) for mass in balanced_masses(source, target))
+    return source[a > 0], target[b > 0], as_array(a[a > 0]), as_array(b[b > 0])
+
+
+@lru_cache(maxsize=64)
+def uniform(n: int, dtype: torch.dtype) -> Array:
+    """(n,) equal masses that sum to one, the same array every time."""
+    return np.full(n, 1.0 / n, np.float64 if dtype == torch.float64 else np.float32)

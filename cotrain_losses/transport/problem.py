@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,15 @@ class Problem:
         return Problem(self.b, self.a, self.beta, self.alpha, self.eps, self.rho[::-1])
 
 
+class Start(NamedTuple):
+    """Potentials to start from, with the exponent of their kernel, within the range of exp."""
+
+    exponent: Array
+    """(f0 + g0 - C) / eps, (n, m); it is overwritten."""
+    f0: Any = 0.0
+    g0: Any = 0.0
+
+
 @dataclass
 class Solution:
     """P = u K v, with K = exp((f0 + g0 - C) / eps), the marginals' error, and what it took."""
@@ -52,6 +61,8 @@ class Solution:
     iterations: int = 0
     solver: str = "Sinkhorn"
     objective: float | None = None
+    old: Any = None
+    """v one iteration ago, while iterating"""
 
     @property
     def f(self) -> Array:
@@ -70,7 +81,7 @@ class Solution:
 
     def mass(self) -> float:
         """How much the plan carries in all."""
-        return float(np.dot(self.u, self.kernel @ self.v))
+        return float(self.u.dot(self.kernel.dot(self.v)))
 
     def value(self) -> float:
         """The objective, as its dual: a lower bound whose error is second order in that of the potentials."""

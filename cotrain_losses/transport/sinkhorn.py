@@ -4,11 +4,13 @@
     balanced      u <- a / (K v),   v <- b / (K' u)                          so that P 1 = a, P' 1 = b
     unbalanced    u <- alpha (a / alpha)^t exp(-f0 / (rho + eps)) / (K v)^t,   t = rho / (rho + eps)
 
-alpha beta' is the reference measure.  One iteration is two matrix-vector products.  Where u or v grow, they are
-absorbed into f0 and g0 and the kernel is made anew (Schmitzer, SIAM J. Sci. Comput. 2019, 3.1).  Where C / eps is
-large, eps is annealed (3.2), the potentials being nearly linear in eps there.  Where the observed rate promises many
-more iterations than Newton's method costs, Newton finishes.  After an unbalanced iteration the best common shift
-f + s, g - s is taken (Sejourne, Vialard, Peyre, AISTATS 2022); without it that shift alone converges at rate t^2.
+alpha beta' is the reference measure.  One iteration is two matrix-vector products.  Near the end log v moves by steps
+that shrink at one rate; the rate is read from the error every fourth iteration, and v leaps to where the steps lead
+to (Aitken's extrapolation).  Where u or v grow, they are absorbed into f0 and g0 and the kernel is made anew
+(Schmitzer, SIAM J. Sci. Comput. 2019, 3.1).  Where C / eps is large, eps is annealed (3.2), the potentials being
+nearly linear in eps there.  Where the pace promises many more iterations than Newton's method costs, Newton finishes.
+After an unbalanced iteration the best common shift f + s, g - s is taken (Sejourne, Vialard, Peyre, AISTATS 2022);
+without it that shift alone converges at rate t^2.
 """
 
 from __future__ import annotations
@@ -19,26 +21,28 @@ from collections.abc import Callable
 import numpy as np
 
 from .newton import newton
-from .problem import INF, Array, Problem, Solution, exponential
+from .problem import INF, Array, Problem, Solution, Start, exponential
 
-MILD = {4: 70.0, 8: 300.0}  # C / eps up to which exp(-C / eps) serves as the kernel, by bytes of the dtype
+MILD = {4: 70.0, 8: 300.0}  # exponents up to which a kernel is made once and for all, by bytes of the dtype
+LOOK = 2  # iterations between two looks at the error
+LEAP = 100.0  # steps ahead at most
 FACTOR = 1.5  # between levels of annealing
 FLOOR = 1e-290  # of u and v where costs far exceed the price of leaving mass behind (float64 then)
 
 
 def solve(
-    problem: Problem, exponent: Array | None, cost: Callable[[type], Array], *, tolerance: float, limit: int
+    problem: Problem, start: Start | None, cost: Callable[[type], Array], *, tolerance: float, limit: int
 ) -> Solution:
-    """Solve from the exponent -C / eps (overwritten) where it is mild, else from the cost.
+    """Solve from a start within the range of exp, else from the cost.
 
     Args:
         cost: gives the matrix C in a precision.
         tolerance: on sum |P 1 - a|, and on sum |P' 1 - b|.
         limit: iterations at most; Newton then has 100 steps.
     """
-    if exponent is not None:
-        state = Solution(problem, np.exp(exponent, out=exponent), problem.alpha, problem.beta)
-        matrix = None
+    if start is not None:
+        kernel, matrix = np.exp(start.exponent, out=start.exponent), None
+        state = Solution(problem, kernel, problem.alpha, problem.beta, start.f0, start.g0)
     else:
         matrix = cost(problem.a.dtype)
         state = annealed(problem, matrix)
@@ -72,18 +76,22 @@ def annealed(problem: Problem, cost: Array) -> Solution:
     return state
 
 
+@np.errstate(all="ignore")  # what leaves the range is floored, absorbed, or left to Newton
 def iterate(state: Solution, cost: Array | None, tolerance: float, limit: int, *, worth: float = INF) -> Solution:
     """Iterate to the tolerance or the limit; give up where more than `worth` iterations are to be expected."""
     rounds = _balanced if state.problem.rho == (INF, INF) else _unbalanced
-    count, last = 3, INF
+    before, last = INF, INF
     while state.iterations < limit:
-        with np.errstate(all="ignore"):  # what leaves the range is floored, absorbed, or left to Newton
-            rounds(state, count)
+        rounds(state, LOOK)
         if state.error <= tolerance or not math.isfinite(state.error):
             break
-        if count == 10 and _remaining(state.error, last, count, tolerance) > worth:
-            break
-        last, count = state.error, 3 if state.iterations < 12 else 5 if state.iterations < 30 else 10
+        if last == INF:
+            last = state.error
+        else:
+            if state.iterations > 30 and _remaining(state.error, before, tolerance) > worth:
+                break
+            _leap(state, (state.error / last) ** (1 / LOOK))
+            before, last = state.error, INF
         if cost is not None and _range(state) > 10.0:
             state = _absorbed(state, cost)
     return state
@@ -92,13 +100,19 @@ def iterate(state: Solution, cost: Array | None, tolerance: float, limit: int, *
 def _balanced(state: Solution, count: int) -> None:
     kernel, u, v, a, b = state.kernel, state.u, state.v, state.problem.a, state.problem.b
     for _ in range(count - 1):
-        u = a / (kernel @ v)
-        v = b / (u @ kernel)
-    rows = kernel @ v
-    state.error = float(np.abs(u * rows - a).sum())
-    state.u = a / rows
-    state.v = b / (state.u @ kernel)
+        u = a / kernel.dot(v)
+        v = b / u.dot(kernel)
+    rows = kernel.dot(v)
+    state.error = float(abs(u * rows - a).sum())
+    state.u, state.old = a / rows, v
+    state.v = b / state.u.dot(kernel)
     state.iterations += count
+
+
+def _leap(state: Solution, rate: float) -> None:
+    """To where v goes if its logarithm's steps keep shrinking at this rate: v (v / old)^(rate / (1 - rate))."""
+    if rate < 1.0:
+        state.v = state.v * (state.v / state.old) ** min(rate / (1.0 - rate), LEAP)
 
 
 def _unbalanced(state: Solution, count: int) -> None:
@@ -109,12 +123,12 @@ def _unbalanced(state: Solution, count: int) -> None:
     common = 0.0 if INF in problem.rho else rho_a * rho_b / (rho_a + rho_b) / eps
     hard = kernel.itemsize == 8
     for _ in range(count):
-        rows, old = _floored(kernel @ v, hard), u
+        rows, old, state.old = _floored(kernel.dot(v), hard), u, v
         u = _floored(p / rows**s, hard)
-        columns = _floored(u @ kernel, hard)
+        columns = _floored(u.dot(kernel), hard)
         v = _floored(q / columns**t, hard)
         if common:
-            shift = _shift(float(u @ rows), float(v @ columns), common)
+            shift = _shift(float(u.dot(rows)), float(v.dot(columns)), common)
             u, v = u * shift, v / shift
     state.u, state.v = u, v
     state.error = float(np.abs((old - u) * rows).sum())
@@ -155,10 +169,9 @@ def _start(problem: Problem, cost: Array) -> tuple[Array, Array]:
     return f + shift, g - shift
 
 
-def _remaining(error: float, last: float, count: int, tolerance: float) -> float:
-    if not error < last:
-        return INF
-    return count * math.log(error / tolerance) / math.log(last / error)
+def _remaining(error: float, before: float, tolerance: float) -> float:
+    """Iterations to go at the pace between two leaps."""
+    return 2 * LOOK * math.log(error / tolerance) / math.log(before / error) if error < before else INF
 
 
 def _range(state: Solution) -> float:

@@ -3,9 +3,10 @@
     value     the dual objective, or <P, |x - y|^2>
     gradient  d/dx_i = 2 (r_i x_i - sum_j P_ij y_j),   d/dy_j = 2 (c_j y_j - sum_i P_ij x_i)
 
-by the envelope theorem, r and c being the plan's own marginals.  Besides the matrix -C / eps that becomes the
-kernel, nothing of size (n, m) is made.  The arithmetic is numpy's: at a policy's batch sizes a step is
-hundreds of small operations, and numpy's cost a third of PyTorch's each.
+by the envelope theorem, r and c being the plan's own marginals.  The kernel is exp(2 <x, y> / eps), the lengths of the
+rows being in the potentials; besides it nothing of size (n, m) is made, but the plan where that is smaller than the
+rows.  The arithmetic is numpy's: at a policy's batch sizes a step is hundreds of small operations, and numpy's cost a
+third of PyTorch's each.
 
 Where the plan is a permutation s, d/dx_i = 2/n (x_i - y_s(i)), and s minimises -<x_i - mean x, y_s(i) - mean y>: no
 other part of the cost decides.
@@ -13,13 +14,14 @@ other part of the cost decides.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from .exact import assignable, permutation, permuted
 from .matrix import coupled
-from .problem import INF, Array, Problem, Solution, wanted
+from .problem import INF, Array, Problem, Solution, Start, wanted
 from .settings import DOUBLE_ABOVE, Settings
 
 SYMMETRIC_ITERATIONS = 200  # the error halves each time, so this is never reached in practice
@@ -29,32 +31,45 @@ class Moved(NamedTuple):
     """What a solved problem does to the rows."""
 
     value: float
-    linear: float
     at_x: Array
     at_y: Array
     solution: Solution
 
 
 def cross(
-    settings: Settings, x: Array, y: Array, a: Array, b: Array, same: Array | None, *, potentials: bool = False
+    settings: Settings,
+    x: Array,
+    y: Array,
+    a: Array,
+    b: Array,
+    same: Array | None,
+    *,
+    linear: bool = False,
+    potentials: bool = False,
 ) -> Moved:
-    """Transport from rows x (n, d) with masses a to rows y (m, d) with masses b, within equal groups."""
+    """Transport from rows x (n, d) with masses a to rows y (m, d) with masses b, within equal groups.
+
+    Args:
+        linear: whether the value is <P, C> rather than the objective.
+        potentials: whether the solution has to hold them where they cost more than the plan.
+    """
     if settings.eps == 0 and settings.balanced and same is None and not potentials and assignable(a, b):
         return _assigned(x, y, a, b)
-    centre = (x.sum(0) + y.sum(0)) / (len(x) + len(y))
-    x, y = x - centre, y - centre
-    lengths = np.einsum("ij,ij->i", x, x), np.einsum("ij,ij->i", y, y)
-    bound = float((lengths[0].max() ** 0.5 + lengths[1].max() ** 0.5) ** 2)
+    a, b = a.astype(x.dtype, copy=False), b.astype(x.dtype, copy=False)
+    x, y, lengths = _centred(x, y)
+    longest = math.sqrt(lengths[0].max()), math.sqrt(lengths[1].max())
     solution = coupled(
         lambda dtype: _banned(squared_matrix(x.astype(dtype, copy=False), y.astype(dtype, copy=False)), same, INF),
-        bound,
+        sum(longest) ** 2,
         a,
         b,
         settings,
-        exponent=lambda: _banned(_affine(x, y, *lengths, -1.0 / settings.eps), same, -INF),
+        start=lambda dtype: _start(x, y, lengths, same, settings.eps, dtype),
+        steepness=2.0 * longest[0] * longest[1] / settings.eps if settings.eps else INF,
         potentials=potentials,
     )
-    return _moved(x, y, *lengths, solution)
+    value = _linear(x, y, *lengths, solution) if linear else solution.value()
+    return Moved(value, *_pulls(x, y, solution), solution)
 
 
 def _assigned(x: Array, y: Array, a: Array, b: Array) -> Moved:
@@ -65,7 +80,7 @@ def _assigned(x: Array, y: Array, a: Array, b: Array) -> Moved:
     at_y = np.empty_like(y)
     np.negative(at_x, out=apart)
     at_y[columns] = apart
-    return Moved(value, value, at_x, at_y, permuted(columns, a, b, value))
+    return Moved(value, at_x, at_y, permuted(columns, a, b, value))
 
 
 def own(settings: Settings, x: Array, a: Array, same: Array | None) -> tuple[Array, float]:
@@ -103,7 +118,7 @@ def _affine(x: Array, y: Array, of_x: Array, of_y: Array, scale: float) -> Array
     np.multiply(of_x, scale, out=left[:, d])
     left[:, d + 1] = scale
     right[:, :d], right[:, d], right[:, d + 1] = y, 1.0, of_y
-    return left @ right.T
+    return left.dot(right.T)
 
 
 def _banned(matrix: Array, same: Array | None, value: float) -> Array:
@@ -112,14 +127,41 @@ def _banned(matrix: Array, same: Array | None, value: float) -> Array:
     return matrix
 
 
-def _moved(x: Array, y: Array, of_x: Array, of_y: Array, solution: Solution) -> Moved:
-    u, kernel, v, dtype = solution.u, solution.kernel, solution.v, x.dtype
+def _centred(x: Array, y: Array) -> tuple[Array, Array, tuple[Array, Array]]:
+    """Both sides moved by the mean of all rows, and their rows' squared lengths."""
+    rows, n = np.concatenate((x, y)), len(x)
+    rows -= rows.sum(0) * (1.0 / len(rows))
+    squares = np.einsum("ij,ij->i", rows, rows)
+    return rows[:n], rows[n:], (squares[:n], squares[n:])
+
+
+def _start(x: Array, y: Array, lengths: tuple[Array, Array], same: Array | None, eps: float, dtype: type) -> Start:
+    """f0 = |x|^2 and g0 = |y|^2, which leaves 2 <x, y> / eps: one product, and half as steep as -C / eps."""
+    x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+    return Start(_banned(x.dot((y * (2.0 / eps)).T), same, -INF), *lengths)
+
+
+def _pulls(x: Array, y: Array, solution: Solution) -> tuple[Array, Array]:
+    """The gradients at x and at y; the plan is made where it is smaller than the rows."""
+    u, kernel, v, dtype = 2.0 * solution.u, solution.kernel, solution.v, x.dtype
     x, y = x.astype(kernel.dtype, copy=False), y.astype(kernel.dtype, copy=False)
-    rows, columns = u * (kernel @ v), v * (u @ kernel)
-    to_y, to_x = u[:, None] * (kernel @ (v[:, None] * y)), v[:, None] * (kernel.T @ (u[:, None] * x))
-    linear = float(rows @ of_x + columns @ of_y - 2.0 * np.einsum("ij,ij->", x, to_y))
-    at_x, at_y = 2.0 * (rows[:, None] * x - to_y), 2.0 * (columns[:, None] * y - to_x)
-    return Moved(solution.value(), linear, at_x.astype(dtype, copy=False), at_y.astype(dtype, copy=False), solution)
+    at_x, at_y = (u * kernel.dot(v))[:, None] * x, (v * u.dot(kernel))[:, None] * y
+    if kernel.size <= x.size + y.size:
+        plan = kernel * v
+        plan *= u[:, None]
+        at_x -= plan.dot(y)
+        at_y -= plan.T.dot(x)
+    else:
+        at_x -= u[:, None] * kernel.dot(v[:, None] * y)
+        at_y -= v[:, None] * kernel.T.dot(u[:, None] * x)
+    return at_x.astype(dtype, copy=False), at_y.astype(dtype, copy=False)
+
+
+def _linear(x: Array, y: Array, of_x: Array, of_y: Array, solution: Solution) -> float:
+    """<P, |x - y|^2>."""
+    u, kernel, v = solution.u, solution.kernel, solution.v
+    met = np.einsum("ij,ij->", x, u[:, None] * kernel.dot(v[:, None] * y))
+    return float((u * kernel.dot(v)).dot(of_x) + (v * u.dot(kernel)).dot(of_y) - 2.0 * met)
 
 
 def _symmetric(kernel: Array, problem: Problem, tolerance: float) -> tuple[Array, float, int]:
@@ -127,8 +169,8 @@ def _symmetric(kernel: Array, problem: Problem, tolerance: float) -> tuple[Array
     power = 1.0 if rho == INF else rho / (rho + eps)
     u, error = a / np.sqrt(kernel @ a), INF
     for done in range(1, SYMMETRIC_ITERATIONS + 1):
-        rows = kernel @ u
-        error = float(np.abs(u * rows - wanted(eps * np.log(u / a), a, rho)).sum()) if done % 2 == 0 else INF
+        rows = kernel.dot(u)
+        error = float(abs(u * rows - wanted(eps * np.log(u / a), a, rho)).sum()) if done % 2 == 0 else INF
         if error <= tolerance:
             break
         u = np.sqrt(u * (a / rows if rho == INF else a / rows**power))
