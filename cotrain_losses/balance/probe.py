@@ -32,7 +32,7 @@ class Recent:
     """The last `rows` rows of one domain, detached."""
 
     def __init__(self, rows: int) -> None:
-        self.rows, self.parts = rows, list[Seen]()
+        self.rows, self.parts, self._held = rows, list[Seen](), 0
 
     def add(self, side: Rows, episode: str) -> None:
         """Take in a batch's rows; the oldest leave."""
@@ -40,11 +40,12 @@ class Recent:
             return
         known = side.extras.get(episode)
         self.parts.append(Seen(side.features.detach(), None if known is None else known.detach().reshape(len(side))))
-        while len(self) - len(self.parts[0].features) >= self.rows:
-            self.parts.pop(0)
+        self._held += len(side)
+        while self._held - len(self.parts[0].features) >= self.rows:
+            self._held -= len(self.parts.pop(0).features)
 
     def __len__(self) -> int:
-        return sum(len(part.features) for part in self.parts)
+        return self._held
 
     def seen(self) -> Seen:
         """All rows held, on the CPU."""
@@ -60,6 +61,7 @@ class Recent:
     def load(self, state: Any) -> None:
         """What was saved."""
         self.parts = [Seen(*part) for part in state]
+        self._held = sum(len(part.features) for part in self.parts)
 
 
 def held_out_accuracy(source: Seen, target: Seen) -> float:
