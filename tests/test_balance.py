@@ -470,7 +470,7 @@ def _called() -> Policy:
 
 
 def test_two_processes_have_the_weights_and_the_parameters_of_one(tmp_path: Any) -> None:
-    with mp.Manager() as manager:
+    with mp.get_context("spawn").Manager() as manager:  # a forked one can inherit a held lock
         results = manager.dict()
         mp.spawn(_process, args=(2, str(tmp_path / "store"), results), nprocs=2)
         found = dict(results)

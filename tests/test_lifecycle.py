@@ -356,7 +356,7 @@ def _parallel_method() -> CoTrain:
 
 
 def test_two_processes_are_one(tmp_path: Any) -> None:
-    with mp.Manager() as manager:
+    with mp.get_context("spawn").Manager() as manager:  # a forked one can inherit a held lock
         results = manager.dict()
         mp.spawn(_process, args=(2, str(tmp_path / "store"), results), nprocs=2)
         found = dict(results)
