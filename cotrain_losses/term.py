@@ -256,7 +256,7 @@ class Regularizer(nn.Module):
                 listener.begin(source, target, step)
         weights, raw = self.weights(step), {}
         value = source.features.new_zeros((), dtype=_wide(source.features.dtype))
-        for name, weight, term in self.parts():
+        for name, _, term in self.parts():
             if listeners := self._leaves[name]:
                 raw[name], weighted = _measured(term, weights[name], source, target, listeners, self._learns)
             else:

@@ -29,7 +29,7 @@ def test_the_reference_plan_has_its_marginals_and_its_gradient_is_a_finite_diffe
 def test_a_run_times_what_is_there_and_says_what_is_not(tmp_path):
     from cotrain_losses.benchmarks.peers.study import study
 
-    settings = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0}
+    settings = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0, "device": "cpu"}
     study(tmp_path, settings, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": None})
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     by_peer = {row["peer"]: row for row in rows}
@@ -110,3 +110,13 @@ def test_a_wrong_outcome_is_named(scripts):
     )
     assert named(None, lambda x, y: 0 * x.sum()) == "no gradient"
     assert named(None, lambda x, y: x @ y) == "error"
+
+
+def test_a_device_that_is_not_there_is_a_row_that_says_so(tmp_path, monkeypatch):
+    from cotrain_losses.benchmarks.peers.study import study
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    settings = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0, "device": "cuda"}
+    study(tmp_path, settings, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": None})
+    first = json.loads((tmp_path / "results.json").read_text())["rows"][0]
+    assert first["peer"] == "cuda" and "finds no cuda device" in first["status"]

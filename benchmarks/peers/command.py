@@ -20,6 +20,9 @@ def peers(
     widths: Annotated[str, typer.Option(help="Widths of the features, comma-separated.")] = "64,512",
     repeats: Annotated[int, typer.Option(min=5, help="Repetitions at n <= 128; fewer above, never under 5.")] = 31,
     seed: Annotated[int, typer.Option(help="Decides the rows.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="`cpu`, or `cuda`, where KeOps, flash-sinkhorn and mdot-tnt are timed too.")
+    ] = "cpu",
     failures: Annotated[
         bool, typer.Option("--failures", help="Instead of timing: what comes out where such losses fail.")
     ] = False,
@@ -35,6 +38,9 @@ def peers(
 
     `python -m venv peers/c && peers/c/bin/pip install ott-jax`
 
+    With `--device cuda` the first also takes `pip install pykeops flash-sinkhorn mdot-tnt` (the last is licensed for
+    non-commercial research).
+
     `--failures` instead tries every library on empty and single rows, half precision, sharp entropy and large costs,
     and sets what comes out against the definition.
 
@@ -45,6 +51,7 @@ def peers(
 
     with one_sentence(out):
         from ..progress import show_table
+        from ..results import CannotContinue
         from .study import study
 
         settings = {
@@ -53,7 +60,10 @@ def peers(
             "widths": [int(width) for width in widths.split(",")],
             "repeats": repeats,
             "seed": seed,
+            "device": device,
         }
+        if device not in ("cpu", "cuda"):
+            raise CannotContinue(f"--device is cpu or cuda, got {device!r}.")
         pythons = {"torch peers": torch_peers, "pytorch-adapt": pytorch_adapt, "OTT-JAX": ott_jax}
         if failures:
             from .failures import failure_table

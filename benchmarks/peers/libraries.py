@@ -34,7 +34,7 @@ def pot() -> Calls:
         return lambda x, y: ot.solve_sample(x, y, reg=EPS, max_iter=100, tol=1e-4, **options).value
 
     def emd2(x: Any, y: Any) -> Any:
-        mass = torch.full((len(x),), 1.0 / len(x))
+        mass = torch.full((len(x),), 1.0 / len(x), device=x.device)
         return ot.emd2(mass, mass, ot.dist(x, y))
 
     return {
@@ -98,6 +98,50 @@ def ott() -> Calls:
     }
 
 
+def keops() -> Calls:
+    import pykeops  # noqa: F401  geomloss says too late that it is missing
+    from geomloss import SamplesLoss
+
+    def online(factor: float, **options: Any) -> Callable[..., Any]:
+        loss = SamplesLoss("sinkhorn", p=2, blur=(EPS / 2) ** 0.5, scaling=0.9, backend="online", **options)
+        return lambda x, y: factor * loss(x, y).squeeze()
+
+    return {
+        "balanced": {"KeOps, geomloss .9": online(2.0, debias=False)},
+        "unbalanced": {"KeOps, geomloss .9": online(2.0, debias=False, reach=(RHO / 2) ** 0.5)},
+        "divergence": {"KeOps, geomloss .9": online(1.0)},
+    }
+
+
+def flash_sinkhorn() -> Calls:
+    from flash_sinkhorn import SamplesLoss
+
+    def flash(factor: float, **options: Any) -> Callable[..., Any]:
+        loss = SamplesLoss("sinkhorn", blur=(EPS / 2) ** 0.5, half_cost=True, allow_tf32=False, **options)
+        return lambda x, y: factor * loss(x, y)
+
+    return {
+        "balanced": {"flash-sinkhorn": flash(2.0)},
+        "unbalanced": {"flash-sinkhorn": flash(2.0, reach=(RHO / 2) ** 0.5)},
+        "divergence": {"flash-sinkhorn": flash(1.0, debias=True)},
+    }
+
+
+def mdot_tnt() -> Calls:
+    import torch
+    from mdot_tnt import solve_OT
+
+    def envelope(x: Any, y: Any) -> Any:
+        cost = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+        most = cost.detach().max()
+        mass = torch.full((len(x),), 1.0 / len(x), device=x.device)
+        # gamma weighs costs in [0, 1]; the plan of a mirror descent, whose entropy is that of its last step
+        plan = solve_OT(mass, mass, cost.detach() / most, gamma_f=float(most / EPS), return_plan=True, round=False)
+        return (plan * cost).sum()
+
+    return {"balanced": {"mdot-tnt": envelope}}
+
+
 def floor(loss: str, x: Any, y: Any) -> None:
     """What any method does at least: for each block of pairs a product, an exponential, products with vectors, pulls.
 
@@ -106,9 +150,14 @@ def floor(loss: str, x: Any, y: Any) -> None:
     """
     import numpy as np
 
+    if not isinstance(x, np.ndarray):
+        from torch import exp
+    else:
+        from numpy import exp
+
     def block(left: Any, right: Any, rounds: int) -> None:
-        kernel = np.exp(left @ right.T)
-        v = np.full(len(right), 1.0 / len(right), left.dtype)
+        kernel = exp(left @ right.T)
+        v = 0 * right[:, 0] + 1.0 / len(right)
         for _ in range(rounds):
             u = 1.0 / (kernel @ v)
             v = u if left is right else 1.0 / (u @ kernel)
@@ -233,4 +282,7 @@ LIBRARIES = {
     "skada": skada,
     "pytorch-adapt": pytorch_adapt,
     "OTT-JAX": ott,
+    "KeOps": keops,
+    "flash-sinkhorn": flash_sinkhorn,
+    "mdot-tnt": mdot_tnt,
 }

@@ -19,6 +19,7 @@ from .problems import EPS, LOSSES, RHO
 
 WORKER = Path(__file__).parent / "worker.py"
 SAME = ("ours", "POT", "geomloss", "skada")  # timed interleaved, in one process
+ON_A_GPU = ("KeOps", "flash-sinkhorn", "mdot-tnt")  # and these, where --device is cuda
 WANTED = {  # loss, peer -> least ratio of its time to ours, as the project set them before measuring
     ("balanced", "POT envelope"): 2.0,
     ("balanced", "POT autodiff"): 3.5,
@@ -46,12 +47,12 @@ def study(out: Path, settings: Mapping[str, Any], pythons: Mapping[str, str | No
     apart = any(pythons[name] for name in ("pytorch-adapt", "OTT-JAX"))
     main = pythons["torch peers"] or sys.executable
     for libraries, python, where in (
-        (SAME, main, "one process"),
+        (SAME if settings["device"] == "cpu" else SAME + ON_A_GPU, main, "one process"),
         (("pytorch-adapt",), pythons["pytorch-adapt"], "another process"),
         (("OTT-JAX",), pythons["OTT-JAX"], "another process"),
     ):
         found = run(python, libraries, settings) if python else [missing(libraries[0])]
-        rows += [{**row, "where": where} for row in found]
+        rows += [{**row, "where": where, "device": settings["device"]} for row in found]
     if apart:
         alone = [row for row in run(main, ("ours",), settings) if row["peer"] == "ours"]
         rows += [{**row, "peer": "ours, alone", "where": "another process"} for row in alone]
@@ -67,7 +68,8 @@ def study(out: Path, settings: Mapping[str, Any], pythons: Mapping[str, str | No
 
 
 READ = (
-    "CPU time of one thread in milliseconds, forward and backward, medians of interleaved repetitions in one process. "
+    "CPU time of one thread in milliseconds, forward and backward, medians of interleaved repetitions in one process; "
+    "with --device cuda the time from an idle device to an idle device. "
     "A gradient error is relative to a float64 solution, by plain log-domain iterations, of the loss as this project "
     "defines it; a library that optimises another objective shows an error without being at fault. Rows marked "
     "'another process' ran in a process of their own, and so did the row 'ours, alone' that they are set against; they "
@@ -131,7 +133,7 @@ def summary(rows: Sequence[Row]) -> Table:
             of_peer = [row for row in of_loss if row["peer"] == peer]
             ratios = [row["ratio"] for row in of_peer]
             errors = [row["gradient_error"] for row in of_peer if row["gradient_error"] is not None]
-            wanted = WANTED.get((loss, peer))
+            wanted = None if of_peer[0].get("device", "cpu") != "cpu" else WANTED.get((loss, peer))
             median = statistics.median(ratios)
             met = None if wanted is None else "yes" if median >= wanted else "no"
             worst = max(errors) if errors else None

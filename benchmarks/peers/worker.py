@@ -1,8 +1,10 @@
 """Times the libraries that one interpreter has, interleaved; run as a script, one JSON line per row on stdout.
 
-    python worker.py '{"libraries": [...], "losses": [...], "sizes": [...], "widths": [...], "repeats": 31, "seed": 0}'
+    python worker.py '{"libraries": [...], "losses": [...], "sizes": [...], "widths": [...], "repeats": 31, "seed": 0,
+                      "device": "cpu"}'
 
-One thread, CPU time of the process, medians.  A call's first run is not counted (compilation, allocation).
+One thread, CPU time of the process, medians; on a GPU the time until the device is idle again.  A call's first run is
+not counted (compilation, allocation).
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ SLOW = 4.0  # seconds of CPU after which a call is not repeated more than twice
 
 def main(task: dict[str, Any]) -> None:
     warnings.simplefilter("ignore")
+    if task["device"] != "cpu" and (reason := _no_device(task["device"])):
+        _print(peer=task["device"], status=reason)
+        return
     calls, failed = _calls(task["libraries"])
     for name, reason in failed.items():
         _print(peer=name, status=reason)
@@ -33,6 +38,12 @@ def main(task: dict[str, Any]) -> None:
             for n in task["sizes"] if loss in calls else []:
                 for row in _compare(loss, calls[loss], n, d, task):
                     _print(loss=loss, n=n, d=d, **row)
+
+
+def _no_device(device: str) -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else f"not run: torch {torch.__version__} finds no {device} device"
 
 
 def _calls(names: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -51,10 +62,10 @@ def _calls(names: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
 def _compare(loss: str, calls: dict[str, Any], n: int, d: int, task: dict[str, Any]) -> list[dict[str, Any]]:
     """One row per library: median CPU time and the error of its gradient."""
     x, y = sides(n, d, task["seed"])
-    expected = converged(loss, x, y)
-    runs = {name: _prepared(name, call, x, y) for name, call in calls.items()}
+    expected, device = converged(loss, x, y), task["device"]
+    runs = {name: _prepared(name, call, x, y, device) for name, call in calls.items()}
     if "ours" in task["libraries"] and loss != "exact":
-        runs["floor"] = lambda: floor(loss, x, y)
+        runs["floor"] = _floor(loss, x, y, device)
     rows, times = {}, {name: [] for name in runs}
     for name, run in runs.items():
         try:
@@ -68,14 +79,36 @@ def _compare(loss: str, calls: dict[str, Any], n: int, d: int, task: dict[str, A
     for _ in range(repeats):
         for name in [name for name, row in rows.items() if row["status"] == "ok"]:
             if not (len(times[name]) >= 2 and statistics.median(times[name]) > SLOW):
-                start = time.process_time()
-                runs[name]()
-                times[name].append(time.process_time() - start)
+                times[name].append(_seconds(runs[name], device))
     gc.enable()
     return [row | _summary(times[name]) for name, row in rows.items()]
 
 
-def _prepared(name: str, call: Callable[..., Any], x: np.ndarray, y: np.ndarray) -> Callable[[], np.ndarray]:
+def _seconds(run: Callable[[], Any], device: str) -> float:
+    """CPU time of one thread; on a GPU the time until the device is idle again, from when it was."""
+    if device == "cpu":
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+    import torch
+
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _floor(loss: str, x: np.ndarray, y: np.ndarray, device: str) -> Callable[[], None]:
+    if device == "cpu":
+        return lambda: floor(loss, x, y)
+    import torch
+
+    at = [torch.from_numpy(side).to(device) for side in (x, y)]
+    return lambda: floor(loss, *at)
+
+
+def _prepared(name: str, call: Callable[..., Any], x: np.ndarray, y: np.ndarray, device: str) -> Callable[[], Any]:
     """One run, forward and backward: returns the gradient at x."""
     if "JAX" in name:
         import jax.numpy as jnp
@@ -85,12 +118,12 @@ def _prepared(name: str, call: Callable[..., Any], x: np.ndarray, y: np.ndarray)
     import torch
 
     torch.set_num_threads(1)
-    left, right = (torch.from_numpy(side.copy()).requires_grad_() for side in (x, y))
+    left, right = (torch.from_numpy(side.copy()).to(device).requires_grad_() for side in (x, y))
 
-    def run() -> np.ndarray:
+    def run() -> Any:
         left.grad = right.grad = None
         call(left, right).backward()
-        return left.grad.numpy()
+        return left.grad
 
     return run
 
@@ -98,7 +131,8 @@ def _prepared(name: str, call: Callable[..., Any], x: np.ndarray, y: np.ndarray)
 def _error(gradient: Any, expected: np.ndarray | None) -> float | None:
     if expected is None or gradient is None:
         return None
-    return float(np.linalg.norm(gradient - expected) / np.linalg.norm(expected))
+    found = gradient if isinstance(gradient, np.ndarray) else gradient.cpu().numpy()
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def _summary(times: list[float]) -> dict[str, Any]:
