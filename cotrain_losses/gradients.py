@@ -26,17 +26,16 @@ def with_gradients(value: Tensor | float, *pairs: tuple[Tensor, Tensor]) -> Tens
 class _Known(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor | float, count: int, *tensors: Tensor) -> Tensor:
-        ctx.count = count
-        ctx.save_for_backward(*tensors)
+        ctx.known = tensors[count:]
+        ctx.save_for_backward(*tensors[:count])
         return value.view_as(value) if isinstance(value, Tensor) else torch.full((), value, dtype=tensors[0].dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        inputs, known = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        found = [gradient * each for each in known]
+        found = [gradient * each for each in ctx.known]
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            found = [_FirstOnly.apply(each, x) for each, x in zip(found, inputs, strict=True)]  # type: ignore[no-untyped-call]
-        return (None, None, *found, *[None] * ctx.count)
+            found = [_FirstOnly.apply(each, x) for each, x in zip(found, ctx.saved_tensors, strict=True)]  # type: ignore[no-untyped-call]
+        return (None, None, *found, *[None] * len(found))
 
 
 class _FirstOnly(torch.autograd.Function):

@@ -71,7 +71,7 @@ class Rows:
         )
 
     def __len__(self) -> int:
-        return len(self.features)
+        return self.features.shape[0]
 
     def __getitem__(self, index: Any) -> Rows:
         """The rows that a mask, a slice or an index tensor selects."""
