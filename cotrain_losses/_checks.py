@@ -57,7 +57,8 @@ def check_finite(what: str, values: Tensor) -> None:
 
 def _sum(x: Tensor) -> float:
     """A sum of all entries or of their squares, whichever is sooner had."""
-    if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous() or is_functorch_wrapped_tensor(x):
+    plain = type(x) is Tensor and x.is_contiguous() and not is_functorch_wrapped_tensor(x)
+    if not plain or x.dtype not in (torch.float32, torch.float64):
         return x.sum().item()
     flat = x.numpy().ravel()
     return float(flat.dot(flat))
