@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
@@ -55,6 +56,7 @@ def check_finite(what: str, values: Tensor) -> None:
         )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _sum(x: Tensor) -> float:
     """A sum of all entries or of their squares, whichever is sooner had."""
     plain = type(x) is Tensor and x.is_contiguous() and not is_functorch_wrapped_tensor(x)

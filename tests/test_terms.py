@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from cotrain_losses import MMD, DomainAdversary, DomainClassifier, OptimalTransport, Regularizer, Rows, Sinkhorn, Term
+from cotrain_losses._checks import check_finite
 from cotrain_losses.losses import mean_over_sources
 from cotrain_losses.mmd import CORAL, EnergyDistance
 from cotrain_losses.transport import fixed
@@ -251,3 +252,11 @@ def test_negative_mass_and_one_sided_groups_are_refused():
         MMD()(Rows(x, mass=torch.tensor([1.0, -1.0, 1.0])), x)
     with pytest.raises(ValueError, match="group on the source side only"):
         MMD()(Rows(x, group=torch.zeros(3)), x)
+
+
+def test_features_whose_squares_overflow_are_finite_and_one_that_is_not_is_found():
+    x = torch.full((3, 2), 1e30)
+    check_finite("the features", x)  # without a warning: here warnings are errors
+    x[1, 1] = float("nan")
+    with pytest.raises(ValueError, match="got 1 NaN or infinite values of 6, the first in row 1"):
+        check_finite("the features", x)
