@@ -161,6 +161,11 @@ def balance_verdicts(gained, tuned: float = 0.0) -> list[str]:
     return verdicts("balance", success)
 
 
+def test_the_verdicts_say_from_which_bound_on_a_margin_is_kept():
+    lines = tables.verdicts(findings("balance", invented("balance", noise))).rows
+    assert [line[2] for line in lines if line[3]] == ["wanted > -0.05"] * 4 + ["wanted > 0"] * 8
+
+
 def test_the_recipe_is_judged_by_harm_in_every_gap_and_help_in_two():
     everywhere = dict.fromkeys(balance.GAPS, 0.2)
     assert balance_verdicts(everywhere) == ["reproduced"] * 3

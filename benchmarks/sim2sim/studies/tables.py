@@ -36,7 +36,7 @@ def verdicts(findings: Sequence[Finding]) -> Table:
             middle = found.mean if isinstance(found, Contrast) else found.r
             detectable = found.detectable if isinstance(found, Contrast) else None
             value = f"{middle:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-            wanted = "wanted > 0" if answer.wanted > 0 else "wanted < 0"
+            wanted = f"wanted {'>' if answer.wanted > 0 else '<'} {-answer.margin if answer.margin else 0.0:g}"
             lines.append(
                 [f"\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{answer.name}", "", wanted, value, answer.p, detectable]
             )
@@ -44,7 +44,8 @@ def verdicts(findings: Sequence[Finding]) -> Table:
         ["finding", "verdict", "published", "measured, 95 % interval over pairs", "p (Holm)", "detectable"],
         lines,
         "Detectable: the smallest true difference of success this study finds with power .8. Underpowered means that "
-        "the data do not say, not that there is no effect. Correlations are judged by their interval.",
+        "the data do not say, not that there is no effect. Correlations are judged by their interval. Where more than "
+        "a margin below zero is wanted, both bounds are one-sided, p is of the margin, and not corrected.",
     )
 
 
