@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -338,6 +339,26 @@ def test_leaps_arrive_at_the_same_plan_in_fewer_iterations(monkeypatch, rho):
     walking = solved()
     assert max(leaping.error, walking.error) <= 1e-10 and leaping.iterations < 0.8 * walking.iterations
     np.testing.assert_allclose(leaping.plan, walking.plan, rtol=0, atol=1e-9)
+
+
+@settings(max_examples=100)
+@given(
+    seeds,
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.sampled_from([2, 64]),
+    st.sampled_from([0.02, 0.05, 0.2, 1.0]),
+    st.floats(0.1, 5.0),
+)
+def test_float32_stays_within_its_range_however_sharp_the_problem(seed, n, m, d, blur, scale):
+    """One row a side, where an exponent is large and its spread none, included; warnings are errors here."""
+    x, y = (scale * side.float() for side in features(seed, n, m, d))
+    for term in (OptimalTransport(blur**2), OptimalTransport(blur**2, unbalanced=1.0)):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "OptimalTransport leaves nearly all")
+            found, expected = term.coupling(x, y), term.coupling(x.double(), y.double())
+        torch.testing.assert_close(found.plan.double(), expected.plan, rtol=0, atol=2e-3 / max(n, m))
+        torch.testing.assert_close(found.value.double(), expected.value, rtol=1e-3, atol=1e-4 * scale**2)
 
 
 @pytest.mark.parametrize("far", [0.0, 1e3])

@@ -21,7 +21,7 @@ def coupled(
     settings: Settings,
     *,
     start: Callable[[type], Start] | None = None,
-    steepness: float | None = None,
+    spread: float | None = None,
     potentials: bool = False,
 ) -> Solution:
     """The plan by the solver and in the precision that C / eps asks for.
@@ -31,7 +31,7 @@ def coupled(
         bound: an upper bound of its finite entries.
         a, b: masses, all positive.
         start: where to start from in a precision, where that is more cheaply had than -C / eps.
-        steepness: an upper bound of what its exponent's finite entries come to.
+        spread: an upper bound of how far apart its exponent's finite entries and zero are.
     """
     eps = settings.eps
     entropic = eps > 0 and bound <= EXACT_ABOVE * eps
@@ -47,18 +47,19 @@ def coupled(
         return _nothing(problem)
     if not entropic:
         return unbalanced(cost(float), a, b, settings.rho)
-    if steepness is None:
-        steepness = bound / eps
+    if spread is None:
+        spread = bound / eps
     mild, first = MILD[a.dtype.itemsize], None
-    if steepness <= 4 * mild and bound <= mild * (min(settings.rho) + eps):
+    if spread <= 4 * mild and bound <= mild * (min(settings.rho) + eps):
         first = start(a.dtype.type) if start else Start(cost(a.dtype.type) * (-1.0 / eps))
-        if steepness > mild and _largest(first.exponent) > mild:  # the bound may be loose, the matrix decides
+        if spread > mild and _spread(first.exponent) > mild:  # the bound may be loose, the matrix decides
             first = None
     return solve(problem, first, cost, tolerance=settings.tolerance, limit=settings.limit)
 
 
-def _largest(exponent: Array) -> float:
-    return float(np.max(np.abs(exponent), where=exponent > -INF, initial=0.0))
+def _spread(exponent: Array) -> float:
+    """How far apart the finite entries and zero are."""
+    return float(exponent.max(initial=0.0) - np.min(exponent, where=exponent > -INF, initial=0.0))
 
 
 def _nothing(problem: Problem) -> Solution:

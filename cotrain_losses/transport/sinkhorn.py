@@ -23,9 +23,9 @@ import numpy as np
 from .newton import newton
 from .problem import INF, Array, Problem, Solution, Start, exponential
 
-MILD = {4: 70.0, 8: 300.0}  # exponents up to which a kernel is made once and for all, by bytes of the dtype
+MILD = {4: 70.0, 8: 300.0}  # spread of exponents up to which a kernel is made once and for all, by bytes of the dtype
 LOOK = 2  # iterations between two looks at the error
-LEAP = 100.0  # steps ahead at most
+LEAP, FAR = 100.0, 1e5  # steps ahead at most, and the factor they may come to
 FACTOR = 1.5  # between levels of annealing
 FLOOR = 1e-290  # of u and v where costs far exceed the price of leaving mass behind (float64 then)
 
@@ -49,7 +49,9 @@ def solve(
     state = iterate(state, matrix, tolerance, limit, worth=150 + 4 * min(state.kernel.shape))
     if state.error <= tolerance:
         return state
-    f, g, matrix = state.f.astype(float), state.g.astype(float), cost(float)
+    matrix = cost(float)
+    with np.errstate(divide="ignore", invalid="ignore"):  # what has left float32's range starts anew
+        f, g = state.f.astype(float), state.g.astype(float)
     if not (np.isfinite(f).all() and np.isfinite(g).all()):
         f, g = _start(problem, matrix)
     finished = newton(problem.to(float), matrix, f, g, tolerance)
@@ -112,7 +114,8 @@ def _balanced(state: Solution, count: int) -> None:
 def _leap(state: Solution, rate: float) -> None:
     """To where v goes if its logarithm's steps keep shrinking at this rate: v (v / old)^(rate / (1 - rate))."""
     if rate < 1.0:
-        state.v = state.v * (state.v / state.old) ** min(rate / (1.0 - rate), LEAP)
+        leap = (state.v / state.old) ** min(rate / (1.0 - rate), LEAP)
+        state.v = state.v * np.clip(leap, 1 / FAR, FAR)
 
 
 def _unbalanced(state: Solution, count: int) -> None:

@@ -65,7 +65,7 @@ def cross(
         b,
         settings,
         start=lambda dtype: _start(x, y, lengths, same, settings.eps, dtype),
-        steepness=2.0 * longest[0] * longest[1] / settings.eps if settings.eps else INF,
+        spread=4.0 * longest[0] * longest[1] / settings.eps if settings.eps else INF,
         potentials=potentials,
     )
     value = _linear(x, y, *lengths, solution) if linear else solution.value()
@@ -136,7 +136,7 @@ def _centred(x: Array, y: Array) -> tuple[Array, Array, tuple[Array, Array]]:
 
 
 def _start(x: Array, y: Array, lengths: tuple[Array, Array], same: Array | None, eps: float, dtype: type) -> Start:
-    """f0 = |x|^2 and g0 = |y|^2, which leaves 2 <x, y> / eps: one product, and half as steep as -C / eps."""
+    """f0 = |x|^2 and g0 = |y|^2, which leaves 2 <x, y> / eps: one product, nothing of single rows."""
     x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     return Start(_banned(x.dot((y * (2.0 / eps)).T), same, -INF), *lengths)
 
