@@ -23,6 +23,9 @@ def structured(
             search (`mixing.ratio_range`), from `frames`, how many (target, source) there are.
         fraction: the most the adversary may send to the encoder, as a share of what the policy's loss sends it.
 
+    It helps where the same observation asks for another command in each domain, and is not shown to help elsewhere;
+    under a large gap of everything it may cost a few points (docs/balance-study.md).
+
     The label is given whole (scale 1) and the adversary's slope has no penalty: chosen among eight trials on one task,
     docs/balance-study.md.
 
