@@ -59,7 +59,10 @@ def coupled(
 
 def _spread(exponent: Array) -> float:
     """How far apart the finite entries and zero are."""
-    return float(exponent.max(initial=0.0) - np.min(exponent, where=exponent > -INF, initial=0.0))
+    low = exponent.min(initial=0.0)
+    if low == -INF:
+        low = np.min(exponent, where=exponent > -INF, initial=0.0)
+    return float(exponent.max(initial=0.0) - low)
 
 
 def _nothing(problem: Problem) -> Solution:
