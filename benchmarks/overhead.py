@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -23,6 +22,7 @@ from torch import Tensor
 
 import cotrain_losses as ctl
 
+from .peers.timing import seconds
 from .results import CannotContinue, write_results
 from .weights_cost import weights_cost
 
@@ -152,21 +152,9 @@ def _alternating(jobs: list[Callable[[], Any]], repeats: int, device: str) -> li
     pairs = []
     for k in range(repeats):
         order = (0, 1) if k % 2 == 0 else (1, 0)
-        took = {which: _seconds(jobs[which], device) for which in order}
+        took = {which: seconds(jobs[which], device) for which in order}
         pairs.append((took[0], took[1]))
     return pairs
-
-
-def _seconds(job: Callable[[], Any], device: str) -> float:
-    if device == "cpu":
-        started = time.process_time()
-        job()
-        return time.process_time() - started
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    job()
-    torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def _ratio(pairs: list[tuple[float, float]]) -> dict[str, float]:

@@ -10,7 +10,6 @@ weight reads once in `every` steps, and then takes the policy's loss on a held-o
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +19,8 @@ from torch import Tensor
 import cotrain_losses as ctl
 from cotrain_losses.balance import balanced, relative
 from cotrain_losses.weights import Weight
+
+from .peers.timing import seconds
 
 BLOCKS = 15
 """timed blocks of each kind, which alternate; each holds one reading"""
@@ -49,12 +50,12 @@ def weights_cost(width: int, batch: int, target: int, held_out: Callable[[], Any
     blocks = []
     for _ in range(BLOCKS + 1):
         measured.hear_target_loss(1.0)
-        blocks.append([_seconds(lambda s=step: [s() for _ in range(measured.every)]) for step in made])
+        blocks.append([seconds(lambda s=step: [s() for _ in range(measured.every)], "cpu") for step in made])
     more = [(with_ - without) / measured.every for without, with_ in blocks[1:]]
     low, middle, high = statistics.quantiles(more, n=4)
     with torch.no_grad():
         held_out()
-        passes = statistics.median(_seconds(held_out) for _ in range(3))
+        passes = statistics.median(seconds(held_out, "cpu") for _ in range(3))
     return Cost(middle, low, high, passes / measured.every)
 
 
@@ -71,9 +72,3 @@ def _stepper(weight: Weight, width: int, batch: int, target: int) -> Callable[[]
         total.backward()
 
     return step
-
-
-def _seconds(job: Callable[[], Any]) -> float:
-    started = time.process_time()
-    job()
-    return time.process_time() - started

@@ -43,7 +43,7 @@ def value_and_gradients(term: Term | Regularizer, *sides: Rows) -> tuple[torch.T
     return value.detach(), list(torch.autograd.grad(value, live))
 
 
-def same(found, expected, tolerance=1e-8):
+def assert_same(found, expected, tolerance=1e-8):
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
@@ -54,8 +54,8 @@ def test_the_order_of_rows_changes_nothing_and_a_second_call_gives_the_same(name
     x, y = map(Rows, features(seed, n, m, 3))
     value, (at_x, at_y) = value_and_gradients(TERMS[name], x, y)
     again, flipped = value_and_gradients(TERMS[name], x[torch.arange(n).flip(0)], y)
-    same(again, value)
-    same(flipped, [at_x.flip(0), at_y])
+    assert_same(again, value)
+    assert_same(flipped, [at_x.flip(0), at_y])
     assert torch.equal(TERMS[name](x, y), TERMS[name](x, y))
 
 
@@ -64,7 +64,7 @@ def test_the_order_of_rows_changes_nothing_and_a_second_call_gives_the_same(name
 @given(seeds, sizes, sizes)
 def test_a_common_shift_changes_nothing(name, seed, n, m):
     x, y = features(seed, n, m, 3)
-    same(PLAIN[name](x + 70.0, y + 70.0), PLAIN[name](x, y), 1e-7)
+    assert_same(PLAIN[name](x + 70.0, y + 70.0), PLAIN[name](x, y), 1e-7)
 
 
 @pytest.mark.parametrize("name", [name for name in PLAIN if name != "unbalanced transport"])
@@ -74,7 +74,7 @@ def test_both_sides_are_treated_alike(name, seed, n, m):
     x, y = map(Rows, features(seed, n, m, 3))
     value, (at_x, at_y) = value_and_gradients(PLAIN[name], x, y)
     exchanged, (at_y_too, at_x_too) = value_and_gradients(PLAIN[name], y, x)
-    same([exchanged, at_x_too, at_y_too], [value, at_x, at_y])
+    assert_same([exchanged, at_x_too, at_y_too], [value, at_x, at_y])
 
 
 @every
@@ -108,7 +108,7 @@ def test_a_row_of_no_mass_is_a_row_that_is_not_there(name, seed, n, m):
     keep = mass > 0
     value, (at_x, at_y) = value_and_gradients(TERMS[name], Rows(x, mass=mass), Rows(y))
     expected, (at_kept, at_y_too) = value_and_gradients(TERMS[name], Rows(x[keep]), Rows(y))
-    same([value, at_x[keep], at_y], [expected, at_kept, at_y_too])
+    assert_same([value, at_x[keep], at_y], [expected, at_kept, at_y_too])
     assert not at_x[~keep].any()
 
 
@@ -124,10 +124,10 @@ def test_a_mass_of_two_is_a_row_given_twice(name, seed, n, m):
     mass[0] = 2.0
     value, (at_x, at_y) = value_and_gradients(TERMS[name], Rows(x, mass=mass), Rows(y))
     twice, (at_twice, at_y_too) = value_and_gradients(TERMS[name], Rows(torch.cat([x, x[:1]])), Rows(y))
-    same(value, twice, 1e-7)
+    assert_same(value, twice, 1e-7)
     if name != "exact transport":  # its plan need not be unique, its value is
         at_twice[0] += at_twice[n]
-        same([at_x, at_y], [at_twice[:n], at_y_too], 1e-6)
+        assert_same([at_x, at_y], [at_twice[:n], at_y_too], 1e-6)
 
 
 @every
@@ -139,7 +139,7 @@ def test_a_group_on_one_side_only_is_not_there(name, seed, n, m):
     target = Rows(y, group=torch.full((m,), 7))
     value, (at_x, at_y) = value_and_gradients(TERMS[name], source, target)
     expected, (at_common, at_y_too) = value_and_gradients(TERMS[name], Rows(x[:n]), Rows(y))
-    same([value, at_x[:n], at_y], [expected, at_common, at_y_too])
+    assert_same([value, at_x[:n], at_y], [expected, at_common, at_y_too])
     assert not at_x[n:].any()
     apart = TERMS[name](source, Rows(y, group=torch.zeros(m, dtype=torch.long)))
     assert apart == 0.0
@@ -157,7 +157,7 @@ def test_a_group_is_not_moved_by_another_groups_features(name):
     _, (at_x, at_y) = value_and_gradients(TERMS[name], Rows(x, group=group_x), Rows(y, group=group_y))
     x, y = x.where(group_x[:, None] == 0, 5 - x), y.where(group_y[:, None] == 0, 2 * y)
     _, (at_x_too, at_y_too) = value_and_gradients(TERMS[name], Rows(x, group=group_x), Rows(y, group=group_y))
-    same([at_x[group_x == 0], at_y[group_y == 0]], [at_x_too[group_x == 0], at_y_too[group_y == 0]], 1e-6)
+    assert_same([at_x[group_x == 0], at_y[group_y == 0]], [at_x_too[group_x == 0], at_y_too[group_y == 0]], 1e-6)
 
 
 @every
@@ -171,7 +171,7 @@ def test_half_precision_is_computed_in_float32(name, dtype):
     with torch.autocast("cpu", torch.bfloat16):
         value = term(x, y)
     assert value.dtype == torch.float32
-    same(value, term(x.float(), y.float()), 1e-6)
+    assert_same(value, term(x.float(), y.float()), 1e-6)
     (gradient,) = torch.autograd.grad(value, x)
     assert gradient.dtype == dtype and gradient.isfinite().all() and gradient.any()
 
@@ -225,9 +225,9 @@ def test_all_terms_compile_without_a_graph_break(monkeypatch):
     compiled = torch.compile(total, fullgraph=True, backend="eager")
     x.requires_grad_()
     value = compiled(x, y)
-    same(value, total(x, y), 1e-2)
+    assert_same(value, total(x, y), 1e-2)
     (found,), (expected,) = (torch.autograd.grad(v, x) for v in (compiled(x, y), total(x, y)))
-    same(found, expected, 2e-2)
+    assert_same(found, expected, 2e-2)
 
 
 def test_a_second_derivative_is_refused_not_wrong():

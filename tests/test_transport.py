@@ -361,7 +361,7 @@ def test_float32_stays_within_its_range_however_sharp_the_problem(seed, n, m, d,
         torch.testing.assert_close(found.value.double(), expected.value, rtol=1e-3, atol=1e-4 * scale**2)
 
 
-@pytest.mark.parametrize("far", [0.0, 1e3])
+@pytest.mark.parametrize("far", [0.0, 2.0])
 def test_the_start_from_the_lengths_of_the_rows_is_the_start_from_the_cost(far):
     x, y = features(1, 9, 7, 4)
     near = OptimalTransport(2.0)

@@ -150,10 +150,7 @@ def floor(loss: str, x: Any, y: Any) -> None:
     """
     import numpy as np
 
-    if not isinstance(x, np.ndarray):
-        from torch import exp
-    else:
-        from numpy import exp
+    exp = np.exp if isinstance(x, np.ndarray) else type(x).exp
 
     def block(left: Any, right: Any, rounds: int) -> None:
         kernel = exp(left @ right.T)

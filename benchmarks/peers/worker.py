@@ -13,7 +13,6 @@ import gc
 import json
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from libraries import LIBRARIES, floor
 from problems import converged, sides
+from timing import seconds
 
 SLOW = 4.0  # seconds of CPU after which a call is not repeated more than twice
 
@@ -79,24 +79,9 @@ def _compare(loss: str, calls: dict[str, Any], n: int, d: int, task: dict[str, A
     for _ in range(repeats):
         for name in [name for name, row in rows.items() if row["status"] == "ok"]:
             if not (len(times[name]) >= 2 and statistics.median(times[name]) > SLOW):
-                times[name].append(_seconds(runs[name], device))
+                times[name].append(seconds(runs[name], device))
     gc.enable()
     return [row | _summary(times[name]) for name, row in rows.items()]
-
-
-def _seconds(run: Callable[[], Any], device: str) -> float:
-    """CPU time of one thread; on a GPU the time until the device is idle again, from when it was."""
-    if device == "cpu":
-        start = time.process_time()
-        run()
-        return time.process_time() - start
-    import torch
-
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _floor(loss: str, x: np.ndarray, y: np.ndarray, device: str) -> Callable[[], None]:
