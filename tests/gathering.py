@@ -6,8 +6,8 @@ A script of its own, so that the processes can be forked after the imports and b
 from __future__ import annotations
 
 import json
-import os
-import socket
+import sys
+from pathlib import Path
 
 import torch
 import torch._dynamo  # DistributedDataParallel imports it: once here, not once in each process
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cotrain_losses import MMD, DomainClassifier, OptimalTransport, Rows, Sinkhorn
 from cotrain_losses.gather import gathered
+from tests.processes import in_group
 
 SOURCE, TARGET = (4, 0, 3, 2), (1, 3, 0, 3)  # rows by rank: uneven, and each side empty somewhere
 
@@ -41,16 +42,16 @@ class Training(nn.Module):
         return rows if self.group is None else gathered(rows, group=self.group)
 
 
-def compare(rank, world, port, groups, results):
+def compare(rank, folder, groups, results):
     """Put (rank, processes, largest difference of the loss or a gradient) for each group this rank is in."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+    def work(rank):
+        for ranks, group in [(ranks, dist.new_group(list(ranks))) for ranks in groups]:
+            if rank in ranks:
+                results.put((rank, len(ranks), difference(rank, ranks, group)))
+
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
-    for ranks, group in [(ranks, dist.new_group(list(ranks))) for ranks in groups]:
-        if rank in ranks:
-            results.put((rank, len(ranks), difference(rank, ranks, group)))
-    dist.barrier()
-    dist.destroy_process_group()
+    in_group(work, folder, rank, world=4)
 
 
 def difference(rank, ranks, group):
@@ -68,12 +69,9 @@ def difference(rank, ranks, group):
 
 
 def main():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     results = mp.get_context("fork").SimpleQueue()
     groups = [(0, 1), (2, 3), (0, 1, 2, 3)]
-    mp.start_processes(compare, (4, port, groups, results), nprocs=4, start_method="fork")
+    mp.start_processes(compare, (Path(sys.argv[1]), groups, results), nprocs=4, start_method="fork")
     print(json.dumps([results.get() for _ in range(8)]))
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from drawn import features, seeds, sizes, widths
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from cotrain_losses.balance import balanced, relative
 from cotrain_losses.balance.probe import Seen, held_out_accuracy
 from cotrain_losses.diagnostics.divergence import Divergence
 from cotrain_losses.schedules import linear, warmup
+from tests.processes import in_processes
 from tests.toy import Policy, batch
 
 SEAM = Seam(head="head", condition="condition", time="time", width=4)
@@ -441,20 +441,19 @@ def _steps(cotrain: CoTrain, model: Any, rows: slice) -> list[float]:
     return [*losses.weights.values()]
 
 
-def _process(rank: int, world: int, path: str, results: Any) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=world)
+def _parallel_weights(rank: int) -> dict[Any, Any]:
+    """{gather: (weights, parameters)} and the controller's reading."""
+    found: dict[Any, Any] = {}
     for gather in (True, False):
         method = _linear_method() if gather else Method(regularizer=relative(0.3, raw=math.inf) * MeanSlope())
         cotrain = joined(method, policy=_called(), loss="__call__", gather=gather)
         weights = _steps(cotrain, nn.parallel.DistributedDataParallel(cotrain), slice(6 * rank, 6 * rank + 6))
-        results[rank, gather] = weights, {name: p.detach().numpy() for name, p in cotrain.named_parameters()}
+        found[gather] = weights, {name: p.detach() for name, p in cotrain.named_parameters()}
     measured = balanced(1.0, every=1, ramp=4, rows=32)
     measured.hear_target_loss([1.0, 3.0][rank])
     source, target = clouds(rank, 64, [9.0, 0.0][rank])
     (measured * Gap())(source.requires_grad_(), target, step=0)
-    results[rank] = tuple(measured.reading)
-    torch.distributed.destroy_process_group()
+    return found | {"reading": tuple(measured.reading)}
 
 
 class MeanSlope(Term):
@@ -470,22 +469,19 @@ def _called() -> Policy:
 
 
 def test_two_processes_have_the_weights_and_the_parameters_of_one(tmp_path: Any) -> None:
-    with mp.get_context("spawn").Manager() as manager:  # a forked one can inherit a held lock
-        results = manager.dict()
-        mp.spawn(_process, args=(2, str(tmp_path / "store"), results), nprocs=2)
-        found = dict(results)
+    found = in_processes(_parallel_weights, tmp_path)
     for gather in (True, False):
         method = _linear_method() if gather else Method(regularizer=relative(0.3, raw=math.inf) * MeanSlope())
         one = joined(method, policy=_called(), loss="__call__")
         weights = _steps(one, one, slice(0, 12))
         expected = {name: p.detach() for name, p in one.named_parameters()}
-        for rank in range(2):
-            theirs, parameters = found[rank, gather]
+        for of_rank in found:
+            theirs, parameters = of_rank[gather]
             assert theirs == pytest.approx(weights, rel=1e-9) and all(weights)
-            parameters = {name: torch.tensor(x) for name, x in parameters.items()}
             torch.testing.assert_close(parameters, expected, rtol=1e-9, atol=1e-12)
     each = [read(*(side[-32:] for side in clouds(rank, 64, shift))) for rank, shift in enumerate((9.0, 0.0))]
-    assert found[0] == found[1] and found[0][1:3] == pytest.approx((sum(each) / 2, 2.0), rel=1e-6)
+    readings = [of_rank["reading"] for of_rank in found]
+    assert readings[0] == readings[1] and readings[0][1:3] == pytest.approx((sum(each) / 2, 2.0), rel=1e-6)
 
 
 def test_measured_weights_are_negated_scaled_and_multiplied_like_any_other() -> None:

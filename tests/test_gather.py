@@ -13,12 +13,14 @@ import torch
 from cotrain_losses import Rows
 from cotrain_losses.gather import gathered
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
-def differences():
+def differences(tmp_path_factory):
     """{(rank, processes): difference}; processes 0, 1 and 2, 3 are pairs, 0 to 3 the whole."""
-    script = Path(__file__).parent / "gathering.py"
-    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-m", "tests.gathering", str(tmp_path_factory.mktemp("group"))]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     return {(rank, processes): difference for rank, processes, difference in json.loads(run.stdout)}
 

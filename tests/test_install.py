@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Seam
 from cotrain_losses._paths import network
 from cotrain_losses.schedules import warmup
 from tests.fakes import multi_task_dit, robomimic, vla
+from tests.processes import in_processes
 from tests.toy import Policy
 from tests.toy import batch as toy_batch
 
@@ -310,9 +310,7 @@ def _part(step: int, rank: int) -> tuple[Any, Tensor]:
     return {name: x[rows] for name, x in toy_batch(step).items()}, labels
 
 
-def _process(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+def _installed_parameters(rank: int) -> dict[str, Tensor]:
     cotrain, policy = _installed(seed=rank)  # ranks start with parameters of their own
     model = nn.parallel.DistributedDataParallel(policy)
     cotrain.install()
@@ -328,13 +326,11 @@ def _process(rank: int, world: int, folder: str) -> None:
         if step % 2:  # gradients of two passes accumulate
             optimizer.step()
             optimizer.zero_grad()
-    torch.save({name: p.detach() for name, p in cotrain.named_parameters()}, f"{folder}/rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+    return {name: p.detach() for name, p in cotrain.named_parameters()}
 
 
 def test_an_installed_methods_own_parameters_are_alike_on_all_ranks(tmp_path: Any) -> None:
-    mp.spawn(_process, args=(2, str(tmp_path)), nprocs=2)
-    found = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
+    found = in_processes(_installed_parameters, tmp_path)
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
     cotrain, _ = _installed(seed=0)
     optimizer = torch.optim.SGD(cotrain.parameters(), lr=0.1)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Seam
 from cotrain_losses.schedules import warmup
+from tests.processes import in_group, in_processes
 from tests.toy import Policy, batch
 
 SEAM = Seam(head="head", condition="condition", time="time", width=4)
@@ -329,9 +329,7 @@ def test_the_share_of_each_domain_counts_steps_that_are_not_padding() -> None:
     assert shares == pytest.approx({"source": 3 / 7, "target": 4 / 7})
 
 
-def _process(rank: int, world: int, path: str, results: Any) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=world)
+def _parallel_parameters(rank: int) -> dict[str, Tensor]:
     cotrain = _parallel_method()
     model = nn.parallel.DistributedDataParallel(cotrain)
     optimizer = torch.optim.SGD(cotrain.parameters(), lr=0.1)
@@ -341,9 +339,7 @@ def _process(rank: int, world: int, path: str, results: Any) -> None:
         model(part, domain=HALF[rows], step=step).total.backward()
         optimizer.step()
         optimizer.zero_grad()
-    if rank == 0:
-        results.update({name: p.detach().numpy() for name, p in cotrain.named_parameters()})
-    torch.distributed.destroy_process_group()
+    return {name: p.detach() for name, p in cotrain.named_parameters()}
 
 
 def _parallel_method() -> CoTrain:
@@ -356,10 +352,7 @@ def _parallel_method() -> CoTrain:
 
 
 def test_two_processes_are_one(tmp_path: Any) -> None:
-    with mp.get_context("spawn").Manager() as manager:  # a forked one can inherit a held lock
-        results = manager.dict()
-        mp.spawn(_process, args=(2, str(tmp_path / "store"), results), nprocs=2)
-        found = dict(results)
+    found = in_processes(_parallel_parameters, tmp_path)
     one = _parallel_method()
     one.gather = False
     optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
@@ -368,13 +361,13 @@ def test_two_processes_are_one(tmp_path: Any) -> None:
         optimizer.step()
         optimizer.zero_grad()
     expected = {name: p.detach() for name, p in one.named_parameters()}
-    torch.testing.assert_close({name: torch.tensor(x) for name, x in found.items()}, expected, rtol=1e-9, atol=1e-12)
+    for parameters in found:
+        torch.testing.assert_close(parameters, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_loss_that_goes_around_ddp_is_refused(tmp_path: Any) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
+    def wrapped(rank: int) -> None:
         with pytest.raises(ValueError, match="DistributedDataParallel synchronises what is called through it"):
             CoTrain(nn.parallel.DistributedDataParallel(Policy()), Method(), seam=SEAM)
-    finally:
-        torch.distributed.destroy_process_group()
+
+    in_group(wrapped, tmp_path)
