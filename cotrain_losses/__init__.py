@@ -7,8 +7,9 @@ from .guidance import DomainGuidance
 from .method import Method
 from .mixing import MixedBatchSampler
 from .mmd import MMD
+from .rows import Rows
 from .seam import Seam
-from .term import Regularizer, Rows, Term
+from .term import Regularizer, Term
 from .transport import OptimalTransport, Sinkhorn
 
 __version__ = "0.1.0"

@@ -28,8 +28,9 @@ from .domains import Domains
 from .install import Installation, Labels
 from .losses import Losses, PolicyLoss, mean_over_sources
 from .method import Method, claim, release
+from .rows import Rows
 from .seam import Seam
-from .term import Evaluation, Rows, Term
+from .term import Evaluation, Term
 
 if TYPE_CHECKING:
     from .balance.held_out import HeldOut

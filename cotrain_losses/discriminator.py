@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .masses import balanced_masses
-from .term import Rows, Term
+from .rows import Rows
+from .term import Term
 
 
 class DomainClassifier(Term):

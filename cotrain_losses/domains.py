@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .term import Rows
+from .rows import Rows
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .term import Rows
+from .rows import Rows
 
 
 def gathered(rows: Rows, *, group: Any = None) -> Rows:

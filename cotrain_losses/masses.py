@@ -18,7 +18,7 @@ from torch import Tensor
 from .device import eager
 
 if TYPE_CHECKING:
-    from .term import Rows
+    from .rows import Rows
 
 
 def balanced_masses(source: Rows, target: Rows, least: int = 1) -> tuple[Tensor, Tensor]:

@@ -16,96 +16,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ._checks import check_features, check_mass
+from ._weighted import heard, measured, weighted
 from .masses import nothing_shared, unmatched
+from .rows import Rows, wide
 from .weights import MeasuredWeight, Weight, checked_weight, leaves, product, weight_at
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One side of a comparison: n samples and what is known of each.
-
-    Args:
-        features: (n, d), what is aligned.
-        extras: named tensors of n rows (actions, states, predictions) that a term's cost may use.
-        mass: (n,) non-negative; how much each row counts.  None counts all rows alike.
-        group: (n,) integers; rows are only compared with rows of the same group.
-        valid: (n, h) bool; which steps of an (n, h, ...) extra are real rather than padding.
-
-    A bare tensor stands for `Rows(features)` wherever rows are expected.
-    """
-
-    features: Tensor
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
-    mass: Tensor | None = None
-    group: Tensor | None = None
-    valid: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.alike and self.valid is None and not self.extras:
-            return
-        for name, value in self.parts():
-            if value.ndim == 0 or len(value) != len(self.features):
-                raise ValueError(
-                    f"every part of Rows has one entry per row, got {name} of shape {tuple(value.shape)} "
-                    f"beside features {tuple(self.features.shape)}.\nIndex it with the same mask as the features."
-                )
-
-    @classmethod
-    def of(cls, rows: Rows | Tensor) -> Rows:
-        """`rows` itself, or a bare feature matrix as rows."""
-        if isinstance(rows, Rows):
-            return rows
-        if isinstance(rows, Tensor):
-            return cls(rows)
-        raise TypeError(
-            f"a term compares tensors or Rows, got {type(rows).__name__}. "
-            "Pass z (samples, width) or Rows(z, extras=...)."
-        )
-
-    def __len__(self) -> int:
-        return self.features.shape[0]
-
-    def __getitem__(self, index: Any) -> Rows:
-        """The rows that a mask, a slice or an index tensor selects."""
-        return self.map(lambda x: x[index])
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
-        """`function` applied to every tensor held here."""
-        return Rows(
-            function(self.features),
-            {name: function(value) for name, value in self.extras.items()},
-            *(None if part is None else function(part) for part in (self.mass, self.group, self.valid)),
-        )
-
-    @property
-    def alike(self) -> bool:
-        """Whether all rows count alike and may be compared with any."""
-        return self.mass is None and self.group is None
-
-    def extra(self, name: str) -> Tensor:
-        """The extra of that name."""
-        if name not in self.extras:
-            raise ValueError(
-                f"this term reads rows.extras[{name!r}], got extras {sorted(self.extras)}.\n"
-                f"Pass CoTrain(extras=lambda batch: {{{name!r}: ...}}), or Rows(z, extras={{{name!r}: ...}})."
-            )
-        return self.extras[name]
-
-    def parts(self) -> Iterator[tuple[str, Tensor]]:
-        """Everything held beside the features, with its name."""
-        for name in ("mass", "group", "valid"):
-            if (value := getattr(self, name)) is not None:
-                yield name, value
-        for name, value in self.extras.items():
-            yield f"extras[{name!r}]", value
 
 
 class Term(nn.Module):
@@ -147,7 +67,7 @@ class Term(nn.Module):
         for side, rows in (("source", source), ("target", target)):
             if rows.mass is not None:
                 check_mass(f"{name}: the {side} mass", rows.mass)
-        return _admitted(source), _admitted(target)
+        return source.widened(), target.widened()
 
     def nothing(self, source: Rows, target: Rows) -> Tensor:
         """An exact zero, attached to the features and to the term's own parameters."""
@@ -237,7 +157,7 @@ class Regularizer(nn.Module):
         if not (listeners and self._learns and z.requires_grad):
             return z
         z = z.view_as(z)  # a node of its own: what the terms send to z does not pass it
-        _heard(z, [part.hear_policy for part in listeners])
+        heard(z, [part.hear_policy for part in listeners])
         return z
 
     @property
@@ -255,15 +175,15 @@ class Regularizer(nn.Module):
             for listener in self.listeners():
                 listener.begin(source, target, step)
         weights, raw = self.weights(step), {}
-        value = source.features.new_zeros((), dtype=_wide(source.features.dtype))
+        value = source.features.new_zeros((), dtype=wide(source.features.dtype))
         for name, _, term in self.parts():
             if listeners := self._leaves[name]:
-                raw[name], weighted = _measured(term, weights[name], source, target, listeners, self._learns)
+                raw[name], summand = measured(term, weights[name], source, target, listeners, self._learns)
             else:
-                raw[name], weighted = _weighted(term, weights[name], source, target)
-            value = value + weighted
+                raw[name], summand = weighted(term, weights[name], source, target)
+            value = value + summand
         if self._learns:
-            _heard(value, [listener.hear_scale for listener in self.listeners()])
+            heard(value, [listener.hear_scale for listener in self.listeners()])
         skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
         self._count(skipped)
         return Evaluation(value, raw, weights, len(source), len(target), skipped, unmatched(source, target))
@@ -315,77 +235,12 @@ class Regularizer(nn.Module):
         return " + ".join(f"{weight} * {name}" for name, weight in self._weights.items())
 
 
-def _weighted(term: Term, weight: float, source: Rows, target: Rows) -> tuple[Tensor, Tensor]:
-    """A term's raw value, and the weighted one with the algebra's gradient."""
-    if weight == 0.0:  # only watches: nothing reaches the encoder, not even a zero times a NaN
-        raw = term(source.map(torch.Tensor.detach), target.map(torch.Tensor.detach))
-        return raw.detach(), _ScaleValue.apply(raw, 0.0)  # type: ignore[no-untyped-call]
-    if not any(p.requires_grad for p in term.parameters()):
-        raw = term(source, target)
-        return raw.detach(), weight * raw
-    raw = term(*(side.map(lambda x: _scaled(x, weight)) for side in (source, target)))
-    return raw.detach(), _ScaleValue.apply(raw, weight)  # type: ignore[no-untyped-call]
-
-
-def _measured(
-    term: Term, weight: float, source: Rows, target: Rows, listeners: list[MeasuredWeight], learns: bool
-) -> tuple[Tensor, Tensor]:
-    """The same under a measured weight: the term always runs on the graph, so that its gradient can be heard."""
-    sides = [side.map(lambda x: _scaled(x, weight)) for side in (source, target)]
-    for side in sides:
-        _heard(side.features, [listener.hear_term for listener in listeners if learns])
-    for listener in listeners:
-        sides = list(listener.read(*sides))
-    raw = term(*sides)
-    return raw.detach(), _ScaleValue.apply(raw, weight)  # type: ignore[no-untyped-call]
-
-
-def _heard(x: Tensor, hear: list[Callable[[Tensor], None]]) -> None:
-    """Let all of `hear` know the gradient that arrives at x."""
-
-    def tell(gradient: Tensor) -> None:
-        for each in hear:
-            each(gradient.detach())
-
-    if hear and x.requires_grad:
-        x.register_hook(tell)  # type: ignore[no-untyped-call]
-
-
 def _check_one_term_each(listeners: list[MeasuredWeight]) -> None:
     if len({id(part) for part in listeners}) < len(listeners):
         raise ValueError(
             "a measured weight measures one term, got one that weighs several. Write one for each: "
             "relative(0.1) * MMD() + relative(0.1) * CORAL()."
         )
-
-
-def _scaled(x: Tensor, weight: float) -> Tensor:
-    return _ScaleGradient.apply(x, weight) if x.requires_grad else x  # type: ignore[no-untyped-call]
-
-
-class _ScaleGradient(torch.autograd.Function):
-    """x -> x, gradient times lambda: what reaches the encoder."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:  # a setup_context of its own costs a tenth of a ms
-        ctx.weight = weight
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return (ctx.weight * gradient if ctx.weight else torch.zeros_like(gradient)), None
-
-
-class _ScaleValue(torch.autograd.Function):
-    """x -> lambda x, gradient one: a term's own parameters learn at unit rate."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
-        return weight * x
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
 
 
 def _names(parts: list[tuple[Weight, Term]]) -> list[str]:
@@ -396,19 +251,3 @@ def _names(parts: list[tuple[Weight, Term]]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return names
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
-def _admitted(rows: Rows) -> Rows:
-    if rows.alike and not rows.extras and rows.features.dtype.itemsize >= 4:
-        return rows
-    held = (rows.features, *(value for _, value in rows.parts()))
-    narrow = any(x.is_floating_point() and x.dtype.itemsize < 4 for x in held)
-    return rows.map(_widened) if narrow else rows
-
-
-def _widened(x: Tensor) -> Tensor:
-    return x.to(_wide(x.dtype)) if x.is_floating_point() else x

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from .schedules import Schedule
 
 if TYPE_CHECKING:
-    from .term import Regularizer, Rows, Term
+    from .rows import Rows
+    from .term import Regularizer, Term
 
 
 class MeasuredWeight(nn.Module):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..term import Rows
+from ..rows import Rows
 from ..weights import MeasuredWeight, Weight, checked_weight, weight_at
 from .averages import Average
 from .probe import Recent, held_out_accuracy

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..term import Rows
+from ..rows import Rows
 
 RIDGE = 0.1
 

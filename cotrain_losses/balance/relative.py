@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..term import Rows
+from ..rows import Rows
 from ..weights import MeasuredWeight
 from .averages import Average
 from .ranks import ranks, summed

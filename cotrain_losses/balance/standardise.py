@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..term import Rows
+from ..rows import Rows
 from .averages import Average
 from .ranks import summed
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ..cotrain import CoTrain
 from ..discriminator import DomainClassifier
 from ..losses import Losses
-from ..term import Rows
+from ..rows import Rows
 from .divergence import Divergence
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..masses import balanced_masses
-from ..term import Rows, Term
+from ..rows import Rows
+from ..term import Term
 
 
 class CORAL(Term):

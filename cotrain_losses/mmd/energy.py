@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..distances import distances
 from ..masses import balanced_masses, same_group
-from ..term import Rows, Term
+from ..rows import Rows
+from ..term import Term
 from .pairs import between, within
 
 

@@ -20,7 +20,8 @@ from ..device import as_array, eager
 from ..distances import squared_distances
 from ..gradients import with_gradients
 from ..masses import balanced_masses, same_group
-from ..term import Rows, Term
+from ..rows import Rows
+from ..term import Term
 from .fused import fused
 from .pairs import between, median_square, within
 

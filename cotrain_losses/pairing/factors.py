@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..term import Rows
+from ..rows import Rows
 from .alignments import Alignment, checked_gamma, dtw_distances
 
 _EMPTY = np.zeros(0, dtype=np.int64)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..distances import squared_distances
-from ..term import Rows
+from ..rows import Rows
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..distances import squared_distances
-from ..term import Rows
+from ..rows import Rows
 
 Callback: TypeAlias = "Callable[[Rows, Rows], Tensor]"
 

@@ -17,7 +17,8 @@ from ..device import as_array, eager
 from ..distances import squared_distances
 from ..gradients import with_gradients
 from ..masses import balanced_masses, same_group
-from ..term import Rows, Term
+from ..rows import Rows
+from ..term import Term
 from .fixed import fixed, symmetric
 from .online import online, streamed
 from .optimal import present

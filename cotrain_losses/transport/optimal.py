@@ -24,7 +24,8 @@ from torch import Tensor
 from ..device import as_array, eager
 from ..gradients import with_gradients
 from ..masses import balanced_masses, same_group
-from ..term import Rows, Term
+from ..rows import Rows
+from ..term import Term
 from .costs import Block, Callback, joined_rows, total_cost
 from .coupling import Coupling, spread_out
 from .fixed import Fixed, diagonal, fixed
