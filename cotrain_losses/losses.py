@@ -28,6 +28,8 @@ class Losses(NamedTuple):
     """samples of each domain in the batch."""
     skipped: tuple[str, ...]
     """terms that had too few rows of a domain and were an exact zero."""
+    readings: dict[str, float]
+    """what measured weights went by, as `term/reading`: the probe's accuracy, the brake, lengths of gradients."""
     weighted: Tensor | None
     """mean of weight * loss over the samples, where the policy returns a loss per sample."""
     info: Any
@@ -72,6 +74,7 @@ def mean_over_sources(found: list[tuple[str, Evaluation]]) -> Evaluation:
         n=sum(e.n for e in each),
         m=each[0].m,
         skipped=tuple(f"{term}[{name}]" for name, e in found for term in e.skipped),
+        readings={f"{reading}[{name}]": value for name, e in found for reading, value in e.readings.items()},
         unmatched=sum(e.unmatched for e in each),
     )
 

@@ -106,6 +106,8 @@ class Evaluation(NamedTuple):
     """target rows."""
     skipped: tuple[str, ...]
     """terms that had too few rows and were an exact zero."""
+    readings: dict[str, float]
+    """what measured weights went by, as `term/reading`."""
     unmatched: int = 0
     """rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
 
@@ -143,6 +145,11 @@ class Regularizer(nn.Module):
     def weights(self, step: int | None = None) -> dict[str, float]:
         """Each term's weight at an optimizer step."""
         return {name: weight_at(weight, step, name) for name, weight in self._weights.items()}
+
+    def readings(self) -> dict[str, float]:
+        """What measured weights now go by: {"mmd/policy_gradient": ...}."""
+        each = [(name, part.readings()) for name, parts in self._leaves.items() for part in parts]
+        return {f"{name}/{what}": value for name, found in each for what, value in found.items()}
 
     def listeners(self) -> list[MeasuredWeight]:
         """The measured weights in the sum, those inside products included."""
@@ -186,7 +193,8 @@ class Regularizer(nn.Module):
             heard(value, [listener.hear_scale for listener in self.listeners()])
         skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
         self._count(skipped)
-        return Evaluation(value, raw, weights, len(source), len(target), skipped, unmatched(source, target))
+        left_out = unmatched(source, target)
+        return Evaluation(value, raw, weights, len(source), len(target), skipped, self.readings(), left_out)
 
     def _count(self, skipped: tuple[str, ...]) -> None:
         if torch.compiler.is_compiling() or not self._learns:

@@ -38,6 +38,10 @@ class MeasuredWeight(nn.Module):
         """The weight at an optimizer step."""
         raise TypeError(f"{type(self).__name__} is a weight without a rule: define forward(self, step) in it.")
 
+    def readings(self) -> dict[str, float]:
+        """What the weight now goes by, for a log."""
+        return {}
+
     def begin(self, source: Rows, target: Rows, step: int | None) -> None:
         """A training step's rows, before the term sees them and before the weight is read."""
 

@@ -665,6 +665,23 @@ def test_when_held_out_episodes_are_trained_on_the_weight_stays_or_falls_by_the_
     assert resumed._released
 
 
+def test_a_steps_losses_hold_what_each_weight_went_by() -> None:
+    cotrain = joined(balanced_method())
+    cotrain.hold_out(batch(99, 4))
+    assert joined(Method())(batch(), domain=HALF, step=0).readings == {}
+    optimizer = optimizer_of(cotrain)
+    for step in range(8):
+        found = cotrain(shifted(step), domain=HALF, step=step)
+        found.total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    inner, outer = sorted(cotrain.regularizer.listeners(), key=lambda part: type(part).__name__, reverse=True)
+    assert outer.reading.discernibility is not None and outer.reading.target_loss is not None
+    of_outer = {name: float(value) for name, value in outer.reading._asdict().items()}
+    of_inner = dict(zip(("policy_gradient", "term_gradient"), inner.lengths, strict=True))
+    assert found.readings == {f"domain_classifier/{name}": value for name, value in (of_outer | of_inner).items()}
+
+
 def test_a_silence_after_release_is_not_complained_of(recwarn) -> None:
     cotrain = joined(balanced_method())
     cotrain.hold_out(batch(99, 4))

@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import cotrain_losses as ctl
+from cotrain_losses.balance import balanced, relative
 from cotrain_losses.schedules import warmup
 
 unit = st.floats(-1, 1)
@@ -306,6 +307,18 @@ def test_a_terms_mean_weight_over_the_steps_is_kept():
     method = ctl.Method(ratio=0.5, regularizer=weight * ctl.MMD())
     kept = train(data, method, Budget(steps=3, batch_size=16), seed=0).weights
     assert kept == {"mmd": pytest.approx(sum(weight(step) for step in range(3)) / 3)}
+
+
+def test_what_a_balanced_weight_went_by_is_kept_for_every_hundredth_step():
+    data = frames(drawn(0, [60, 50]), drawn(1, [60, 50, 70]))
+    weight = balanced(-relative(0.1), every=100, ramp=400, rows=40)
+    method = ctl.Method(ratio=0.5, regularizer=weight * ctl.DomainClassifier(128))
+    held_out = HeldOut(data.held_out(), 0.5)
+    kept = train(data, method, Budget(steps=300, batch_size=16), seed=0, extras=extras, held_out=held_out).readings
+    assert {len(numbers) for numbers in kept.values()} == {3}
+    names = {"factor", "discernibility", "target_loss", "best", "braked", "policy_gradient", "term_gradient"}
+    assert set(kept) == {f"domain_classifier/{name}" for name in names}
+    assert 0.0 <= min(kept["domain_classifier/discernibility"]) <= max(kept["domain_classifier/discernibility"]) <= 1.0
 
 
 def test_a_target_demonstration_is_held_out_whole_and_the_last_is_not():

@@ -183,6 +183,7 @@ def _row(cell: Cell, trained: Trained, rolled: Rollouts) -> Row:
         "loss": trained.loss,
         **{f"raw_{name}": value for name, value in trained.raw.items()},
         **{f"mean_weight_{name}": value for name, value in trained.weights.items()},
+        **{f"reading_{name}": numbers for name, numbers in trained.readings.items()},
         "outcomes": [int(solved) for solved in rolled.solved],
     }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +85,8 @@ class Trained:
     raw: dict[str, float]
     weights: dict[str, float]
     """each term's weight, the mean over all steps"""
+    readings: dict[str, list[float | None]]
+    """what measured weights went by, at every hundredth step"""
     ratio: float
     """share of target samples that was realised"""
 
@@ -138,7 +140,7 @@ def train(
     if plugins := list(cotrain.plugin_parameters()):
         optimizer.add_param_group({"params": plugins, "weight_decay": 0.0})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
-    running, weights = 0.0, Counter[str]()
+    running, weights, readings = 0.0, Counter[str](), list[dict[str, float]]()
     for step, rows in enumerate(drawn):
         if held_out is not None and step == drawn.release:
             cotrain.release_held_out()
@@ -152,11 +154,14 @@ def train(
         average.update_parameters(learner)
         running += (value - running) / min(step + 1, 100)
         weights.update(losses.weights)
+        if (step + 1) % 100 == 0:
+            readings.append(losses.readings)
         if step % 50 == 0:
             tick(step / budget.steps)
     raw = {name: float(value) for name, value in losses.raw.items()}
     mean = {name: total / budget.steps for name, total in weights.items()}
-    return Trained(average.module.eval(), cotrain, running, raw, mean, drawn.realised())
+    heard = {name: [of_step.get(name) for of_step in readings] for name in dict.fromkeys(chain(*readings))}
+    return Trained(average.module.eval(), cotrain, running, raw, mean, heard, drawn.realised())
 
 
 class _Drawn:
@@ -173,8 +178,8 @@ class _Drawn:
 
     def __iter__(self) -> Iterator[Tensor]:
         for rows, sampler, steps in self.parts:
-            batches = itertools.chain.from_iterable(itertools.repeat(sampler))
-            for drawn in itertools.islice(batches, steps):
+            batches = chain.from_iterable(repeat(sampler))
+            for drawn in islice(batches, steps):
                 yield rows[drawn]
 
     def realised(self) -> float:

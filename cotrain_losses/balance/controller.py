@@ -85,6 +85,10 @@ class Balanced(MeasuredWeight):
         """The weight now."""
         return self.reading.factor * weight_at(self.weight, step, "a balanced term")
 
+    def readings(self) -> dict[str, float]:
+        """`reading`, as far as there is one."""
+        return {name: float(value) for name, value in self.reading._asdict().items() if value is not None}
+
     @property
     def due(self) -> bool:
         """Whether the next step brings a reading."""
@@ -168,8 +172,9 @@ class Balanced(MeasuredWeight):
         if self._below == self.patience:
             warnings.warn(
                 f"the wanted discernibility {self.wanted:g} does not bind: the probe reads {accuracy:.2f} without the "
-                "term, so its weight stays zero. The domains are alike already; what the policy lacks is the domain "
-                "(a token, guidance), not alignment.",
+                "term, so its weight stays zero. Where `cotrain diagnose` agrees, the domains are alike already, and what "
+                "the policy lacks is the domain (a token, guidance), not alignment; where it reads them apart, they came "
+                "apart later: lower the discernibility.",
                 stacklevel=2,
             )
 
@@ -224,7 +229,8 @@ def balanced(
     to `cotrain.hold_out(batch)`, or report what you measure, `cotrain.report_target_loss(value)`, on every rank.
     Late in training a policy overfits few demonstrations whatever the term does; the brake then takes the weight
     down.  `cotrain.release_held_out()` gives the episodes back to training: the weight then no longer rises.
-    `reading` holds what the weight last went by.  Without random numbers, so as deterministic as the training.
+    `reading` holds what the weight last went by, `Losses.readings` the same for a log.  Without random numbers, so as
+    deterministic as the training.
 
     >>> balanced(-0.5, discernibility=0.8)
     balanced(-0.5, discernibility=0.8)

@@ -66,6 +66,11 @@ class Relative(MeasuredWeight):
         """The running lengths of the policy's and of the term's gradient at the seam."""
         return self._policy.value, self._term.value
 
+    def readings(self) -> dict[str, float]:
+        """`lengths`, once a step was measured."""
+        found = zip(("policy_gradient", "term_gradient"), self.lengths, strict=True)
+        return {name: length for name, length in found if length is not None}
+
     def begin(self, source: Rows, target: Rows, step: int | None) -> None:
         """Take in what the last optimizer step was like, and this batch's moments."""
         if step is None or step != self._step:
