@@ -172,9 +172,9 @@ class Balanced(MeasuredWeight):
         if self._below == self.patience:
             warnings.warn(
                 f"the wanted discernibility {self.wanted:g} does not bind: the probe reads {accuracy:.2f} without the "
-                "term, so its weight stays zero. Where `cotrain diagnose` agrees, the domains are alike already, and what "
-                "the policy lacks is the domain (a token, guidance), not alignment; where it reads them apart, they came "
-                "apart later: lower the discernibility.",
+                "term, so its weight stays zero. Where `cotrain diagnose` agrees at the end, the domains are alike and "
+                "what the policy lacks is the domain (a token, guidance), not alignment; where it reads them apart, "
+                "they came apart later: lower the discernibility.",
                 stacklevel=2,
             )
 
