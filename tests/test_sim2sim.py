@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim import comparison, summary
+from cotrain_losses.benchmarks.sim2sim import comparison, figures, summary
 from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE, cameras
 from cotrain_losses.benchmarks.sim2sim.cell import Cell
 from cotrain_losses.benchmarks.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
@@ -447,6 +447,18 @@ def test_a_run_writes_everything_and_run_again_computes_nothing(tmp_path):
     assert len(written) == 2
     assert comparison.compare(run, out, Runner(workers=1))["rows"] == results["rows"]
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == written
+
+
+def test_a_policy_under_a_balanced_weight_has_a_picture_of_what_the_weight_went_by():
+    series = {"discernibility": [None, 0.95, 0.8], "factor": [0.0, 0.1, 0.1], "braked": [1.0, 0.0, 1.0]}
+    row = {f"reading_domain_classifier/{name}": numbers for name, numbers in series.items()} | {"method": "structured"}
+    assert figures.balanced_terms(row) == ["domain_classifier"] and figures.balanced_terms({"method": "adda"}) == []
+    plot = figures.balance([(row, "domain_classifier"), (row, "domain_classifier")])
+    for axes in plot.axes:
+        probe, share = (line.get_xydata().tolist() for line in axes.get_lines())
+        assert probe[1:] == [[200.0, 0.95], [300.0, 0.8]] and math.isnan(probe[0][1])
+        assert share == [[100.0, 0.0], [200.0, 0.1], [300.0, 0.1]]
+        assert axes.get_title() == "structured (ours): domain classifier"
 
 
 def test_the_headline_says_whether_the_intervals_overlap():

@@ -1,7 +1,8 @@
-"""Pictures of a run: success with intervals, rollouts in space, features in the plane."""
+"""Pictures of a run: success with intervals, rollouts in space, features in the plane, what balanced weights heard."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,17 @@ def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tu
         "the object (thick); stars are goals. Green episodes end in success, red ones do not.",
         "features": "Features z at the seam, of training frames of both domains, in the plane of their two largest "
         "principal components (a plane of its own for each policy).",
+        "balance": "What a balanced weight went by in training: the accuracy of its domain probe, and the share of the "
+        "weight that was on. It rises while the probe reads the domain; where it is shaded the target's held-out loss, "
+        "or its silence, kept it from rising.",
     }
     with plt.rc_context(STYLE):
         plots = {"success": success(rows, settings), "rollouts": rollouts(rows), "features": features(rows)}
+        if balanced := [(row, term) for row in rows for term in balanced_terms(row)]:
+            plots["balance"] = balance(balanced)
         for name, plot in plots.items():
             write(out / f"{name}.png", as_png(plot))
-    return [(caption, out / f"{name}.png") for name, caption in captions.items()]
+    return [(caption, out / f"{name}.png") for name, caption in captions.items() if name in plots]
 
 
 def success(rows: Sequence[Row], settings: Settings) -> Figure:
@@ -113,6 +119,32 @@ def features(rows: Sequence[Row]) -> Figure:
     boxes[0][0].legend(frameon=False, loc="best", fontsize=8, handletextpad=0.1)
     plot.tight_layout()
     return plot
+
+
+def balance(balanced: Sequence[tuple[Row, str]]) -> Figure:
+    """One box a balanced term: its probe, the share of its weight that is on, and its brake over training."""
+    plot, boxes = plt.subplots(1, len(balanced), figsize=(4.6 * len(balanced), 2.9), squeeze=False, sharey=True)
+    for axes, (row, term) in zip(boxes[0], balanced, strict=True):
+        series = {name: _numbers(row[f"reading_{term}/{name}"]) for name in ("discernibility", "factor", "braked")}
+        steps = 100 * np.arange(1, len(series["factor"]) + 1)
+        axes.fill_between(steps, 0, 1, where=series["braked"] > 0, step="pre", color="#e9edf2", label="does not rise")
+        axes.plot(steps, series["discernibility"], color=SOURCE, marker=".", label="probe's accuracy")
+        axes.plot(steps, series["factor"], color=TARGET, marker=".", label="share of the weight")
+        axes.set(ylim=(-0.02, 1.05), xlabel="optimizer step")
+        axes.set_title(f"{TITLES[row['method']]}: {term.replace('_', ' ')}", fontsize=10)
+    boxes[0][-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    plot.tight_layout()
+    return plot
+
+
+def balanced_terms(row: Row) -> list[str]:
+    """The terms whose readings a row holds."""
+    ending = "/discernibility"
+    return [name[len("reading_") : -len(ending)] for name in row if name.endswith(ending)]
+
+
+def _numbers(of_step: Sequence[float | None]) -> np.ndarray:
+    return np.array([math.nan if number is None else number for number in of_step], dtype=float)
 
 
 def _scene(axes: Any) -> None:
