@@ -24,7 +24,7 @@ def structured(
         fraction: the most the adversary may send to the encoder, as a share of what the policy's loss sends it.
 
     It helps where the same observation asks for another command in each domain, and is not shown to help elsewhere;
-    under a large gap of everything it may cost a few points (docs/balance-study.md).
+    it was not .05 worse than plain co-training under any of four gaps (docs/balance-study.md).
 
     The label is given whole (scale 1) and the adversary's slope has no penalty: chosen among eight trials on one task,
     docs/balance-study.md.
