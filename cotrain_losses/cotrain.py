@@ -240,7 +240,7 @@ class CoTrain(nn.Module):
             weights={} if evaluation is None else evaluation.weights,
             counts=self.domains.counts(labels),
             skipped=() if evaluation is None else evaluation.skipped,
-            readings={} if evaluation is None else evaluation.readings,
+            readings={} if self.regularizer is None else self.regularizer.readings(),
             weighted=weighted,
             info=returned.info,
             shares=self.domains.shares(labels, self.valid(batch) if self.valid else None),

@@ -74,7 +74,6 @@ def mean_over_sources(found: list[tuple[str, Evaluation]]) -> Evaluation:
         n=sum(e.n for e in each),
         m=each[0].m,
         skipped=tuple(f"{term}[{name}]" for name, e in found for term in e.skipped),
-        readings={f"{reading}[{name}]": value for name, e in found for reading, value in e.readings.items()},
         unmatched=sum(e.unmatched for e in each),
     )
 

@@ -106,8 +106,6 @@ class Evaluation(NamedTuple):
     """target rows."""
     skipped: tuple[str, ...]
     """terms that had too few rows and were an exact zero."""
-    readings: dict[str, float]
-    """what measured weights went by, as `term/reading`."""
     unmatched: int = 0
     """rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
 
@@ -193,8 +191,7 @@ class Regularizer(nn.Module):
             heard(value, [listener.hear_scale for listener in self.listeners()])
         skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
         self._count(skipped)
-        left_out = unmatched(source, target)
-        return Evaluation(value, raw, weights, len(source), len(target), skipped, self.readings(), left_out)
+        return Evaluation(value, raw, weights, len(source), len(target), skipped, unmatched(source, target))
 
     def _count(self, skipped: tuple[str, ...]) -> None:
         if torch.compiler.is_compiling() or not self._learns:

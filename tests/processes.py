@@ -21,11 +21,10 @@ def in_group(work: Callable[[int], Any], folder: Path, rank: int = 0, world: int
     torch 2.13, and none of 400 in this order (pytorch issue 56297 is about such destructors).
     """
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    try:
-        return work(rank)
-    finally:
-        gc.collect()
-        dist.destroy_process_group()
+    found = work(rank)
+    gc.collect()
+    dist.destroy_process_group()  # not after an error, whose traceback holds on to the model
+    return found
 
 
 def in_processes(work: Callable[[int], Any], folder: Path, world: int = 2) -> list[Any]:

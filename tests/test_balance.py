@@ -669,7 +669,7 @@ def test_a_steps_losses_hold_what_each_weight_went_by() -> None:
     cotrain = joined(balanced_method())
     cotrain.hold_out(batch(99, 4))
     assert joined(Method())(batch(), domain=HALF, step=0).readings == {}
-    optimizer = optimizer_of(cotrain)
+    optimizer, watch = optimizer_of(cotrain), cotrain.watch(every=1)
     for step in range(8):
         found = cotrain(shifted(step), domain=HALF, step=step)
         found.total.backward()
@@ -679,6 +679,9 @@ def test_a_steps_losses_hold_what_each_weight_went_by() -> None:
     assert outer.reading.discernibility is not None and outer.reading.target_loss is not None
     of_outer = {name: float(value) for name, value in outer.reading._asdict().items()}
     of_inner = dict(zip(("policy_gradient", "term_gradient"), inner.lengths, strict=True))
+    assert {name: value for name, value in watch.values.items() if name.startswith("reading/")} == {
+        f"reading/{name}": value for name, value in found.readings.items()
+    }
     assert found.readings == {f"domain_classifier/{name}": value for name, value in (of_outer | of_inner).items()}
 
 

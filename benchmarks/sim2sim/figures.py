@@ -19,6 +19,7 @@ from ..report import as_png
 from ..results import Row, write
 from .methods import TITLES
 from .settings import Settings
+from .training import READ_EVERY
 
 SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
 
@@ -45,7 +46,7 @@ def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tu
         "principal components (a plane of its own for each policy).",
         "balance": "What a balanced weight went by in training: the accuracy of its domain probe, and the share of the "
         "weight that was on. It rises while the probe reads the domain; where it is shaded the target's held-out loss, "
-        "or its silence, kept it from rising.",
+        "or that it was not measured or no longer is, kept it from rising.",
     }
     with plt.rc_context(STYLE):
         plots = {"success": success(rows, settings), "rollouts": rollouts(rows), "features": features(rows)}
@@ -126,7 +127,7 @@ def balance(balanced: Sequence[tuple[Row, str]]) -> Figure:
     plot, boxes = plt.subplots(1, len(balanced), figsize=(4.6 * len(balanced), 2.9), squeeze=False, sharey=True)
     for axes, (row, term) in zip(boxes[0], balanced, strict=True):
         series = {name: _numbers(row[f"reading_{term}/{name}"]) for name in ("discernibility", "factor", "braked")}
-        steps = 100 * np.arange(1, len(series["factor"]) + 1)
+        steps = READ_EVERY * np.arange(1, len(series["factor"]) + 1)
         axes.fill_between(steps, 0, 1, where=series["braked"] > 0, step="pre", color="#e9edf2", label="does not rise")
         axes.plot(steps, series["discernibility"], color=SOURCE, marker=".", label="probe's accuracy")
         axes.plot(steps, series["factor"], color=TARGET, marker=".", label="share of the weight")

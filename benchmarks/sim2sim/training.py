@@ -21,6 +21,8 @@ from cotrain_losses.losses import Losses
 from .demos import Demos
 from .policies import Factory, Spaces, check_policy, feature_width, loss_of, made
 
+READ_EVERY = 100  # steps
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -86,7 +88,7 @@ class Trained:
     weights: dict[str, float]
     """each term's weight, the mean over all steps"""
     readings: dict[str, list[float | None]]
-    """what measured weights went by, at every hundredth step"""
+    """what measured weights went by, every READ_EVERY steps"""
     ratio: float
     """share of target samples that was realised"""
 
@@ -154,7 +156,7 @@ def train(
         average.update_parameters(learner)
         running += (value - running) / min(step + 1, 100)
         weights.update(losses.weights)
-        if (step + 1) % 100 == 0:
+        if (step + 1) % READ_EVERY == 0:
             readings.append(losses.readings)
         if step % 50 == 0:
             tick(step / budget.steps)

@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     best: float | None
     """its lowest value."""
     braked: bool
-    """whether the target's loss held the weight back or brought it down."""
+    """whether the weight may not rise: the target's loss is past its best, not known, or no longer measured."""
 
 
 class Balanced(MeasuredWeight):

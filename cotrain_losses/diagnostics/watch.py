@@ -6,6 +6,7 @@
     policy, total                 the policy's own loss and the whole
     raw/<term>, weight/<term>     a term's unweighted value and its weight
     share/<term>                  |weight * raw| / (|policy| + sum over terms |weight * raw|)
+    reading/<term>/<what>         what a measured weight went by: its probe, its brake, the lengths of gradients
     accuracy/<term>               balanced accuracy of a domain classifier on this batch, before it learns from it
     norm/source, norm/target      root mean square length of the features at the seam, and their ratio norm/ratio
     ratio                         share of target samples in all batches since the last record
@@ -116,6 +117,7 @@ class Watch:
             values |= {f"weight/{name}": weight, f"share/{name}": parts[name] / whole if whole else 0.0}
         if "norm/source" in values:
             values["norm/ratio"] = values["norm/target"] / values["norm/source"] if values["norm/source"] else 0.0
+        values |= {f"reading/{name}": value for name, value in losses.readings.items()}
         values["ratio"] = self._counts[self._target] / max(sum(self._counts.values()), 1)
         self._counts = dict.fromkeys(self._counts, 0)
         return values | {f"loss_share/{name}": share for name, share in losses.shares.items()}
