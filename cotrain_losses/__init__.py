@@ -1,16 +1,16 @@
 """Sim-and-real co-training for any robot policy: choices at one seam."""
 
 from . import recipes
-from .cotrain import CoTrain
-from .discriminator import DomainAdversary, DomainClassifier
+from ._core.rows import Rows
 from .guidance import DomainGuidance
 from .method import Method
 from .mixing import MixedBatchSampler
-from .mmd import MMD
-from .rows import Rows
-from .seam import Seam
-from .term import Regularizer, Term
-from .transport import OptimalTransport, Sinkhorn
+from .policy.cotrain import CoTrain
+from .policy.seam import Seam
+from .terms.discriminator import DomainAdversary, DomainClassifier
+from .terms.mmd import MMD
+from .terms.term import Regularizer, Term
+from .terms.transport import OptimalTransport, Sinkhorn
 
 __version__ = "0.1.0"
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from .guidance import DomainGuidance
-from .samples import SampleWeights
-from .term import Regularizer, Term
+from .importance.samples import SampleWeights
+from .terms.term import Regularizer, Term
 
 
 class Method(NamedTuple):

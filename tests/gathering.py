@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cotrain_losses import MMD, DomainClassifier, OptimalTransport, Rows, Sinkhorn
-from cotrain_losses.gather import gathered
+from cotrain_losses.policy.gather import gathered
 from tests.processes import in_group
 
 SOURCE, TARGET = (4, 0, 3, 2), (1, 3, 0, 3)  # rows by rank: uneven, and each side empty somewhere

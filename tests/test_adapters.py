@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam, adapters
-from cotrain_losses._paths import network
-from cotrain_losses.adapters import Adapter
+from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam
+from cotrain_losses.policy import adapters
+from cotrain_losses.policy.adapters import Adapter
+from cotrain_losses.policy.paths import network
 from tests.fakes import Case, diffusion_policy, gr00t, multi_task_dit, robomimic, vla
 from tests.toy import Policy
 from tests.toy import batch as toy_batch

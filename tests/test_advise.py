@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cotrain_losses.advise import advice
-from cotrain_losses.advise.report import _batch
-from cotrain_losses.advise.statistics import Moments, pooled, summarised
+from cotrain_losses.cli.advise import advice
+from cotrain_losses.cli.advise.report import _batch
+from cotrain_losses.cli.advise.statistics import Moments, pooled, summarised
 from cotrain_losses.datasets import Unreadable, open_demonstrations
 from cotrain_losses.mixing import MixedBatchSampler
 
@@ -231,7 +231,7 @@ def test_a_target_larger_than_its_source_starts_at_a_half(pair):
 @pytest.fixture
 def command():
     typer, testing = pytest.importorskip("typer"), pytest.importorskip("typer.testing")
-    from cotrain_losses.advise.command import advise
+    from cotrain_losses.cli.advise.command import advise
 
     app = typer.Typer()
     app.command()(advise)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cotrain_losses.cli import EXTRAS, missing
-from cotrain_losses.commands import app
+from cotrain_losses.cli.commands import app
 
 
 def in_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def bench(*arguments: str) -> tuple[int, str]:
 
 def test_help_lists_the_commands_and_loads_no_simulator_and_no_plots():
     code = (
-        "import sys, cotrain_losses.commands as c\n"
+        "import sys, cotrain_losses.cli.commands as c\n"
         "try: c.app(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'metaworld', 'mujoco', 'matplotlib', 'scipy', 'ot', 'geomloss'} & set(sys.modules)))"

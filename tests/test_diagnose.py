@@ -10,8 +10,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from cotrain_losses.diagnose import diagnose
-from cotrain_losses.diagnostics import Features
+from cotrain_losses.cli.diagnose import diagnose
+from cotrain_losses.measures import Features
 
 app = typer.Typer()
 app.command()(diagnose)

@@ -11,9 +11,9 @@ import torch
 from drawn import features, seeds, sizes, widths
 from hypothesis import given, settings
 
-from cotrain_losses.diagnostics import alignment as al
-from cotrain_losses.diagnostics.neighbours import kernel_test, neighbour_mixing
-from cotrain_losses.diagnostics.sides import Side, halves, replicates
+from cotrain_losses.measures import alignment as al
+from cotrain_losses.measures.neighbours import kernel_test, neighbour_mixing
+from cotrain_losses.measures.sides import Side, halves, replicates
 
 
 def normal(seed: int, n: int, d: int, shift: float = 0.0, scale: float = 1.0) -> torch.Tensor:

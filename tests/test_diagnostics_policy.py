@@ -7,8 +7,9 @@ import torch
 from toy import Policy, batch
 
 from cotrain_losses import CoTrain, DomainClassifier, Method, Seam
-from cotrain_losses.diagnostics import Watch, action_gap, collect_features, domain_losses, target_contribution
-from cotrain_losses.term import Regularizer
+from cotrain_losses.measures import action_gap, domain_losses, target_contribution
+from cotrain_losses.policy import Watch, collect_features
+from cotrain_losses.terms.term import Regularizer
 
 SEAM = Seam(head="head", condition="condition", time="time")
 

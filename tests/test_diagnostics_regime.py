@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from cotrain_losses.diagnostics import diagnosis
-from cotrain_losses.diagnostics.alignment import Estimate
-from cotrain_losses.diagnostics.discernibility import Reading, _auc, clustered_interval, probe_accuracy
-from cotrain_losses.diagnostics.regime import regime, relative_distance
-from cotrain_losses.diagnostics.sides import Side
+from cotrain_losses.measures import diagnosis
+from cotrain_losses.measures.alignment import Estimate
+from cotrain_losses.measures.discernibility import Reading, _auc, clustered_interval, probe_accuracy
+from cotrain_losses.measures.regime import regime, relative_distance
+from cotrain_losses.measures.sides import Side
 
 QUICK = {"rows": 100, "repeats": 2}
 

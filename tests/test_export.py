@@ -8,14 +8,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim.demos import Demos
-from cotrain_losses.benchmarks.sim2sim.export import action_scale, episode_ids, export, is_proprioception
-from cotrain_losses.benchmarks.sim2sim.gaps import Gap
-from cotrain_losses.benchmarks.sim2sim.world import World
+from cotrain_bench.results import CannotContinue
+from cotrain_bench.sim2sim.demos import Demos
+from cotrain_bench.sim2sim.export import action_scale, episode_ids, export, is_proprioception
+from cotrain_bench.sim2sim.gaps import Gap
+from cotrain_bench.sim2sim.world import World
 
 from cotrain_losses.datasets import open_demonstrations
-from cotrain_losses.labels import EpisodeDomains
+from cotrain_losses.datasets.labels import EpisodeDomains
 
 
 def demos(*lengths: int) -> Demos:

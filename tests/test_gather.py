@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cotrain_losses import Rows
-from cotrain_losses.gather import gathered
+from cotrain_losses.policy.gather import gathered
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,18 +13,18 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim.demos import Demos, Request, cache_folder, demonstrations
-from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
-from cotrain_losses.benchmarks.sim2sim.image_cell import study
-from cotrain_losses.benchmarks.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds
-from cotrain_losses.benchmarks.sim2sim.image_policy import ImageFlowPolicy
-from cotrain_losses.benchmarks.sim2sim.images import LOOKS, PIXELS, ImageWorld, width
-from cotrain_losses.benchmarks.sim2sim.methods import METHODS, Setting
-from cotrain_losses.benchmarks.sim2sim.rendering import Look, Renderer
-from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
-from cotrain_losses.benchmarks.sim2sim.training import Budget, frames, train
-from cotrain_losses.benchmarks.sim2sim.world import World
+from cotrain_bench.results import CannotContinue
+from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
+from cotrain_bench.sim2sim.gaps import GAPS, Gap
+from cotrain_bench.sim2sim.image_cell import study
+from cotrain_bench.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds
+from cotrain_bench.sim2sim.image_policy import ImageFlowPolicy
+from cotrain_bench.sim2sim.images import LOOKS, PIXELS, ImageWorld, width
+from cotrain_bench.sim2sim.methods import METHODS, Setting
+from cotrain_bench.sim2sim.rendering import Look, Renderer
+from cotrain_bench.sim2sim.rollouts import roll_out
+from cotrain_bench.sim2sim.training import Budget, frames, train
+from cotrain_bench.sim2sim.world import World
 
 import cotrain_losses as ctl
 
@@ -118,8 +118,8 @@ def test_a_closed_world_says_so():
 
 WITHOUT_GL = """
 import mujoco
-from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim.rendering import Renderer
+from cotrain_bench.results import CannotContinue
+from cotrain_bench.sim2sim.rendering import Renderer
 try:
     Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8)
 except CannotContinue as error:

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
-from cotrain_losses.benchmarks.estimators.measure import measured, quality
-from cotrain_losses.benchmarks.estimators.problems import NAMES, problem
+from cotrain_bench.estimators.measure import measured, quality
+from cotrain_bench.estimators.problems import NAMES, problem
 from drawn import seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st

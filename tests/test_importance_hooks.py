@@ -19,8 +19,8 @@ from cotrain_losses.importance import (
     TableWeights,
     TimeWindow,
 )
+from cotrain_losses.importance.samples import Samples
 from cotrain_losses.mixing import MixedBatchSampler, ratio_weights
-from cotrain_losses.samples import Samples
 
 
 def samples(domain: list[int], **known) -> Samples:

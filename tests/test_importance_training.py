@@ -17,7 +17,7 @@ from cotrain_losses.importance import (
     TableWeights,
     TimeWindow,
 )
-from cotrain_losses.samples import Samples
+from cotrain_losses.importance.samples import Samples
 
 SEAM = Seam(head="head", condition="condition", time=1)
 N, TARGETS = 40, 8

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Seam
-from cotrain_losses._paths import network
-from cotrain_losses.schedules import warmup
+from cotrain_losses.policy.paths import network
+from cotrain_losses.strength.schedules import warmup
 from tests.fakes import multi_task_dit, robomimic, vla
 from tests.processes import in_processes
 from tests.toy import Policy

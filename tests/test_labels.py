@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from cotrain_losses import CoTrain, DomainGuidance, Method, MixedBatchSampler, Seam
-from cotrain_losses.labels import DomainDataset, EpisodeDomains, episode_of_frames
+from cotrain_losses.datasets.labels import DomainDataset, EpisodeDomains, episode_of_frames
 from cotrain_losses.mixing import ratio_weights
 from tests.toy import Policy, batch
 

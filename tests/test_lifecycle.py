@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Seam
-from cotrain_losses.schedules import warmup
+from cotrain_losses.strength.schedules import warmup
 from tests.processes import in_group, in_processes
 from tests.toy import Policy, batch
 

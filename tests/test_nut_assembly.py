@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE
-from cotrain_losses.benchmarks.sim2sim.gaps import Gap
-from cotrain_losses.benchmarks.sim2sim.nut_assembly import GRIP, TABLE, _in_view, _motion
-from cotrain_losses.benchmarks.sim2sim.world import domain
+from cotrain_bench.results import CannotContinue
+from cotrain_bench.sim2sim.cameras import CENTRE
+from cotrain_bench.sim2sim.gaps import Gap
+from cotrain_bench.sim2sim.nut_assembly import GRIP, TABLE, _in_view, _motion
+from cotrain_bench.sim2sim.world import domain
 from hypothesis import given
 from hypothesis import strategies as st
 

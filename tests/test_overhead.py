@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from cotrain_losses.benchmarks import overhead
-from cotrain_losses.benchmarks.results import CannotContinue, read_results
-from cotrain_losses.benchmarks.weights_cost import weights_cost
+from cotrain_bench import overhead
+from cotrain_bench.results import CannotContinue, read_results
+from cotrain_bench.weights_cost import weights_cost
 
 
 def test_the_suites_own_policy_is_measured_with_every_method(tmp_path: Path) -> None:

@@ -6,15 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.paired import (
-    _weighted,
-    contrast,
-    correlation,
-    detectable,
-    holm,
-    mean_interval,
-    not_worse,
-)
+from cotrain_bench.paired import _weighted, contrast, correlation, detectable, holm, mean_interval, not_worse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cotrain_losses import OptimalTransport, Rows
-from cotrain_losses.pairing import AlignedPairs, Alignment, NearestByDTW, PairedSampler, alignments, dtw_distances
+from cotrain_losses.mixing.pairing import (
+    AlignedPairs,
+    Alignment,
+    NearestByDTW,
+    PairedSampler,
+    alignments,
+    dtw_distances,
+)
 
 
 def dtw_by_loops(x, y, gamma=0.0):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.peers.problems import EPS, converged, plan, sides
+from cotrain_bench.peers.problems import EPS, converged, plan, sides
 
 
 def test_the_reference_plan_has_its_marginals_and_its_gradient_is_a_finite_difference():
@@ -27,7 +27,7 @@ def test_the_reference_plan_has_its_marginals_and_its_gradient_is_a_finite_diffe
 
 
 def test_a_run_times_what_is_there_and_says_what_is_not(tmp_path):
-    from cotrain_losses.benchmarks.peers.study import study
+    from cotrain_bench.peers.study import study
 
     settings = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0, "device": "cpu"}
     study(tmp_path, settings, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": None})
@@ -40,7 +40,7 @@ def test_a_run_times_what_is_there_and_says_what_is_not(tmp_path):
 
 
 def test_what_ran_in_a_process_of_its_own_is_set_against_ours_that_did_too():
-    from cotrain_losses.benchmarks.peers.study import _with_ratios
+    from cotrain_bench.peers.study import _with_ratios
 
     size = {"loss": "balanced", "n": 8, "d": 3}
     timed = [("ours", 1.0, "one process"), ("POT", 3.0, "one process"), ("ours, alone", 0.5, "another process")]
@@ -53,7 +53,7 @@ def test_what_ran_in_a_process_of_its_own_is_set_against_ours_that_did_too():
 
 
 def test_ours_are_right_in_every_case_where_such_losses_fail(tmp_path, monkeypatch):
-    from cotrain_losses.benchmarks.peers import failures
+    from cotrain_bench.peers import failures
 
     monkeypatch.setattr(failures, "SAME", ("ours", "no such library"))
     failures.failure_table(tmp_path, 1, {"torch peers": None, "pytorch-adapt": None})
@@ -70,7 +70,7 @@ def scripts(monkeypatch):
     """The modules that other libraries' interpreters run as scripts."""
     import importlib
 
-    from cotrain_losses.benchmarks.peers import study
+    from cotrain_bench.peers import study
 
     monkeypatch.syspath_prepend(str(study.WORKER.parent))
     return {name: importlib.import_module(name) for name in ("definitions", "outcomes")}
@@ -113,7 +113,7 @@ def test_a_wrong_outcome_is_named(scripts):
 
 
 def test_a_device_that_is_not_there_is_a_row_that_says_so(tmp_path, monkeypatch):
-    from cotrain_losses.benchmarks.peers.study import study
+    from cotrain_bench.peers.study import study
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     settings = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0, "device": "cuda"}

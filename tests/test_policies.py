@@ -9,15 +9,15 @@ import textwrap
 
 import pytest
 import torch
-from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim import policies
-from cotrain_losses.benchmarks.sim2sim.methods import METHODS, Setting
-from cotrain_losses.benchmarks.sim2sim.policy import FlowPolicy, flow
-from cotrain_losses.benchmarks.sim2sim.training import Budget, Frames, train
+from cotrain_bench.results import CannotContinue
+from cotrain_bench.sim2sim import policies
+from cotrain_bench.sim2sim.methods import METHODS, Setting
+from cotrain_bench.sim2sim.policy import FlowPolicy, flow
+from cotrain_bench.sim2sim.training import Budget, Frames, train
 from torch import nn
 
 import cotrain_losses as ctl
-from cotrain_losses import adapters
+from cotrain_losses.policy import adapters
 
 O, A, H, STEPS = 5, 3, 4, 2
 

@@ -13,7 +13,7 @@ from functools import cache
 
 import pytest
 import torch
-from cotrain_losses.benchmarks.sim2sim.policy import FlowPolicy, Velocity
+from cotrain_bench.sim2sim.policy import FlowPolicy, Velocity
 from drawn import features
 from torch import Tensor
 
@@ -29,12 +29,12 @@ from cotrain_losses import (
     Sinkhorn,
     recipes,
 )
-from cotrain_losses.balance import balanced, relative
 from cotrain_losses.importance import DiscrepancyWeights, GroupDRO, RatioWeights, TableWeights, TimeWindow
-from cotrain_losses.mmd import CORAL, EnergyDistance
-from cotrain_losses.pairing import NearestByDTW
-from cotrain_losses.schedules import warmup
-from cotrain_losses.transport import Block
+from cotrain_losses.mixing.pairing import NearestByDTW
+from cotrain_losses.strength import balanced, relative
+from cotrain_losses.strength.schedules import warmup
+from cotrain_losses.terms.mmd import CORAL, EnergyDistance
+from cotrain_losses.terms.transport import Block
 
 RECIPES = [name for name in recipes.__all__ if name != "LabelCost"]
 IS_TARGET = torch.arange(6) < 2

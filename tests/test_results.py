@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cotrain_losses.benchmarks import report
-from cotrain_losses.benchmarks.intervals import Interval, mcnemar, wilson
-from cotrain_losses.benchmarks.results import (
+from cotrain_bench import report
+from cotrain_bench.intervals import Interval, mcnemar, wilson
+from cotrain_bench.results import (
     CannotContinue,
     Cells,
     as_csv,
@@ -79,7 +79,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_a_full_disk_is_named_as_such():
-    from cotrain_losses.benchmarks.results import unwritten
+    from cotrain_bench.results import unwritten
 
     assert "the disk is full. Free some" in unwritten(Path("out/x"), OSError(errno.ENOSPC, "No space left on device"))
 

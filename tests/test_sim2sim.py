@@ -11,29 +11,29 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from cotrain_losses.benchmarks.results import CannotContinue
-from cotrain_losses.benchmarks.sim2sim import comparison, figures, summary
-from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE, cameras
-from cotrain_losses.benchmarks.sim2sim.cell import Cell
-from cotrain_losses.benchmarks.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
-from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
-from cotrain_losses.benchmarks.sim2sim.measures import measures
-from cotrain_losses.benchmarks.sim2sim.methods import HOLDS_OUT, METHODS, TITLES, Setting, extras
-from cotrain_losses.benchmarks.sim2sim.policy import FlowPolicy
-from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
-from cotrain_losses.benchmarks.sim2sim.run import Runner
-from cotrain_losses.benchmarks.sim2sim.settings import settings as chosen
-from cotrain_losses.benchmarks.sim2sim.tasks import TASKS
-from cotrain_losses.benchmarks.sim2sim.training import Budget, HeldOut, _Drawn, frames, train
-from cotrain_losses.benchmarks.sim2sim.variants import labelled, normalised, told_target
-from cotrain_losses.benchmarks.sim2sim.world import World, _environment
+from cotrain_bench.results import CannotContinue
+from cotrain_bench.sim2sim import comparison, figures, summary
+from cotrain_bench.sim2sim.cameras import CENTRE, cameras
+from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
+from cotrain_bench.sim2sim.gaps import GAPS, Gap
+from cotrain_bench.sim2sim.measures import measures
+from cotrain_bench.sim2sim.methods import HOLDS_OUT, METHODS, TITLES, Setting, extras
+from cotrain_bench.sim2sim.policy import FlowPolicy
+from cotrain_bench.sim2sim.rollouts import roll_out
+from cotrain_bench.sim2sim.run import Runner
+from cotrain_bench.sim2sim.settings import settings as chosen
+from cotrain_bench.sim2sim.tasks import TASKS
+from cotrain_bench.sim2sim.training import Budget, HeldOut, _Drawn, frames, train
+from cotrain_bench.sim2sim.variants import labelled, normalised, told_target
+from cotrain_bench.sim2sim.world import World, _environment
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 import cotrain_losses as ctl
-from cotrain_losses.balance import balanced, relative
-from cotrain_losses.schedules import warmup
+from cotrain_losses.strength import balanced, relative
+from cotrain_losses.strength.schedules import warmup
 
 unit = st.floats(-1, 1)
 
@@ -475,10 +475,10 @@ def test_the_headline_says_whether_the_intervals_overlap():
 
 
 def test_the_command_of_a_report_repeats_its_settings():
-    from cotrain_losses.benchmarks.sim2sim.settings import PRESETS
+    from cotrain_bench.sim2sim.settings import PRESETS
     from typer.testing import CliRunner
 
-    from cotrain_losses.commands import app
+    from cotrain_losses.cli.commands import app
 
     for run in PRESETS.values():
         words = summary.command(

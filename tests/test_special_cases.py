@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cotrain_losses.benchmarks.special_cases.case import relative_error, shown_code
-from cotrain_losses.benchmarks.special_cases.drawn import drawn
-from cotrain_losses.benchmarks.special_cases.lattice import EDGES
-from cotrain_losses.benchmarks.special_cases.pictures import PLACES, formula
-from cotrain_losses.benchmarks.special_cases.study import FAMILIES, failures, run
+from cotrain_bench.special_cases.case import relative_error, shown_code
+from cotrain_bench.special_cases.drawn import drawn
+from cotrain_bench.special_cases.lattice import EDGES
+from cotrain_bench.special_cases.pictures import PLACES, formula
+from cotrain_bench.special_cases.study import FAMILIES, failures, run
 
 from cotrain_losses import recipes
 

@@ -7,17 +7,17 @@ from itertools import product
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.paired import Contrast, Correlation, holm
-from cotrain_losses.benchmarks.results import CannotContinue, read_results
-from cotrain_losses.benchmarks.sim2sim.cell import Cell
-from cotrain_losses.benchmarks.sim2sim.methods import METHODS, TRIALS
-from cotrain_losses.benchmarks.sim2sim.run import Runner
-from cotrain_losses.benchmarks.sim2sim.studies import balance, page, tables
-from cotrain_losses.benchmarks.sim2sim.studies.claims import CLAIMS, findings
-from cotrain_losses.benchmarks.sim2sim.studies.findings import Answer, Finding
-from cotrain_losses.benchmarks.sim2sim.studies.pictures import DRAWN, pictures
-from cotrain_losses.benchmarks.sim2sim.studies.plans import ALL_METHODS, CELLS, ONLY, SIZES
-from cotrain_losses.benchmarks.sim2sim.studies.study import cells_of, command, described
+from cotrain_bench.paired import Contrast, Correlation, holm
+from cotrain_bench.results import CannotContinue, read_results
+from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.methods import METHODS, TRIALS
+from cotrain_bench.sim2sim.run import Runner
+from cotrain_bench.sim2sim.studies import balance, page, tables
+from cotrain_bench.sim2sim.studies.claims import CLAIMS, findings
+from cotrain_bench.sim2sim.studies.findings import Answer, Finding
+from cotrain_bench.sim2sim.studies.pictures import DRAWN, pictures
+from cotrain_bench.sim2sim.studies.plans import ALL_METHODS, CELLS, ONLY, SIZES
+from cotrain_bench.sim2sim.studies.study import cells_of, command, described
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,7 +235,7 @@ def test_a_report_holds_verdicts_figures_settings_and_failures(study, tmp_path):
 
 
 def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_path, monkeypatch):
-    from cotrain_losses.benchmarks.sim2sim.studies import plans, study
+    from cotrain_bench.sim2sim.studies import plans, study
 
     monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
     tiny = replace(SIZES["smoke"], base=replace(SIZES["smoke"].base, source_demos=1, target_demos=1, episodes=2))

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from cotrain_losses.benchmarks import claims
-from cotrain_losses.benchmarks.claims import claim, held
-from cotrain_losses.benchmarks.endings import one_sentence
-from cotrain_losses.benchmarks.executors import executor, processes
-from cotrain_losses.benchmarks.results import CannotContinue, Cells
-from cotrain_losses.benchmarks.sweep import sweep
+from cotrain_bench import claims
+from cotrain_bench.claims import claim, held
+from cotrain_bench.endings import one_sentence
+from cotrain_bench.executors import executor, processes
+from cotrain_bench.results import CannotContinue, Cells
+from cotrain_bench.sweep import sweep
 from rich.progress import Progress
 
 

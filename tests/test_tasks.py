@@ -8,13 +8,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-from cotrain_losses.benchmarks.results import CannotContinue, read_results
-from cotrain_losses.benchmarks.sim2sim import gates
-from cotrain_losses.benchmarks.sim2sim.cameras import CENTRE, both, cameras
-from cotrain_losses.benchmarks.sim2sim.demos import GATE_SEEDS, Request, attempt, demonstrations, expert_success
-from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
-from cotrain_losses.benchmarks.sim2sim.tasks import TASKS, gate
-from cotrain_losses.benchmarks.sim2sim.world import Episode, World, _environment
+from cotrain_bench.results import CannotContinue, read_results
+from cotrain_bench.sim2sim import gates
+from cotrain_bench.sim2sim.cameras import CENTRE, both, cameras
+from cotrain_bench.sim2sim.demos import GATE_SEEDS, Request, attempt, demonstrations, expert_success
+from cotrain_bench.sim2sim.gaps import GAPS, Gap
+from cotrain_bench.sim2sim.tasks import TASKS, gate
+from cotrain_bench.sim2sim.world import Episode, World, _environment
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cotrain_losses import Regularizer, Rows, Term
-from cotrain_losses.schedules import constant, linear, warmup
+from cotrain_losses.strength.schedules import constant, linear, warmup
 
 weights = st.floats(-2.0, 2.0).filter(lambda w: w == 0.0 or abs(w) > 1e-3)
 

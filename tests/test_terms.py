@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from torch import nn
 
 from cotrain_losses import MMD, DomainAdversary, DomainClassifier, OptimalTransport, Regularizer, Rows, Sinkhorn, Term
-from cotrain_losses._checks import check_finite
-from cotrain_losses.losses import mean_over_sources
-from cotrain_losses.mmd import CORAL, EnergyDistance
-from cotrain_losses.transport import fixed
+from cotrain_losses._core.checks import check_finite
+from cotrain_losses.policy.losses import mean_over_sources
+from cotrain_losses.terms.mmd import CORAL, EnergyDistance
+from cotrain_losses.terms.transport import fixed
 
 PLAIN = {
     "MMD": MMD(),

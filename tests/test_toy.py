@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cotrain_losses.benchmarks.commands import bench
-from cotrain_losses.benchmarks.toy import closed_form, curves, findings, flow, study
-from cotrain_losses.benchmarks.toy.flow import Cell, Training
-from cotrain_losses.benchmarks.toy.settings import PRESETS, Settings, settings
+from cotrain_bench.commands import bench
+from cotrain_bench.toy import closed_form, curves, findings, flow, study
+from cotrain_bench.toy.flow import Cell, Training
+from cotrain_bench.toy.settings import PRESETS, Settings, settings
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cotrain_losses import OptimalTransport, Rows, Sinkhorn
-from cotrain_losses.distances import squared_distances
-from cotrain_losses.transport import Block, divergence, fixed, online, optimal, squared, unbalanced
-from cotrain_losses.transport.settings import Settings as problem_settings
+from cotrain_losses._core.distances import squared_distances
+from cotrain_losses.terms.transport import Block, divergence, fixed, online, optimal, squared, unbalanced
+from cotrain_losses.terms.transport.settings import Settings as problem_settings
 
 regs = st.floats(0.05, 3.0)
 prices = st.sampled_from([None, 3.0, (2.0, 5.0), (None, 2.0)])
@@ -324,8 +324,8 @@ def test_a_price_in_float32_leaves_the_iterations_in_float32():
 
 @pytest.mark.parametrize("rho", [math.inf, 1.0])
 def test_leaps_arrive_at_the_same_plan_in_fewer_iterations(monkeypatch, rho):
-    from cotrain_losses.transport import sinkhorn
-    from cotrain_losses.transport.problem import Problem
+    from cotrain_losses.terms.transport import sinkhorn
+    from cotrain_losses.terms.transport.problem import Problem
 
     x, y = (side.numpy() for side in features(0, 40, 30, 3))
     a, b, cost = np.full(40, 1 / 40), np.full(30, 1 / 30), squared.squared_matrix(x, y)
@@ -374,7 +374,7 @@ def test_the_start_from_the_lengths_of_the_rows_is_the_start_from_the_cost(far):
 
 
 def test_a_solve_that_stops_early_says_so_with_its_error(monkeypatch):
-    from cotrain_losses.transport import newton, sinkhorn
+    from cotrain_losses.terms.transport import newton, sinkhorn
 
     monkeypatch.setattr(sinkhorn, "newton", lambda *given: newton.newton(*given, steps=0))
     x, y = features(0, 8, 7, 3)

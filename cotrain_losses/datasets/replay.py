@@ -8,15 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .demonstrations import (
-    Array,
-    Demonstrations,
-    Frames,
-    as_columns,
-    is_proprioception,
-    missing_key,
-    readable,
-)
+from .demonstrations import Array, Demonstrations, Frames, as_columns, is_proprioception, missing_key, readable
 
 _PIECE = 65_536
 

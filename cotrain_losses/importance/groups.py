@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_finite
+from .._core.checks import check_finite
 from ..mixing.shares import shares
-from ..samples import Samples
+from .samples import Samples
 
 
 class GroupDRO(nn.Module):

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_finite
+from .._core.checks import check_finite
 from ..mixing.shares import Ratio, shares
-from ..samples import Samples, SampleWeights
+from .samples import Samples, SampleWeights
 
 
 class RatioWeights(nn.Module):
@@ -83,7 +83,7 @@ class TimeWindow(nn.Module):
             A domain not named counts at all times.
         domains: the names that `samples.domain` indexes.
 
-    >>> from cotrain_losses.samples import Samples
+    >>> from cotrain_losses.importance.samples import Samples
     >>> late = TimeWindow({"source": (50, 100)})
     >>> late(Samples(torch.tensor([0, 0, 1]), torch.tensor([False, False, True]), time=torch.tensor([10, 70, 10])))
     tensor([0., 1., 1.])

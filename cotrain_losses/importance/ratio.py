@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .._checks import check_features, check_finite
+from .._core.checks import check_features, check_finite
 
 
 class Estimator(Protocol):

@@ -18,9 +18,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_finite
-from ..samples import Samples
+from .._core.checks import check_finite
 from .hooks import indices
+from .samples import Samples
 
 
 class DiscrepancyWeights(nn.Module):

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._checks import check_finite, check_share
+from .._core.checks import check_finite, check_share
 
 Level = float | Tensor
 

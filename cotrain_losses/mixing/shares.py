@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._checks import check_share
+from .._core.checks import check_share
 
 Ratio: TypeAlias = "float | Mapping[str, float]"
 Domain: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"

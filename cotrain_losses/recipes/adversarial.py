@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..discriminator import DomainAdversary, DomainClassifier
 from ..method import Method
-from ..schedules import warmup
+from ..strength.schedules import warmup
+from ..terms.discriminator import DomainAdversary, DomainClassifier
 from .mixing import Ratio
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..method import Method
-from ..mmd import CORAL, MMD, EnergyDistance
+from ..terms.mmd import CORAL, MMD, EnergyDistance
 from .mixing import Ratio
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..distances import squared_distances
-from ..rows import Rows
+from .._core.distances import squared_distances
+from .._core.rows import Rows
 
 
 @dataclass(frozen=True)

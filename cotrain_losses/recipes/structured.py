@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..balance import balanced, relative
-from ..discriminator import DomainClassifier
 from ..method import Method
 from ..mixing import ratio_range
+from ..strength import balanced, relative
+from ..terms.discriminator import DomainClassifier
 from .guidance import cfg
 from .mixing import Ratio
 

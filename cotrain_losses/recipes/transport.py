@@ -7,8 +7,8 @@ plan held fixed: value="linear".  Its gradient is that of the full objective (en
 from __future__ import annotations
 
 from ..method import Method
-from ..pairing import NearestByDTW
-from ..transport import Block, OptimalTransport, Sinkhorn
+from ..mixing.pairing import NearestByDTW
+from ..terms.transport import Block, OptimalTransport, Sinkhorn
 from .labels import LabelCost
 from .mixing import Ratio
 

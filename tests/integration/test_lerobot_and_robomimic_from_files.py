@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cotrain_losses.benchmarks.sim2sim.demos import Demos, Request, demonstrations
-from cotrain_losses.benchmarks.sim2sim.export import action_scale, episode_ids, export, is_proprioception
-from cotrain_losses.benchmarks.sim2sim.gaps import GAPS, Gap
-from cotrain_losses.benchmarks.sim2sim.rollouts import roll_out
-from cotrain_losses.benchmarks.sim2sim.world import World
+from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations
+from cotrain_bench.sim2sim.export import action_scale, episode_ids, export, is_proprioception
+from cotrain_bench.sim2sim.gaps import GAPS, Gap
+from cotrain_bench.sim2sim.rollouts import roll_out
+from cotrain_bench.sim2sim.world import World
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 import cotrain_losses as ctl
-from cotrain_losses.labels import DomainDataset, EpisodeDomains
+from cotrain_losses.datasets.labels import DomainDataset, EpisodeDomains
 
 pytestmark = pytest.mark.integration
 TASK, GAP, EPISODES = "button-press", "physics", 20

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from cotrain_losses.benchmarks.sim2sim import policies
-from cotrain_losses.benchmarks.sim2sim.cell import Cell, compute
-from cotrain_losses.benchmarks.sim2sim.training import Budget, Frames, train
+from cotrain_bench.sim2sim import policies
+from cotrain_bench.sim2sim.cell import Cell, compute
+from cotrain_bench.sim2sim.training import Budget, Frames, train
 from torch import Tensor
 
 import cotrain_losses as ctl
@@ -54,7 +54,7 @@ def test_a_cell_of_lerobots_policy_learns_the_task(policy: str, method: str, ste
     ],
 )
 def test_a_method_that_means_nothing_there_is_refused_with_its_reason(policy: str, method: str, reason: str) -> None:
-    from cotrain_losses.benchmarks.sim2sim.methods import METHODS, Setting
+    from cotrain_bench.sim2sim.methods import METHODS, Setting
 
     with pytest.raises(ValueError, match=reason):
         train(drawn(), lambda w: METHODS[method](Setting(w, 0.3, 1)), Budget(), seed=0, policy=policy, name=method)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from weighted import assert_truly_weighted
 
-from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, adapters
+from cotrain_losses import MMD, CoTrain, DomainGuidance, Method
+from cotrain_losses.policy import adapters
 
 pytestmark = pytest.mark.integration
 HALF = torch.arange(real.B) % 2 == 0

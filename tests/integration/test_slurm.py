@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import slurm_node
-from cotrain_losses.benchmarks import slurm
-from cotrain_losses.benchmarks.claims import held, job_state
-from cotrain_losses.benchmarks.executors import executor
-from cotrain_losses.benchmarks.results import CannotContinue, Cells, Row, read_results
-from cotrain_losses.benchmarks.sweep import sweep
+from cotrain_bench import slurm
+from cotrain_bench.claims import held, job_state
+from cotrain_bench.executors import executor
+from cotrain_bench.results import CannotContinue, Cells, Row, read_results
+from cotrain_bench.sweep import sweep
 from rich.progress import Progress
 
 pytestmark = pytest.mark.integration

@@ -1,0 +1,113 @@
+"""One estimator on one problem: how near the truth, and at what cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cotrain_losses.importance import KLIEP, KMM, ULSIF, GaussianRatio, LogisticRatio, RuLSIF, effective_sample_size
+
+from .peers import PEERS
+from .problems import Problem, problem
+
+Row = dict[str, Any]
+
+OURS: dict[str, Callable[[], Any]] = {
+    "uLSIF": ULSIF,
+    "RuLSIF": RuLSIF,
+    "KLIEP": KLIEP,
+    "KMM": KMM,
+    "logistic": LogisticRatio,
+    "logistic, degree 2": lambda: LogisticRatio(degree=2),
+    "Gaussian": GaussianRatio,
+}
+ESTIMATORS = (*OURS, *PEERS)
+LIMITS = {
+    "KMM": ("n", 2000),
+    "skada KMM": ("n", 2000),
+    "logistic, degree 2": ("dim", 16),
+    "densratio KLIEP": ("n", 1000),
+}
+"""beyond these an estimator is not run: its cost is cubic in n, or quadratic in the inputs"""
+PEER_LIMIT = 10_000
+"""peers are given at most this many samples, and a minute"""
+
+
+def measured(estimator: str, name: str, dim: int, n: int, seed: int, repeats: int, python: str) -> Row:
+    """The row of one cell; `status` says why when there are no numbers."""
+    cell = {"estimator": estimator, "problem": name, "dim": dim, "n": n, "seed": seed}
+    kind, limit = LIMITS.get(estimator, ("n", PEER_LIMIT if estimator in PEERS else 10**9))
+    if {"n": n, "dim": dim}[kind] > limit:
+        return {**cell, "status": f"not run above {kind} = {limit}"}
+    posed = problem(name, dim, n, seed)
+    seconds = []
+    for _ in range(repeats):
+        answer = _ours(estimator, posed) if estimator in OURS else _peer(estimator, posed, python)
+        if isinstance(answer, str):
+            return {**cell, "status": answer}
+        seconds.append(answer[0])
+    return {**cell, "status": "ok", **quality(estimator, answer[1], posed.ratio), "cpu_s": float(np.median(seconds))}
+
+
+def quality(estimator: str, weights: Tensor, truth: Tensor) -> Row:
+    """Error, mean and effective sample size; a relative ratio is held to the relative truth."""
+    if estimator == "RuLSIF":
+        truth = truth / (0.1 * truth + 0.9)
+    if not weights.isfinite().all() or weights.sum() <= 0:
+        return {"finite": False}
+    scaled, reference = weights / weights.mean(), truth / truth.mean()
+    return {
+        "finite": True,
+        "mean": float(weights.mean()),
+        "true_mean": float(truth.mean()),
+        "correlation": float(torch.corrcoef(torch.stack([weights, truth]))[0, 1]) if weights.std() > 0 else 0.0,
+        "normalised_mse": float((scaled - reference).square().mean()),
+        "ess": float(effective_sample_size(weights)) / len(weights),
+        "true_ess": float(effective_sample_size(truth)) / len(truth),
+    }
+
+
+def _ours(estimator: str, posed: Problem) -> tuple[float, Tensor]:
+    begin = time.process_time()
+    weights = OURS[estimator]().fit(posed.source, posed.target).at_source
+    return time.process_time() - begin, weights
+
+
+def _peer(estimator: str, posed: Problem, python: str) -> tuple[float, Tensor] | str:
+    """The peer in a process of its own, with our uLSIF's grid, or why there is no answer."""
+    median = float(torch.cdist(posed.target[:1000], posed.source[:1000]).median())
+    bandwidths = [median * 2.0 ** (k / 2) for k in range(-4, 5)]
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "given.npz"
+        arrays = {"source": posed.source.numpy(), "target": posed.target.numpy()}
+        np.savez(given, bandwidths=bandwidths, penalties=ULSIF().penalties, **arrays)
+        return _asked([python, str(Path(__file__).with_name("peers.py")), estimator, str(given)], PEERS[estimator])
+
+
+def _asked(command: list[str], library: str) -> tuple[float, Tensor] | str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        return "over a minute"
+    if ran.returncode:
+        last = ran.stderr.strip().splitlines()[-1] if ran.stderr.strip() else f"exit {ran.returncode}"
+        return f"{library} is not installed" if f"No module named '{library}'" in last else last[:200]
+    answer = json.loads(ran.stdout)
+    return answer["seconds"], torch.tensor(answer["weights"], dtype=torch.float64)
+
+
+def peer_python(given: str | None) -> str:
+    """The interpreter that has the peers."""
+    return given or sys.executable

@@ -1,0 +1,285 @@
+"""Each library's call for each loss: {loss: {name: call(x, y) -> scalar}}, made where the library can be imported.
+
+A torch call gets two float32 tensors that want gradients.  Every factor between definitions is taken out here, so
+that gradients can be compared: geomloss's cost is half of |x - y|^2, so its transport is doubled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from problems import EPS, RHO  # beside this file: other libraries' interpreters do not have the package
+
+Calls = dict[str, dict[str, Callable[..., Any]]]
+
+
+def ours() -> Calls:
+    from cotrain_losses import MMD, OptimalTransport, Sinkhorn
+
+    return {
+        "balanced": {"ours": OptimalTransport(EPS)},
+        "unbalanced": {"ours": OptimalTransport(EPS, unbalanced=RHO)},
+        "divergence": {"ours": Sinkhorn((EPS / 2) ** 0.5)},
+        "exact": {"ours": OptimalTransport(0.0)},
+        "mmd": {"ours": MMD()},
+    }
+
+
+def pot() -> Calls:
+    import ot
+    import torch
+
+    def sample(**options: Any) -> Callable[..., Any]:
+        return lambda x, y: ot.solve_sample(x, y, reg=EPS, max_iter=100, tol=1e-4, **options).value
+
+    def emd2(x: Any, y: Any) -> Any:
+        mass = torch.full((len(x),), 1.0 / len(x), device=x.device)
+        return ot.emd2(mass, mass, ot.dist(x, y))
+
+    return {
+        "balanced": {"POT envelope": sample(grad="envelope"), "POT autodiff": sample(grad="autodiff")},
+        "unbalanced": {"POT envelope": sample(grad="envelope", unbalanced=RHO)},
+        "exact": {"POT emd2": emd2},
+    }
+
+
+def geomloss() -> Calls:
+    from geomloss import SamplesLoss
+
+    def sinkhorn(factor: float, **options: Any) -> Callable[..., Any]:
+        loss = SamplesLoss("sinkhorn", p=2, blur=(EPS / 2) ** 0.5, **options)
+        return lambda x, y: factor * loss(x, y)
+
+    def gaussians(x: Any, y: Any) -> Any:
+        return sum(SamplesLoss("gaussian", blur=blur)(x, y) for blur in (0.35, 0.7, 1.4, 2.8, 5.6))
+
+    names = {scaling: f"geomloss scaling {scaling}" for scaling in (0.5, 0.9)}
+    reach = (RHO / 2) ** 0.5
+    return {
+        "balanced": {name: sinkhorn(2.0, debias=False, scaling=s) for s, name in names.items()},
+        "unbalanced": {name: sinkhorn(2.0, debias=False, scaling=s, reach=reach) for s, name in names.items()},
+        "divergence": {name: sinkhorn(1.0, scaling=s) for s, name in names.items()},
+        "mmd": {"geomloss, 5 gaussians": gaussians},
+    }
+
+
+def skada() -> Calls:
+    from skada.deep.losses import dan_loss
+
+    return {"mmd": {"skada dan_loss": lambda x, y: dan_loss(x, y, sigmas=[0.25, 0.5, 1.0, 2.0, 4.0])}}
+
+
+def pytorch_adapt() -> Calls:
+    from pytorch_adapt.layers import MMDLoss
+    from pytorch_adapt.layers.utils import get_kernel_scales
+
+    loss = MMDLoss(kernel_scales=get_kernel_scales(low=-2, high=2, num_kernels=5), mmd_type="quadratic")
+    return {"mmd": {"pytorch-adapt, quadratic": loss}}
+
+
+def ott() -> Calls:
+    import jax
+    from ott.geometry import pointcloud
+    from ott.problems.linear import linear_problem
+    from ott.solvers.linear import sinkhorn
+
+    def jitted(power: float) -> Callable[..., Any]:
+        def cost(x: Any, y: Any) -> Any:
+            geometry = pointcloud.PointCloud(x, y, epsilon=EPS)
+            problem = linear_problem.LinearProblem(geometry, tau_a=power, tau_b=power)
+            return sinkhorn.Sinkhorn(threshold=1e-4, max_iterations=100)(problem).reg_ot_cost
+
+        return jax.jit(jax.value_and_grad(cost, argnums=(0, 1)))
+
+    return {
+        "balanced": {"OTT-JAX, jitted": jitted(1.0)},
+        "unbalanced": {"OTT-JAX, jitted": jitted(RHO / (RHO + EPS))},
+    }
+
+
+def keops() -> Calls:
+    import pykeops  # noqa: F401  geomloss says too late that it is missing
+    from geomloss import SamplesLoss
+
+    def online(factor: float, **options: Any) -> Callable[..., Any]:
+        loss = SamplesLoss("sinkhorn", p=2, blur=(EPS / 2) ** 0.5, scaling=0.9, backend="online", **options)
+        return lambda x, y: factor * loss(x, y).squeeze()
+
+    return {
+        "balanced": {"KeOps, geomloss .9": online(2.0, debias=False)},
+        "unbalanced": {"KeOps, geomloss .9": online(2.0, debias=False, reach=(RHO / 2) ** 0.5)},
+        "divergence": {"KeOps, geomloss .9": online(1.0)},
+    }
+
+
+def flash_sinkhorn() -> Calls:
+    from flash_sinkhorn import SamplesLoss
+
+    def flash(factor: float, **options: Any) -> Callable[..., Any]:
+        loss = SamplesLoss("sinkhorn", blur=(EPS / 2) ** 0.5, half_cost=True, allow_tf32=False, **options)
+        return lambda x, y: factor * loss(x, y)
+
+    return {
+        "balanced": {"flash-sinkhorn": flash(2.0)},
+        "unbalanced": {"flash-sinkhorn": flash(2.0, reach=(RHO / 2) ** 0.5)},
+        "divergence": {"flash-sinkhorn": flash(1.0, debias=True)},
+    }
+
+
+def mdot_tnt() -> Calls:
+    import torch
+    from mdot_tnt import solve_OT
+
+    def envelope(x: Any, y: Any) -> Any:
+        cost = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+        most = cost.detach().max()
+        mass = torch.full((len(x),), 1.0 / len(x), device=x.device)
+        # gamma weighs costs in [0, 1]; the plan of a mirror descent, whose entropy is that of its last step
+        plan = solve_OT(mass, mass, cost.detach() / most, gamma_f=float(most / EPS), return_plan=True, round=False)
+        return (plan * cost).sum()
+
+    return {"balanced": {"mdot-tnt": envelope}}
+
+
+def floor(loss: str, x: Any, y: Any) -> None:
+    """What any method does at least: for each block of pairs a product, an exponential, products with vectors, pulls.
+
+    Transport has one block and six rounds of two products with a vector; a divergence also has the two blocks of each
+    side with itself, where one potential does (six products with a vector, one pull); MMD has all three and no rounds.
+    """
+    import numpy as np
+
+    exp = np.exp if isinstance(x, np.ndarray) else type(x).exp
+
+    def block(left: Any, right: Any, rounds: int) -> None:
+        kernel = exp(left @ right.T)
+        v = 0 * right[:, 0] + 1.0 / len(right)
+        for _ in range(rounds):
+            u = 1.0 / (kernel @ v)
+            v = u if left is right else 1.0 / (u @ kernel)
+        kernel @ right
+        if left is not right:
+            kernel.T @ left
+
+    rounds = 0 if loss == "mmd" else 6
+    block(x, y, rounds)
+    if loss in ("mmd", "divergence"):
+        block(x, x, rounds)
+        block(y, y, rounds)
+
+
+Named = dict[str, tuple[str | None, Callable[..., Any]]]
+
+
+def all_of_ours(eps: float) -> Named:
+    """Every plain term, with the loss it is; the calls of this and the following functions are tried, not timed."""
+    from cotrain_losses import MMD, OptimalTransport, Sinkhorn
+    from cotrain_losses.terms.mmd import CORAL, EnergyDistance
+
+    return {
+        "ours MMD": ("mmd", MMD()),
+        "ours CORAL": ("coral", CORAL()),
+        "ours energy distance": ("energy", EnergyDistance()),
+        "ours entropic": ("balanced", OptimalTransport(eps)),
+        "ours unbalanced": ("unbalanced", OptimalTransport(eps, unbalanced=RHO)),
+        "ours exact": ("exact", OptimalTransport(0.0)),
+        "ours divergence": ("divergence", Sinkhorn((eps / 2) ** 0.5)),
+    }
+
+
+def all_of_pot(eps: float) -> Named:
+    import ot
+    import torch
+
+    def masses(x: Any, y: Any) -> list[Any]:
+        return [torch.full((len(side),), 1.0 / len(side), dtype=x.dtype) for side in (x, y)]
+
+    def sinkhorn2(method: str) -> Callable[..., Any]:
+        return lambda x, y: ot.sinkhorn2(*masses(x, y), ot.dist(x, y), eps, method=method, numItermax=1000)
+
+    def emd2(metric: str) -> Callable[..., Any]:
+        return lambda x, y: ot.emd2(*masses(x, y), ot.dist(x, y, metric))
+
+    def sample(x: Any, y: Any, **options: Any) -> Any:
+        return ot.solve_sample(x, y, reg=eps, grad="envelope", **options).value
+
+    def linear(x: Any, y: Any) -> Any:
+        return ot.unbalanced.sinkhorn_unbalanced2(*masses(x, y), ot.dist(x, y), eps, RHO)
+
+    def batch(x: Any, y: Any) -> Any:
+        return ot.solve_sample_batch(x[None], y[None], reg=eps, grad="envelope").value.sum()
+
+    def sliced(x: Any, y: Any) -> Any:
+        axes = torch.randn(x.shape[1], 50, generator=torch.Generator().manual_seed(0))
+        return ot.sliced_wasserstein_distance(x, y, projections=(axes / axes.norm(dim=0)).to(x))
+
+    return {
+        "POT sinkhorn2": (None, sinkhorn2("sinkhorn")),
+        "POT sinkhorn2 log": (None, sinkhorn2("sinkhorn_log")),
+        "POT sinkhorn2 stabilized": (None, sinkhorn2("sinkhorn_stabilized")),
+        "POT solve_sample": ("balanced", sample),
+        "POT solve_sample_batch": (None, batch),
+        "POT solve_sample unbalanced": ("unbalanced", lambda x, y: sample(x, y, unbalanced=RHO)),
+        "POT sinkhorn_unbalanced2": (None, linear),
+        "POT emd2": ("exact", emd2("sqeuclidean")),
+        "POT emd2 euclidean": (None, emd2("euclidean")),
+        "POT sliced": (None, sliced),
+        "POT empirical divergence": (None, lambda x, y: ot.bregman.empirical_sinkhorn_divergence(x, y, eps)),
+    }
+
+
+def all_of_geomloss(eps: float) -> Named:
+    from geomloss import SamplesLoss
+    from geomloss.ot import solve_sample
+
+    def samples(name: str, **options: Any) -> Callable[..., Any]:
+        loss = SamplesLoss(name, **options)
+        return lambda x, y: loss(x, y)
+
+    blur = (eps / 2) ** 0.5
+    energy = samples("energy")
+    return {
+        "geomloss sinkhorn": ("divergence", samples("sinkhorn", p=2, blur=blur)),
+        "geomloss sinkhorn .9": ("divergence", samples("sinkhorn", p=2, blur=blur, scaling=0.9)),
+        "geomloss sinkhorn p=1": (None, samples("sinkhorn", p=1, blur=blur)),
+        "geomloss energy": ("energy", lambda x, y: 2 * energy(x, y)),
+        "geomloss gaussian": (None, samples("gaussian", blur=1.0)),
+        "geomloss.ot solve_sample": (None, lambda x, y: solve_sample(x, y, reg=eps, max_iter=1000).value),
+    }
+
+
+def all_of_skada(eps: float) -> Named:
+    from skada.deep.losses import dan_loss, deepcoral_loss
+
+    return {"skada deepcoral": ("coral", deepcoral_loss), "skada dan_loss": (None, dan_loss)}
+
+
+def all_of_pytorch_adapt(eps: float) -> Named:
+    from pytorch_adapt.layers import CORALLoss, MMDLoss
+
+    return {
+        "pytorch-adapt MMD linear": (None, MMDLoss()),
+        "pytorch-adapt MMD quadratic": (None, MMDLoss(mmd_type="quadratic")),
+        "pytorch-adapt CORAL": ("coral", CORALLoss()),
+    }
+
+
+MORE = {
+    "ours": all_of_ours,
+    "POT": all_of_pot,
+    "geomloss": all_of_geomloss,
+    "skada": all_of_skada,
+    "pytorch-adapt": all_of_pytorch_adapt,
+}
+LIBRARIES = {
+    "ours": ours,
+    "POT": pot,
+    "geomloss": geomloss,
+    "skada": skada,
+    "pytorch-adapt": pytorch_adapt,
+    "OTT-JAX": ott,
+    "KeOps": keops,
+    "flash-sinkhorn": flash_sinkhorn,
+    "mdot-tnt": mdot_tnt,
+}

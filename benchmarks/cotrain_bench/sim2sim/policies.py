@@ -1,0 +1,232 @@
+"""Policies the suite can train: the suite's own, LeRobot's, or anybody's.
+
+    factory(spaces) -> nn.Module      compute_loss({"observations": (b, steps, o), "actions": (b, h, a)}) -> scalar
+                                      predict_action((b, steps, o)) -> (b, h, a)
+                                      seam: ctl.Seam, unless one of CoTrain's adapters knows the class
+
+A factory is named "module:factory", or by a short name of `READY`.  Beyond these two methods the suite touches a policy
+through `CoTrain` alone.  docs/your-policy.md shows one.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+import cotrain_losses as ctl
+from cotrain_losses.policy import adapters
+from cotrain_losses.policy.losses import PolicyLoss
+
+from ..results import CannotContinue, source_digest, versions
+
+READY = {
+    "flow": f"{__package__}.policy:flow",
+    "lerobot-diffusion": f"{__package__}.lerobot_policies:diffusion",
+    "lerobot-act": f"{__package__}.lerobot_policies:act",
+}
+"""short names of the factories that come with the suite"""
+
+LIBRARIES = ("lerobot", "diffusers", "robomimic", "transformers", "timm")
+"""whose versions name a cell too, where they are installed"""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What a policy reads and gives, and the frames it is trained on, for its normalisation."""
+
+    steps: int
+    """observations that a policy sees at once, the latest last"""
+    observation: int
+    """numbers in an observation"""
+    horizon: int
+    """commands in a chunk, the first of them for now"""
+    action: int
+    """numbers in a command"""
+    observations: Tensor = field(repr=False)
+    """(n, observation) of every training frame"""
+    actions: Tensor = field(repr=False)
+    """(n, action) of every training frame"""
+
+
+class Policy(Protocol):
+    """What the suite asks of a policy, which is an `nn.Module` besides.
+
+    Optional attributes: `seam`, a `ctl.Seam`; `learning_rate`, in the place of the budget's; `get_base_model()`, the
+    policy inside a wrapper, which CoTrain then looks at (PEFT's word).
+    """
+
+    def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """A scalar, or one loss per sample, of {"observations": (b, steps, o), "actions": (b, h, a)}."""
+
+    def predict_action(self, observations: Tensor) -> Tensor:
+        """(b, h, a) commands for (b, steps, o) observations; all h are carried out before the next call."""
+
+
+Factory: TypeAlias = "Callable[[Spaces], nn.Module]"
+
+
+def check_name(name: str) -> None:
+    """A short name or "module:factory".
+
+    Raises:
+        ValueError: anything else.
+    """
+    module, _, attribute = name.partition(":")
+    if name not in READY and not (module and attribute.isidentifier()):
+        raise ValueError(f"a policy is one of {', '.join(READY)}, or module:factory, got {name!r}.")
+
+
+def factory(name: str) -> Factory:
+    """The factory of that name, imported; modules in the current folder are found too.
+
+    Raises:
+        CannotContinue: a name that leads nowhere, or to something that cannot be called with the spaces.
+    """
+    place = _place(name)
+    module, _, attribute = place.partition(":")
+    try:
+        found = getattr(_imported(module), attribute)
+    except (ImportError, RuntimeError) as error:  # a torchvision for another torch raises the latter
+        raise CannotContinue(_not_imported(name, module, error)) from error
+    except AttributeError as error:
+        raise CannotContinue(f"--policy names a factory, got {place!r}, but {module} has no {attribute!r}.") from error
+    _check_callable(found, place)
+    return found  # type: ignore[no-any-return]
+
+
+def policy_key(name: str) -> dict[str, Any]:
+    """What of a policy names a cell: the factory, its source (the whole package, where it is in one), its libraries."""
+    return {"policy": name, "policy_code": source_digest(*_sources(_place(name))), "libraries": versions(*LIBRARIES)}
+
+
+def made(policy: str | Factory, spaces: Spaces) -> Any:
+    """A fresh policy from a factory or its name.
+
+    Raises:
+        TypeError: a factory that returns something else than the protocol asks for.
+    """
+    make = factory(policy) if isinstance(policy, str) else policy
+    built = make(spaces)
+    named = f"got a {type(built).__name__} from {policy if isinstance(policy, str) else _named(make)}"
+    if not isinstance(built, nn.Module):
+        raise TypeError(f"a factory returns an nn.Module, {named}. Return the policy itself.")
+    missing = [name for name in ("compute_loss", "predict_action") if not callable(getattr(built, name, None))]
+    if missing:
+        raise TypeError(f"a policy has compute_loss(batch) and predict_action(observations), {named} without {missing}")
+    if not any(p.requires_grad for p in built.parameters()):
+        raise TypeError(f"a policy has parameters to train, {named} without any. Register its parts as modules.")
+    if not isinstance(seam := getattr(built, "seam", None), ctl.Seam | None):
+        raise TypeError(f"a policy's seam is a ctl.Seam, {named} with a {type(seam).__name__}.")
+    if seam is None and adapters.found(built) is None:
+        raise TypeError(
+            f"a policy says where its features are, {named}, which no adapter knows. Give it an attribute such as "
+            "seam = ctl.Seam(feature='encoder', head='decoder')."
+        )
+    return built
+
+
+def loss_of(policy: Any, batch: dict[str, Tensor]) -> Any:
+    """The policy's loss: the entry the suite gives `CoTrain`."""
+    return policy.compute_loss(batch)
+
+
+def feature_width(policy: Any, batch: dict[str, Tensor]) -> int:
+    """Width of the features at the policy's seam, tried on a copy with a batch; random numbers stay as they are."""
+    watching = ctl.Method(regularizer=0.0 * ctl.MMD())
+    rows = len(batch["observations"])
+    cotrain = ctl.CoTrain(copy.deepcopy(policy), watching, seam=getattr(policy, "seam", None), loss=loss_of)
+    found = cotrain.check(batch, domain=torch.arange(rows) % 2 == 0).features
+    assert found is not None
+    return found[1]
+
+
+def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:
+    """One loss and one prediction of a copy: told before the policy is trained, not after.
+
+    Raises:
+        TypeError, ValueError: a loss that is none, or does not depend on the parameters; commands of another shape.
+    """
+    observations, actions = batch["observations"], batch["actions"]
+    with torch.random.fork_rng(devices=[]):
+        loss = PolicyLoss.of(copy.deepcopy(policy).train().compute_loss(batch), len(actions)).scalar
+        with torch.no_grad():
+            chunk = copy.deepcopy(policy).eval().predict_action(observations)
+    if not loss.requires_grad:
+        raise ValueError(
+            "compute_loss returns a loss that depends on the policy's parameters, got one without gradient."
+        )
+    shape = tuple(chunk.shape) if isinstance(chunk, Tensor) else ()
+    if len(shape) != 3 or shape[::2] != (len(observations), actions.shape[2]) or not shape[1]:
+        raise ValueError(
+            f"predict_action returns commands of shape (b, h, {actions.shape[2]}), h at least 1, got "
+            f"{shape or type(chunk).__name__} for observations {tuple(observations.shape)}."
+        )
+
+
+def _place(name: str) -> str:
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise CannotContinue(str(error)) from error
+    return READY.get(name, name)
+
+
+def _imported(module: str) -> Any:
+    _see_current_folder()
+    return importlib.import_module(module)
+
+
+def _see_current_folder() -> None:
+    if not {"", os.getcwd()} & set(sys.path):  # an installed command does not look there by itself
+        sys.path.append(os.getcwd())
+        importlib.invalidate_caches()
+
+
+def _not_imported(name: str, module: str, error: Exception) -> str:
+    if name.startswith("lerobot-") and name in READY:
+        return (
+            f"--policy {name} is trained where LeRobot 0.4.4 is installed (docs/codebases.md says how), got: {error}. "
+            "Or take --policy flow."
+        )
+    return (
+        f"--policy names a module that can be imported from here, got {name!r}, and importing {module} says: {error}. "
+        f"The current folder is {os.getcwd()}."
+    )
+
+
+def _check_callable(found: Any, place: str) -> None:
+    if not callable(found):
+        raise CannotContinue(f"--policy names a factory, got {place!r}, which is a {type(found).__name__}.")
+    try:
+        inspect.signature(found).bind("spaces")
+    except TypeError as error:
+        raise CannotContinue(
+            f"a factory is called with the spaces alone, factory(spaces), got {place} which takes "
+            f"{inspect.signature(found)}: {error}."
+        ) from error
+    except ValueError:  # a builtin without a signature: the call will tell
+        pass
+
+
+def _sources(place: str) -> list[Path]:
+    _see_current_folder()
+    module = place.partition(":")[0]
+    spec = find_spec(module if module.startswith(f"{__package__}.") else module.partition(".")[0])
+    if spec is None or not (spec.submodule_search_locations or spec.has_location):
+        raise CannotContinue(f"--policy names a module that can be imported from here, got {place!r}.")
+    return [Path(folder) for folder in spec.submodule_search_locations or [str(spec.origin)]]
+
+
+def _named(make: Any) -> str:
+    return str(getattr(make, "__qualname__", make))

@@ -1,0 +1,1 @@
+"""What every room speaks: rows, errors, distances, devices, ranks."""

@@ -1,6 +1,0 @@
-"""Weights that are measured: relative to the policy's gradient, or held in balance by a probe."""
-
-from .controller import Balanced, Reading, balanced
-from .relative import Relative, relative
-
-__all__ = ["Balanced", "Reading", "Relative", "balanced", "relative"]

@@ -1,0 +1,23 @@
+"""What `cotrain` can do: each command reads its options and calls one function."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import typer
+
+from .advise.command import advise
+from .diagnose import diagnose
+
+app = typer.Typer(
+    name="cotrain",
+    help="Co-train robot policies on two domains: what to choose, what it does, and what it has done.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+)
+app.command()(advise)
+app.command()(diagnose)
+for plugin in entry_points(group="cotrain_losses.commands"):
+    app.add_typer(plugin.load(), name=plugin.name)

@@ -1,0 +1,36 @@
+"""Diagnostics: is a layer disjoint, structured or overlapping, and what does that suggest?
+
+    alignment        how far apart the domains' features lie          alignment.py, neighbours.py
+    discernibility   how well the domain can be read from them        discernibility.py
+    regime           what the two say together                        regime.py
+    action side      losses, gradients and actions of each domain     action.py
+    on disk          features as files                                 features.py
+
+Lei et al., "A Mechanistic Analysis of Sim-and-Real Co-Training in Generative Robot Policies", ICML 2026: a policy
+transfers where the domains are close, yet distinguishable.
+"""
+
+from .action import ActionGap, DomainLosses, action_gap, domain_losses, target_contribution
+from .alignment import Estimate, pooled_spread, wasserstein
+from .discernibility import Reading
+from .features import Features
+from .layer import Diagnosis, diagnosis
+from .neighbours import KernelTest
+from .regime import Regime
+
+__all__ = [
+    "ActionGap",
+    "Diagnosis",
+    "DomainLosses",
+    "Estimate",
+    "Features",
+    "KernelTest",
+    "Reading",
+    "Regime",
+    "action_gap",
+    "diagnosis",
+    "domain_losses",
+    "pooled_spread",
+    "target_contribution",
+    "wasserstein",
+]

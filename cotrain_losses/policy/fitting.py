@@ -1,0 +1,95 @@
+"""Whether a method and a policy fit at a seam: what each must offer the other."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..guidance import DomainGuidance
+from ..mixing.domains import Domains
+from ..terms.term import Regularizer
+from .paths import network, submodule, unwrapped
+from .seam import Seam
+
+
+def fit_guidance(guidance: DomainGuidance, seam: Seam, policy: Any, domains: Domains) -> None:
+    """A token for each domain, as wide as what it is added to."""
+    if not seam.guidable:
+        raise ValueError(
+            "guidance combines two predictions of a head that a sampler calls with a condition, got a seam "
+            f"{seam} {'without head and condition' if seam.sampler else 'whose head is a regression'}. "
+            "Diffusion and flow policies have such a head; for others leave guidance out."
+        )
+    if guidance.domains != len(domains):
+        raise ValueError(
+            f"guidance holds a token for each domain, got {guidance.domains} tokens for the {len(domains)} "
+            f"domains {', '.join(domains.names)}. Pass DomainGuidance(domains={len(domains)})."
+        )
+    if guidance.table is None and not guidance.one_hot:
+        if (width := seam.condition_width(policy)) is None:
+            raise ValueError(
+                "the domain token has the width of the head's condition, which this seam does not know. "
+                "Pass DomainGuidance(width=...) or Seam(width=...)."
+            )
+        guidance.build(width, len(domains))
+
+
+def check_gradient(policy: Any, seam: Seam, regularizer: Regularizer, features: Tensor, step: int | None) -> None:
+    """Features carry a gradient where a term asks something of them."""
+    asking = [name for name, w in regularizer.weights(step).items() if w != 0.0 or name in regularizer.measured]
+    if asking and not features.requires_grad:
+        raise ValueError(
+            f"{' and '.join(asking)} asks something of the features at {seam.place}, which must carry a gradient; "
+            "got features without one: everything before them is frozen or has no parameters, or they arise inside "
+            "reentrant activation checkpointing (use_reentrant=False keeps the gradient).\nThe first trainable "
+            f"module after them is {_first_trainable(policy, seam)}. Unfreeze the encoder, move the seam "
+            "behind a trainable module, or give the term weight 0 to only watch; the rest of the method works as is."
+        )
+
+
+def check_entry(policy: Any, loss: Any) -> None:
+    """A loss entry other than the call would go around DistributedDataParallel and leave gradients unsynchronised."""
+    if (
+        isinstance(loss, str)
+        and loss not in ("__call__", "forward")
+        and isinstance(policy, nn.parallel.DistributedDataParallel)
+    ):
+        raise ValueError(
+            "DistributedDataParallel synchronises what is called through it, got a policy inside it whose loss entry "
+            f"is {loss!r}. Wrap the joined module instead: DistributedDataParallel(CoTrain(policy, ...))."
+        )
+
+
+def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
+    """Say which BatchNorm layers above the seam take their statistics from a mixed batch."""
+    inner = network(policy)
+    head = set() if seam.head is None else set(submodule(policy, seam.head).modules())
+    named = [] if inner is None else list(inner.named_modules())
+    mixing = [n for n, m in named if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training and m not in head]
+    if mixing:
+        more = f" and {len(mixing) - 1} more" if len(mixing) > 1 else ""
+        warnings.warn(
+            f"features are compared across domains, got BatchNorm in train mode above the seam ({mixing[0]}{more}): "
+            "each sample is normalised with the statistics of the mixed batch, so the domains leak into one another "
+            "and the mixing ratio changes the features. GroupNorm or frozen statistics (eval mode) avoid it.",
+            stacklevel=5,
+        )
+
+
+def training(policy: Any) -> bool:
+    """Whether the policy is in train mode; of an object that is no module, whether one of its modules is."""
+    inner = network(policy)
+    if inner is None or isinstance(unwrapped(policy), nn.Module):
+        return bool(getattr(inner, "training", True))
+    return any(part.training for part in inner.children())
+
+
+def _first_trainable(policy: Any, seam: Seam) -> str:
+    if seam.head is None:
+        return "not known (the seam names no head)"
+    for name, module in submodule(policy, seam.head).named_modules():
+        if any(p.requires_grad for p in module.parameters(recurse=False)):
+            return ".".join(filter(None, (seam.head, name)))
+    return "none: the head is frozen too"

@@ -1,0 +1,27 @@
+"""Terms R(source, target): what is asked of the features.
+
+    MMD, EnergyDistance, CORAL           moments and kernel means       mmd/
+    Sinkhorn, OptimalTransport           transport                      transport/
+    DomainClassifier, DomainAdversary    a domain discriminator         discriminator.py
+
+Terms add: `0.1 * MMD() - 0.05 * DomainClassifier(width)` is one flat `Regularizer`.
+"""
+
+from .discriminator import DomainAdversary, DomainClassifier
+from .mmd import CORAL, MMD, EnergyDistance
+from .term import Regularizer, Term
+from .transport import Block, Coupling, OptimalTransport, Sinkhorn
+
+__all__ = [
+    "Block",
+    "CORAL",
+    "Coupling",
+    "DomainAdversary",
+    "DomainClassifier",
+    "EnergyDistance",
+    "MMD",
+    "OptimalTransport",
+    "Regularizer",
+    "Sinkhorn",
+    "Term",
+]

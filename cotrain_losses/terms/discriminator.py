@@ -1,0 +1,180 @@
+"""Domain discriminators: align features until a classifier cannot tell their domain.
+
+    BCE(z; phi) = 1/2 E_source softplus(D(z)) + 1/2 E_target softplus(-D(z))
+
+D is the logit of "target".  Each domain is averaged by itself, so both count equally whatever their
+counts.  The optimum over D is D*(z) = log p_target(z) / p_source(z), and there BCE = log 2 - JSD(source, target):
+log 2 = 0.693 exactly when the two distributions are equal, 0 when they can be told apart.
+
+Reversal is the sign of the weight (see term.py): -lambda * DomainClassifier is Ganin & Lempitsky, ICML
+2015; Lei et al. 2026 call this ADDA.  Tzeng et al., CVPR 2017 (ADDA) train the encoder on inverted labels
+instead: `DomainAdversary`.  Conditional discriminators are Long et al., NeurIPS 2018 (CDAN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .._core.rows import Rows
+from .masses import balanced_masses
+from .term import Term
+
+
+class DomainClassifier(Term):
+    """Balanced binary cross-entropy of a classifier that reads the domain from the features.
+
+    Args:
+        width: width of the features.
+        hidden: widths of the hidden layers; each is followed by LayerNorm and ReLU.  The features
+            themselves are not normalised, so a difference of scale stays visible.
+        conditional: extras the classifier also reads, name -> flattened width.  They are constants here:
+            no gradient goes into them.
+        combine: "concatenate" the extras to the features, or take the "multilinear" product of the
+            features with (1, extras), random projections of both where it would be wider than 4096.
+        penalty: weight of E |grad_z D|^2 / 2 on the head (Mescheder et al., ICML 2018, R1 on both sides).
+            It reaches the head only and leaves value and encoder gradient as they are.
+
+    Shape:
+        source (n, width), target (m, width), n and m free -> scalar.  Cost O((n + m) P) for P parameters.
+
+    Labels: target = 1, source = 0; others have it the other way round, which changes nothing but the
+    sign of the logit.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        hidden: tuple[int, ...] = (256, 256),
+        conditional: Mapping[str, int] | None = None,
+        combine: str = "concatenate",
+        penalty: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if combine not in ("concatenate", "multilinear"):
+            raise ValueError(f'combine is "concatenate" or "multilinear", got {combine!r}.')
+        if penalty < 0:
+            raise ValueError(f"penalty weighs a squared gradient and must be >= 0, got {penalty}. 0 switches it off.")
+        self.width, self.penalty = width, penalty
+        self.join = _Join(width, dict(conditional or {}), combine)
+        self.head = _head(self.join.width, hidden)
+
+    def compare(self, source: Rows, target: Rows) -> Tensor:
+        value = self._cross_entropy(source, target, self.logits)
+        if self.penalty and torch.is_grad_enabled():
+            value = value + _only_gradient(self.penalty * self._roughness(source, target))
+        return value
+
+    def logits(self, rows: Rows | Tensor) -> Tensor:
+        """The logit of "target" for each of n rows -> (n,)."""
+        logits: Tensor = self.head(self._read(Rows.of(rows)))
+        return logits.squeeze(-1)
+
+    def _read(self, rows: Rows) -> Tensor:
+        return self.join(rows).to(next(self.head.parameters()).dtype)  # type: ignore[no-any-return]
+
+    def _cross_entropy(self, source: Rows, target: Rows, logits: Callable[[Rows], Tensor]) -> Tensor:
+        """The balanced cross-entropy, true labels."""
+        a, b = balanced_masses(source, target)
+        return 0.5 * ((a * F.softplus(logits(source))).sum() + (b * F.softplus(-logits(target))).sum())
+
+    def _roughness(self, source: Rows, target: Rows) -> Tensor:
+        """E |grad_z D|^2 / 2, each domain averaged by itself."""
+        value = source.features.new_zeros(())
+        for rows, mass in zip((source, target), balanced_masses(source, target), strict=True):
+            features = rows.features.detach().requires_grad_()
+            logits = self.logits(Rows(features, rows.extras, valid=rows.valid))
+            (slope,) = torch.autograd.grad(logits.sum(), features, create_graph=True)
+            value = value + 0.25 * (mass * slope.square().sum(1)).sum()
+        return value
+
+    def extra_repr(self) -> str:
+        return f"width={self.width}"
+
+
+class DomainAdversary(DomainClassifier):
+    """The encoder asks for inverted labels, the head learns the true ones: Tzeng et al. 2017, eq. 9.
+
+        value      1/2 E_source softplus(-D(z)) + 1/2 E_target softplus(D(z))      labels inverted
+        encoder    its gradient, the head held fixed
+        head       the gradient of the cross-entropy on true labels, the features held fixed
+
+    So a positive weight aligns: 0.05 * DomainAdversary(width).  Unlike reversal its gradient does not vanish
+    where the head is right.  Arguments and shapes are those of `DomainClassifier`.  Tzeng et al. freeze a
+    separate source encoder; here one encoder serves both domains and both are moved.  Two passes of the head.
+    """
+
+    def compare(self, source: Rows, target: Rows) -> Tensor:
+        value = self._cross_entropy(source, target, self._inverted)
+        detached = source.map(torch.Tensor.detach), target.map(torch.Tensor.detach)
+        return value + _only_gradient(super().compare(*detached))
+
+    def _inverted(self, rows: Rows) -> Tensor:
+        """The logit of "source", by a head that learns nothing from it."""
+        from torch.func import functional_call  # imports a good part of torch that nothing else here needs
+
+        fixed = {name: parameter.detach() for name, parameter in self.head.named_parameters()}
+        logits: Tensor = functional_call(self.head, fixed, (self._read(rows),))
+        return -logits.squeeze(-1)
+
+
+class _Join(nn.Module):
+    """Features, and with them the extras a conditional discriminator reads."""
+
+    widest = 4096
+    left: Tensor | None
+    right: Tensor | None
+
+    def __init__(self, width: int, conditional: dict[str, int], combine: str) -> None:
+        super().__init__()
+        self.conditional, self.combine = conditional, combine
+        extra = 1 + sum(conditional.values())
+        self.width = width + extra - 1
+        self.register_buffer("left", None)
+        self.register_buffer("right", None)
+        if combine == "multilinear":
+            self.width = min(width * extra, self.widest)
+            if width * extra > self.widest:  # Long et al. 2018, eq. 6: random maps in place of the full product
+                self.register_buffer("left", torch.randn(width, self.width))
+                self.register_buffer("right", torch.randn(extra, self.width) / self.width**0.5)
+
+    def forward(self, rows: Rows) -> Tensor:
+        features = rows.features
+        if not self.conditional:
+            return features
+        extras = torch.cat([self._extra(rows, name) for name in self.conditional], 1).to(features)
+        if self.combine == "concatenate":
+            return torch.cat([features, extras], 1)
+        extras = torch.cat([torch.ones_like(extras[:, :1]), extras], 1)
+        if self.left is not None and self.right is not None:
+            return (features @ self.left.to(features)) * (extras @ self.right.to(features))
+        return torch.einsum("nd,ne->nde", features, extras).flatten(1)
+
+    def _extra(self, rows: Rows, name: str) -> Tensor:
+        value = rows.extra(name).detach()
+        if rows.valid is not None and value.ndim == 3:
+            value = value.where(rows.valid[..., None], value.new_zeros(()))
+        value = value.flatten(1)
+        if value.shape[1] != self.conditional[name]:
+            raise ValueError(
+                f"conditional gives {name!r} a flattened width of {self.conditional[name]}, got "
+                f"{tuple(rows.extras[name].shape)}, that is {value.shape[1]}.\n"
+                f"Pass conditional={{{name!r}: {value.shape[1]}}}."
+            )
+        return value
+
+
+def _head(width: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for wide in hidden:
+        layers += [nn.Linear(width, wide), nn.LayerNorm(wide), nn.ReLU()]
+        width = wide
+    return nn.Sequential(*layers, nn.Linear(width, 1))
+
+
+def _only_gradient(value: Tensor) -> Tensor:
+    return value - value.detach()  # exactly zero in value

@@ -1,0 +1,64 @@
+"""CORAL: align the covariances of two sets of features.
+
+    L = |C_source - C_target|_F^2 / (4 d^2)     [+ |mean_source - mean_target|^2 / d]
+
+C is the unbiased covariance of one side.  Sun & Saenko, "Deep CORAL", ECCV 2016 workshops, eq. 1-3.  It does not
+see the means; the optional term does.  tllib's CorrelationAlignmentLoss is 4 times the first plus the second.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..._core.rows import Rows
+from ..masses import balanced_masses
+from ..term import Term
+
+
+class CORAL(Term):
+    """Squared distance of the covariances, scaled by 1 / (4 d^2).
+
+    Args:
+        mean: add the squared distance of the means, divided by d.
+
+    Shape:
+        source (n, d), target (m, d) with n, m >= 2, n and m free -> scalar.  With groups: the mean over groups,
+        each counted by its share.
+
+    Cost: O(min((n + m) d^2, (n + m)^2 d)): where rows are fewer than columns, through their inner products.
+    """
+
+    min_samples = 2
+
+    def __init__(self, *, mean: bool = False) -> None:
+        super().__init__()
+        self.mean = mean
+
+    def compare(self, source: Rows, target: Rows) -> Tensor:
+        a, b = balanced_masses(source, target, self.min_samples)
+        if source.group is None or target.group is None:
+            return self._of(source.features, target.features, a, b)
+        values = [
+            a[i].sum() * self._of(source.features[i], target.features[j], a[i] / a[i].sum(), b[j] / b[j].sum())
+            for group in torch.unique(source.group[a > 0])
+            for i, j in [(source.group == group, target.group == group)]
+        ]
+        return torch.stack(values).sum()
+
+    def _of(self, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        mean_x, mean_y = a @ x, b @ y
+        left, right = _whitened(x - mean_x, a), _whitened(y - mean_y, b)
+        if len(x) + len(y) < x.shape[1]:  # |L'L - R'R|^2 = |LL'|^2 + |RR'|^2 - 2 |LR'|^2
+            squared = (left @ left.T).square().sum() + (right @ right.T).square().sum()
+            squared = squared - 2 * (left @ right.T).square().sum()
+        else:
+            squared = (left.T @ left - right.T @ right).square().sum()
+        value = squared / (4 * x.shape[1] ** 2)
+        return value + (mean_x - mean_y).square().mean() if self.mean else value
+
+
+def _whitened(centred: Tensor, mass: Tensor) -> Tensor:
+    """Rows whose Gram matrix is the unbiased covariance."""
+    left = (1.0 - mass.square().sum()).clamp_min(torch.finfo(mass.dtype).tiny)
+    return centred * (mass / left).sqrt()[:, None]

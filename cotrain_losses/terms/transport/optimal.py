@@ -1,0 +1,178 @@
+"""Optimal transport with its slots: cost, entropy, unbalance, reference, pairing.
+
+    min over P >= 0 of   <P, C> + reg KL(P | R) + unbalanced [KL(P 1 | a) + KL(P' 1 | b)]
+
+    KL(p | q) = sum p log(p / q) - p + q
+
+Balanced (unbalanced = None): with P 1 = a, P' 1 = b in place of the last term.  The gradient is that of the
+objective: C differentiated, P held fixed (envelope theorem).  Settings of it are DeepJDOT (Damodaran et al., ECCV
+2018: reg 0), JUMBOT (Fatras et al., ICML 2021: unbalanced), Cheng et al. 2025 and EgoBridge (Punamiya et al. 2025).
+
+Where libraries differ: POT's cost is |x - y|^2 as here, geomloss's |x - y|^2 / 2.  In unbalanced problems POT
+before 0.9.5 took R = 1 1' ("ones"), since then a b' ("product").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..._core.device import as_array, eager
+from ..._core.rows import Rows
+from ..gradients import with_gradients
+from ..masses import balanced_masses, same_group
+from ..term import Term
+from .costs import Block, Callback, joined_rows, total_cost
+from .coupling import Coupling, spread_out
+from .fixed import Fixed, diagonal, fixed
+from .matrix import coupled
+from .problem import INF, Array, Solution
+from .settings import Settings, prices, warn_unless_converged
+from .squared import cross
+
+
+class OptimalTransport(Term):
+    """What it costs to carry the source rows onto the target rows.
+
+    Args:
+        reg: weight of the entropy, in cost units.  0 is exact transport (on the CPU, not compiled).
+        unbalanced: price of a unit of mass left behind, in cost units; a pair prices (source, target) apart.
+            None carries everything.
+        cost: blocks that are summed, see `Block`; any function (source, target) -> (n, m) may be one of them.
+            None is |x - y|^2 of the features.
+        reference: R, "product" a b', "ones" 1 1', or "diagonal": row i goes to row i or nowhere (n = m, paired
+            batches), which has a closed form.
+        pairing: a function (source, target) -> (n, m), a constant factor on the cost: below 1 where rows are known
+            to belong together.
+        value: "objective", or "linear" for <P, C> alone.  Both have the gradient of the objective.
+        tolerance: on sum |P 1 - a|; a solve that does not reach it warns with its marginal error.
+        max_iterations: of Sinkhorn's method; where they promise too little, Newton's method finishes.
+
+    Shape:
+        source (n, d), target (m, d), n and m free -> scalar.  Masses are normalised to one and are constants.
+
+    Cost: O(n m) memory; O(n m (d + iterations)) time, O(n^3) where exact.  Accurate while max C / reg <= 1e6:
+    beyond 1e3 the solver runs in float64, beyond 1e6 the exact plan is taken; `coupling` tells which.
+
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> OptimalTransport(reg=0)(x, x + 2.0).item()
+    4.0
+    """
+
+    def __init__(
+        self,
+        reg: float = 0.1,
+        *,
+        unbalanced: float | tuple[float, float] | None = None,
+        cost: Sequence[Callback] | Callback | None = None,
+        reference: str = "product",
+        pairing: Callback | None = None,
+        value: str = "objective",
+        tolerance: float = 1e-4,
+        max_iterations: int = 1000,
+    ) -> None:
+        super().__init__()
+        if not 0 <= reg < INF:
+            raise ValueError(f"reg is the entropy's weight in cost units and must be >= 0, got {reg}. 0 is exact.")
+        if reference not in ("product", "ones", "diagonal"):
+            raise ValueError(f'reference is "product", "ones" or "diagonal", got {reference!r}.')
+        if value not in ("objective", "linear"):
+            raise ValueError(f'value is "objective" or "linear", got {value!r}.')
+        rho = prices("unbalanced", unbalanced)
+        self.settings = Settings(float(reg), rho, reference == "ones", tolerance, max_iterations)
+        blocks: Sequence[Callback] = (Block(),) if cost is None else (cost,) if callable(cost) else tuple(cost)
+        self.cost, self.reference, self.pairing, self.value = blocks, reference, pairing, value
+
+    def compare(self, source: Rows, target: Rows) -> Tensor:
+        value, solution = self._solve(source, target)
+        if isinstance(solution, Solution):
+            warn_unless_converged("OptimalTransport", solution, self.settings)
+        return value
+
+    @torch.no_grad()
+    def coupling(self, source: Rows | Tensor, target: Rows | Tensor) -> Coupling:
+        """The plan, with its potentials, value, marginal error, iterations and solver.
+
+        Raises:
+            ValueError: when a side is empty, or no group is on both sides.
+        """
+        source, target = self.admit(source, target)
+        if self.skips(source, target):
+            raise ValueError(
+                f"a coupling needs rows that can be compared on both sides, got {len(source)} source and {len(target)} "
+                "target rows.\nCheck the mask, the masses and the groups."
+            )
+        value, solution = self._solve(source, target, potentials=True)
+        return spread_out(solution, value, *balanced_masses(source, target))
+
+    def _solve(self, source: Rows, target: Rows, *, potentials: bool = False) -> tuple[Tensor, Solution | Fixed]:
+        if self.reference == "diagonal":
+            return self._diagonal(source, target)
+        if not eager(source.features):
+            return self._fixed(source, target)
+        source, target, a, b = present(source, target)
+        rows = None if self.pairing else joined_rows(self.cost, source, target)
+        if rows is None:
+            return self._matrix(source, target, a, b, potentials)
+        x, y = rows
+        same = as_array(same_group(source, target))
+        linear = self.value == "linear"
+        moved = cross(self.settings, as_array(x), as_array(y), a, b, same, linear=linear, potentials=potentials)
+        pulls = (x, torch.from_numpy(moved.at_x)), (y, torch.from_numpy(moved.at_y))
+        return with_gradients(moved.value, *pulls), moved.solution
+
+    def _matrix(
+        self, source: Rows, target: Rows, a: Array, b: Array, potentials: bool
+    ) -> tuple[Tensor, Solution | Fixed]:
+        cost, same = self._cost(source, target), same_group(source, target)
+        held = cost.detach() if same is None else cost.detach().where(same, cost.new_tensor(INF))
+        matrix, bound = held.numpy(), float(cost.detach().max())
+        a, b = a.astype(matrix.dtype, copy=False), b.astype(matrix.dtype, copy=False)
+        solution = coupled(matrix.astype, bound, a, b, self.settings, potentials=potentials)
+        plan = torch.from_numpy(np.ascontiguousarray(solution.plan)).to(cost)
+        value = cost.new_tensor(solution.value()) if self.value == "objective" else (plan * cost.detach()).sum()
+        return with_gradients(value, (cost, plan)), solution
+
+    def _fixed(self, source: Rows, target: Rows) -> tuple[Tensor, Solution | Fixed]:
+        cost, (a, b) = self._cost(source, target), balanced_masses(source, target)
+        solution = fixed(cost.detach(), a.to(cost), b.to(cost), self.settings, same_group(source, target))
+        value = solution.value if self.value == "objective" else (solution.plan * cost.detach()).sum()
+        return with_gradients(value, (cost, solution.plan)), solution
+
+    def _diagonal(self, source: Rows, target: Rows) -> tuple[Tensor, Solution | Fixed]:
+        if len(source) != len(target):
+            raise ValueError(
+                'reference="diagonal" sends row i to row i and needs paired sides, '
+                f'got {len(source)} source and {len(target)} target rows.\nUse reference="product".'
+            )
+        cost, (a, b) = self._cost(source, target).diagonal(), balanced_masses(source, target)
+        solution = diagonal(cost.detach(), a.to(cost), b.to(cost), self.settings)
+        linear = (solution.u * cost.detach()).sum()
+        value = solution.value if self.value == "objective" else linear
+        return with_gradients(value, (cost, solution.u)), solution
+
+    def _cost(self, source: Rows, target: Rows) -> Tensor:
+        cost = total_cost(self.cost, source, target)
+        return cost if self.pairing is None else cost * self.pairing(source, target).detach().to(cost)
+
+    def extra_repr(self) -> str:
+        rho = "" if self.settings.balanced else f", unbalanced={self.settings.rho}"
+        return f"reg={self.settings.eps}{rho}, reference={self.reference!r}, value={self.value!r}"
+
+
+def present(source: Rows, target: Rows) -> tuple[Rows, Rows, Array, Array]:
+    """Both sides without their rows of no mass, and the masses of the rest, on the CPU."""
+    if source.alike and target.alike:
+        return source, target, *(uniform(len(rows), rows.features.dtype) for rows in (source, target))
+    a, b = (mass.to(source.features) for mass in balanced_masses(source, target))
+    return source[a > 0], target[b > 0], as_array(a[a > 0]), as_array(b[b > 0])
+
+
+@lru_cache(maxsize=64)
+def uniform(n: int, dtype: torch.dtype) -> Array:
+    """(n,) equal masses that sum to one, the same array every time."""
+    return np.full(n, 1.0 / n, np.float64 if dtype == torch.float64 else np.float32)
