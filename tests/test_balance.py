@@ -80,7 +80,7 @@ def test_the_weight_is_the_cap_or_raw_whichever_is_smaller(seed, n, m, d, fracti
             lengths = [average([float(g[j].norm()) for j in range(k)], decay) for g in (policy, term)]
             weight = min(raw, fraction * lengths[0] / lengths[1])
         received = stepped(regularizer, z, policy[k], n, step=k)
-        assert regularizer.weights(k)["slope"] == pytest.approx(weight, rel=1e-9)
+        assert regularizer.strengths(k)["slope"] == pytest.approx(weight, rel=1e-9)
         torch.testing.assert_close(received, policy[k] + weight * term[k], rtol=1e-9, atol=1e-12)
 
 
@@ -171,8 +171,8 @@ def test_parts_of_an_accumulated_batch_share_the_whole_batchs_weight(seed, parts
             both = torch.cat([rows, 6 + rows])
             slope.a, slope.b = parts * term[k][rows], parts * term[k][6 + rows]  # a mean over fewer rows
             stepped(split, z[both], parts * policy[k][both], len(rows), k, 1 / parts)
-            weights.add(split.weights(k)["slope"])
-        assert len(weights) == 1 and weights.pop() == pytest.approx(whole.weights(k)["slope"], rel=1e-9)
+            weights.add(split.strengths(k)["slope"])
+        assert len(weights) == 1 and weights.pop() == pytest.approx(whole.strengths(k)["slope"], rel=1e-9)
 
 
 def test_a_step_with_too_few_rows_says_nothing_about_the_terms_length() -> None:
@@ -181,12 +181,12 @@ def test_a_step_with_too_few_rows_says_nothing_about_the_terms_length() -> None:
     regularizer = relative(0.3, standardise=False) * slope
     for step in range(3):
         stepped(regularizer, z, policy[0], 3, step)
-    expected = regularizer.weights()
+    expected = regularizer.strengths()
     slope.min_samples = 3
     torch.testing.assert_close(stepped(regularizer, z, policy[0], 3, 3), policy[0])
     slope.min_samples = 1
     stepped(regularizer, z, policy[0], 3, 4)
-    assert regularizer.weights() == pytest.approx(expected, rel=1e-12)
+    assert regularizer.strengths() == pytest.approx(expected, rel=1e-12)
 
 
 def test_evaluations_move_nothing() -> None:
@@ -213,7 +213,7 @@ def test_standardised_terms_are_blind_to_the_scale_and_place_of_the_features(see
         moved = factor * z + place
         stepped(regularizer, moved, pull / factor, n, 0)  # the same policy reads features in other units
         received = stepped(regularizer, moved, pull / factor, n, 1) - pull / factor
-        values.append(regularizer(moved[:n], moved[n:]) / regularizer.weights()["gap"])
+        values.append(regularizer(moved[:n], moved[n:]) / regularizer.strengths()["gap"])
         lengths.append(factor * received)
     torch.testing.assert_close(values[1], values[0], rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(lengths[1], lengths[0], rtol=1e-6, atol=1e-9)
@@ -224,7 +224,7 @@ def test_a_coordinate_that_hardly_varies_is_not_blown_up_and_constant_features_s
     tiny = torch.tensor([1.0, 1.0, 1e-9], dtype=torch.float64)
     regularizer = relative(1.0) * Gap()
     regularizer(source * tiny, target * tiny, step=0)
-    seen, _ = next(iter(regularizer.listeners())).read(Rows(source * tiny), Rows(target * tiny))
+    seen, _ = next(iter(regularizer.measured_strengths())).read(Rows(source * tiny), Rows(target * tiny))
     assert seen.features[:, 2].abs().max() < 1e-6 and 0.5 < seen.features[:, 0].std() < 1.5
     same = torch.ones(4, 3, dtype=torch.float64)
     assert (relative(1.0) * Gap())(same, same, step=0).item() == 0.0
@@ -237,7 +237,7 @@ def test_the_encoder_receives_the_derivative_of_policy_plus_weighted_standardise
         cotrain.zero_grad()
         losses = cotrain(batch(), domain=HALF, step=step)
         losses.total.backward()
-    (weight,), (listener,) = losses.weights.values(), cotrain.regularizer.listeners()
+    (weight,), (listener,) = losses.strengths.values(), cotrain.regularizer.measured_strengths()
     assert weight > 0.0
 
     def loss() -> Tensor:
@@ -284,7 +284,7 @@ def run(
         losses.total.backward()
         optimizer.step()
         optimizer.zero_grad()
-        found.append((float(losses.total.detach()), *losses.weights.values()))
+        found.append((float(losses.total.detach()), *losses.strengths.values()))
     return found
 
 
@@ -316,11 +316,11 @@ def test_copies_pickles_and_fresh_methods_have_averages_of_their_own() -> None:
     copies = [copy.deepcopy(cotrain), pickle.loads(pickle.dumps(cotrain))]
     losses.total.backward()
     copies.append(joined(cotrain.method.fresh()))
-    weights = cotrain.regularizer.weights()
-    assert all(other.regularizer.weights() == weights for other in copies)
+    weights = cotrain.regularizer.strengths()
+    assert all(other.regularizer.strengths() == weights for other in copies)
     run(cotrain, optimizer_of(cotrain), range(3, 5))
-    assert cotrain.regularizer.weights() != weights
-    assert all(other.regularizer.weights() == weights for other in copies)
+    assert cotrain.regularizer.strengths() != weights
+    assert all(other.regularizer.strengths() == weights for other in copies)
 
 
 def test_a_check_leaves_no_trace() -> None:
@@ -393,7 +393,7 @@ def test_sample_weights_count_in_the_policys_length() -> None:
             torch.manual_seed(step)
             losses = cotrain(batch(), domain=HALF, step=step, weight=torch.full((6,), factor))
             losses.total.backward()
-        weights.append(losses.weights["gap"])
+        weights.append(losses.strengths["gap"])
     assert weights[1] == pytest.approx(3 * weights[0], rel=1e-6)
 
 
@@ -406,7 +406,7 @@ def test_half_precision_and_a_gradient_scaler_give_the_same_weights() -> None:
         for cotrain, optimizer in zip((plain, scaled), optimizers, strict=True):
             torch.manual_seed(step)
             losses = cotrain(batch(step), domain=HALF, step=step)
-            weights.append(list(losses.weights.values()))
+            weights.append(list(losses.strengths.values()))
             (scaler.scale(losses.total) if cotrain is scaled else losses.total).backward()
             scaler.step(optimizer) if cotrain is scaled else optimizer.step()
             optimizer.zero_grad()
@@ -417,7 +417,7 @@ def test_half_precision_and_a_gradient_scaler_give_the_same_weights() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             losses = narrow({k: x.float() for k, x in batch().items()}, domain=HALF, step=step)
         losses.total.backward()
-    assert all(0.0 < abs(weight) < math.inf for weight in losses.weights.values())
+    assert all(0.0 < abs(weight) < math.inf for weight in losses.strengths.values())
 
 
 class Called(Policy):
@@ -438,7 +438,7 @@ def _steps(cotrain: CoTrain, model: Any, rows: slice) -> list[float]:
         losses.total.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return [*losses.weights.values()]
+    return [*losses.strengths.values()]
 
 
 def _parallel_weights(rank: int) -> dict[Any, Any]:
@@ -450,7 +450,7 @@ def _parallel_weights(rank: int) -> dict[Any, Any]:
         weights = _steps(cotrain, nn.parallel.DistributedDataParallel(cotrain), slice(6 * rank, 6 * rank + 6))
         found[gather] = weights, {name: p.detach() for name, p in cotrain.named_parameters()}
     measured = balanced(1.0, every=1, ramp=4, rows=32)
-    measured.hear_target_loss([1.0, 3.0][rank])
+    measured.on_target_loss([1.0, 3.0][rank])
     source, target = clouds(rank, 64, [9.0, 0.0][rank])
     (measured * Gap())(source.requires_grad_(), target, step=0)
     return found | {"reading": tuple(measured.reading)}
@@ -490,9 +490,9 @@ def test_measured_weights_are_negated_scaled_and_multiplied_like_any_other() -> 
     stepped(built, z, policy[0], 3, 0)
     stepped(built, z, policy[0], 3, 1)
     alone = min(1.0, 0.3 * float(policy[0].norm() / term[0].norm()))
-    assert [built.weights(step)["slope"] for step in (0, 2, 4)] == pytest.approx([0.0, -alone, -2 * alone])
+    assert [built.strengths(step)["slope"] for step in (0, 2, 4)] == pytest.approx([0.0, -alone, -2 * alone])
     summed = 0.1 * Gap() + relative(0.1) * Gap() - relative(0.2) * warmup(1.0, 3) * Gap()
-    assert len(summed.parts()) == 3 and len(summed.listeners()) == 2
+    assert len(summed.parts()) == 3 and len(summed.measured_strengths()) == 2
     assert "relative(0.1, raw=1)" in repr(summed)
 
 
@@ -519,12 +519,12 @@ def test_settings_out_of_range_are_errors(how: dict[str, float], said: str) -> N
 
 def test_a_policy_that_is_not_heard_is_warned_about_once() -> None:
     regularizer = relative(0.1) * Gap()
-    regularizer.listeners()[0].patience = 3
+    regularizer.measured_strengths()[0].patience = 3
     z = torch.cat(features(0, 3, 2, 4)).requires_grad_()
     with pytest.warns(UserWarning, match=r"got none in 3 steps.*regularizer\.seam\(z\)"):
         for step in range(5):
             regularizer(z[:3], z[3:], step=step).backward()
-    assert regularizer.weights() == {"gap": 0.0}
+    assert regularizer.strengths() == {"gap": 0.0}
 
 
 def test_frozen_features_are_an_error_from_the_first_step() -> None:
@@ -588,10 +588,10 @@ def held(weight: Any, apart: float, losses: list[float | None], **how: Any) -> l
     regularizer, found = measured * Gap(), []
     for step, loss in enumerate(losses):
         if loss is not None:
-            measured.hear_target_loss(loss)
+            measured.on_target_loss(loss)
         source, target = clouds(step, 64, apart)
         regularizer(source.requires_grad_(), target, step=step)
-        found.append(regularizer.weights(step)["gap"])
+        found.append(regularizer.strengths(step)["gap"])
     return found
 
 
@@ -604,10 +604,10 @@ def test_it_falls_when_the_domain_is_hard_to_read() -> None:
     measured = balanced(1.0, every=1, ramp=4, rows=32)
     regularizer, found = measured * Gap(), []
     for step in range(10):
-        measured.hear_target_loss(1.0)
+        measured.on_target_loss(1.0)
         source, target = clouds(step, 64, 9.0 if step < 4 else 0.0)
         regularizer(source.requires_grad_(), target, step=step)
-        found.append(regularizer.weights()["gap"])
+        found.append(regularizer.strengths()["gap"])
     assert found == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0, 0.0])
 
 
@@ -616,7 +616,7 @@ def test_it_moves_slower_near_the_wanted_discernibility() -> None:
     source, target = clouds(0, 512, 2.0)
     accuracy = read(source, target)
     assert abs(accuracy - 0.84) < 0.05
-    measured.hear_target_loss(0.0)
+    measured.on_target_loss(0.0)
     (measured * Gap())(source.requires_grad_(), target, step=0)
     assert measured.reading.factor == pytest.approx(max(0.0, (accuracy - 0.84) / 0.05))
     assert measured.reading.discernibility == pytest.approx(accuracy)
@@ -653,7 +653,7 @@ def test_when_held_out_episodes_are_trained_on_the_weight_stays_or_falls_by_the_
     measured = balanced(1.0, every=1, ramp=4, rows=64)
     regularizer, found = measured * Gap(), []
     for step, apart in enumerate([9.0, 9.0, 9.0, 9.0, 0.0, 0.0]):
-        measured.hear_target_loss(1.0 if step < 2 else 50.0)  # past its best, and no longer asked for
+        measured.on_target_loss(1.0 if step < 2 else 50.0)  # past its best, and no longer asked for
         if step == 2:
             measured.release()
         source, target = clouds(step, 64, apart)
@@ -675,7 +675,7 @@ def test_a_steps_losses_hold_what_each_weight_went_by() -> None:
         found.total.backward()
         optimizer.step()
         optimizer.zero_grad()
-    inner, outer = sorted(cotrain.regularizer.listeners(), key=lambda part: type(part).__name__, reverse=True)
+    inner, outer = sorted(cotrain.regularizer.measured_strengths(), key=lambda part: type(part).__name__, reverse=True)
     assert outer.reading.discernibility is not None and outer.reading.target_loss is not None
     of_outer = {name: float(value) for name, value in outer.reading._asdict().items()}
     of_inner = dict(zip(("policy_gradient", "term_gradient"), inner.lengths, strict=True))
@@ -700,7 +700,7 @@ def test_parts_of_an_accumulated_batch_are_one_step_of_the_controller() -> None:
     regularizer, (source, target) = measured * Gap(), clouds(0, 64, 9.0)
     factors = []
     for step in range(6):
-        measured.hear_target_loss(1.0)
+        measured.on_target_loss(1.0)
         for part in (slice(0, 32), slice(32, 64)):
             regularizer(source[part].requires_grad_(), target[part], step=step)
         factors.append(measured.reading.factor)
@@ -746,7 +746,7 @@ def test_a_held_out_batch_disturbs_neither_random_numbers_nor_modes_and_has_the_
     watched.hold_out(batch(99, 4))
     for cotrain in (plain, watched):
         cotrain.policy.encoder[1].eval()
-    watched.regularizer.listeners()[0].hear_target_loss = told.append
+    watched.regularizer.measured_strengths()[0].on_target_loss = told.append
     sgd = [torch.optim.SGD(c.parameters(), lr=0.0) for c in (plain, watched)]
     assert controlled(plain, sgd[0], range(8)) == controlled(watched, sgd[1], range(8))
     assert len(told) == 2 and told[0] == told[1] and watched.policy.training
@@ -756,7 +756,7 @@ def test_a_held_out_batch_disturbs_neither_random_numbers_nor_modes_and_has_the_
 def test_a_target_loss_is_reported_to_every_balanced_weight() -> None:
     cotrain = joined(Method(regularizer=balanced(1.0) * Gap() + 0.1 * MMD() + -balanced(0.5) * Gap()))
     cotrain.report_target_loss(0.25)
-    assert [weight._reported for weight in cotrain.regularizer.listeners()] == [[0.25], [0.25]]
+    assert [weight._reported for weight in cotrain.regularizer.measured_strengths()] == [[0.25], [0.25]]
     joined(Method()).report_target_loss(1.0)
 
 

@@ -94,7 +94,7 @@ def test_the_total_is_the_policys_loss_plus_the_regularizer_on_the_features_befo
     expected = seeded(lambda: theirs.compute_loss(batch(seed))) + weight * Gap()(z[~LABELS], z[LABELS])
     torch.testing.assert_close(losses.total, expected, rtol=1e-12, atol=1e-12)
     assert_same(gradients(losses.total, ours), gradients(expected, theirs), rtol=1e-9, atol=1e-12)
-    assert losses.counts == {"source": 4, "target": 2} and losses.weights == {"gap": weight}
+    assert losses.counts == {"source": 4, "target": 2} and losses.strengths == {"gap": weight}
 
 
 def test_terms_see_the_features_before_the_token() -> None:

@@ -228,7 +228,7 @@ def test_half_precision_keeps_every_pixel():
     np.testing.assert_array_equal(levels.seen().observations[0, :-4], np.arange(256))
 
 
-@pytest.mark.parametrize("method", [ctl.recipes.cotraining(0.5), ctl.recipes.cfg_adda(128, 0.5)])
+@pytest.mark.parametrize("method", [ctl.recipes.cotraining(0.5), ctl.recipes.cfg_adda(128, ratio=0.5)])
 def test_the_loss_falls_in_a_few_dozen_steps_and_the_policy_reads_the_picture(method):
     data = frames(drawn_demos(0, 64, 16), drawn_demos(1, 64, 16))
     torch.manual_seed(0)

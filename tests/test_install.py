@@ -135,7 +135,7 @@ def test_labels_come_beside_the_batch_in_a_context() -> None:
         policy.compute_loss(batch)
     with cotrain.labelled(HALF, step=10, weight=torch.ones(6)):
         policy.compute_loss(batch)
-    assert installation.latest.weights["mmd"] == pytest.approx(0.1, rel=1e-3)
+    assert installation.latest.strengths["mmd"] == pytest.approx(0.1, rel=1e-3)
     with torch.no_grad():
         policy.compute_loss(batch)  # an evaluation needs none
     with pytest.raises(RuntimeError, match="install"):

@@ -281,7 +281,9 @@ def test_a_wrapped_policy_is_found_by_its_adapter_and_guided(monkeypatch):
     package = FlowPolicy.__module__.split(".")[0]
     adapters.register(adapters.Adapter(package, "FlowPolicy", ctl.Seam(head="velocity", condition="condition")))
     data = drawn()
-    trained = train(data, lambda width: ctl.recipes.cfg_adda(width, 0.25), Budget(steps=4), seed=0, policy=Wrapper)
+    trained = train(
+        data, lambda width: ctl.recipes.cfg_adda(width, ratio=0.25), Budget(steps=4), seed=0, policy=Wrapper
+    )
     torch.manual_seed(0)
     own = flow(data.spaces())  # learning_rate = 0: its weights are its first ones
     torch.testing.assert_close(dict(trained.policy.inner.state_dict()), dict(own.state_dict()))
@@ -340,7 +342,7 @@ def broken(**parts):
 )
 def test_a_policy_without_a_loss_or_with_other_commands_is_refused_before_it_costs_anything(policy, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        train(drawn(), ctl.recipes.mmd(0.25), Budget(), seed=0, policy=policy, name="mmd")
+        train(drawn(), ctl.recipes.mmd(ratio=0.25), Budget(), seed=0, policy=policy, name="mmd")
 
 
 def test_a_loss_per_sample_is_as_good_as_their_mean():
@@ -360,4 +362,6 @@ def test_a_run_that_diverges_stops_at_that_step_with_its_number():
         learning_rate = 1e30
 
     with pytest.raises(ValueError, match=r"adda stopped at step [1-9]: .*(finite loss, got (nan|inf)|must be finite)"):
-        train(drawn(), lambda width: ctl.recipes.adda(width, 0.25), Budget(), seed=0, policy=Diverges, name="adda")
+        train(
+            drawn(), lambda width: ctl.recipes.adda(width, ratio=0.25), Budget(), seed=0, policy=Diverges, name="adda"
+        )

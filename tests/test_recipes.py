@@ -50,13 +50,13 @@ def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
         "real_only": (recipes.real_only(), Method(ratio=1.0)),
         "cotraining": (recipes.cotraining(0.2), Method(ratio=0.2)),
         "reweighted": (recipes.reweighted(0.2, share=0.4), Method(0.4, weights=RatioWeights(0.2, 0.4))),
-        "ot": (recipes.ot(0.2), Method(0.2, 0.1 * Sinkhorn(0.05))),
-        "mmd": (recipes.mmd(0.2), Method(0.2, 0.1 * MMD())),
-        "dan": (recipes.dan(0.2), Method(0.2, 5 * MMD("mean", scales=tuple(2 ** (k / 2) for k in range(-3, 2))))),
-        "jan": (recipes.jan(0.2), Method(0.2, 1.0 * MMD(extras=("action",)))),
-        "wei_mmd": (recipes.wei_mmd(0.2), Method(0.2, 0.001 * MMD("mean", scales=HALVES, estimator="biased"))),
-        "energy": (recipes.energy(0.2), Method(0.2, 0.05 * EnergyDistance())),
-        "coral": (recipes.coral(0.2), Method(0.2, 1.0 * CORAL())),
+        "ot": (recipes.ot(ratio=0.2), Method(0.2, 0.1 * Sinkhorn(0.05))),
+        "mmd": (recipes.mmd(ratio=0.2), Method(0.2, 0.1 * MMD())),
+        "dan": (recipes.dan(ratio=0.2), Method(0.2, 5 * MMD("mean", scales=tuple(2 ** (k / 2) for k in range(-3, 2))))),
+        "jan": (recipes.jan(ratio=0.2), Method(0.2, 1.0 * MMD(extras=("action",)))),
+        "wei_mmd": (recipes.wei_mmd(ratio=0.2), Method(0.2, 0.001 * MMD("mean", scales=HALVES, estimator="biased"))),
+        "energy": (recipes.energy(ratio=0.2), Method(0.2, 0.05 * EnergyDistance())),
+        "coral": (recipes.coral(ratio=0.2), Method(0.2, 1.0 * CORAL())),
         "deepjdot": (
             recipes.deepjdot(),
             Method(0.5, 1.0 * OptimalTransport(0, cost=(Block(weight=0.001), LABELS), value="linear")),
@@ -72,7 +72,7 @@ def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
             ),
         ),
         "uot": (
-            recipes.uot(0.2),
+            recipes.uot(ratio=0.2),
             Method(0.2, 0.1 * OptimalTransport(0.1, unbalanced=0.05, cost=BLOCKS, value="linear")),
         ),
         "egobridge": (
@@ -82,31 +82,40 @@ def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
                 0.7 * OptimalTransport(0.0025, cost=Block(weight=0.5), pairing=NearestByDTW(gamma=0.1), value="linear"),
             ),
         ),
-        "adda": (recipes.adda(width, 0.2), Method(0.2, -0.05 * c(width))),
-        "tzeng": (recipes.tzeng(width, 0.2), Method(0.2, 0.05 * DomainAdversary(width))),
-        "dann": (recipes.dann(width, 0.2, steps=9), Method(0.2, warmup(-1.0, 9) * c(width))),
+        "adda": (recipes.adda(width, ratio=0.2), Method(0.2, -0.05 * c(width))),
+        "tzeng": (recipes.tzeng(width, ratio=0.2), Method(0.2, 0.05 * DomainAdversary(width))),
+        "dann": (recipes.dann(width, ratio=0.2, steps=9), Method(0.2, warmup(-1.0, 9) * c(width))),
         "cdan": (
-            recipes.cdan(width, {"action": 6}, 0.2),
+            recipes.cdan(width, {"action": 6}, ratio=0.2),
             Method(0.2, -1.0 * c(width, conditional={"action": 6}, combine="multilinear")),
         ),
-        "wei_adversarial": (recipes.wei_adversarial(width, 0.2), Method(0.2, -1.0 * c(width, hidden=(64, 64)))),
-        "probe": (recipes.probe(width, 0.2), Method(0.2, 0.0 * c(width))),
-        "one_hot": (recipes.one_hot(0.2), Method(0.2, guidance=DomainGuidance(drop=0.0, scale=1.0, one_hot=True))),
-        "cfg": (recipes.cfg(width, 0.2), Method(0.2, guidance=DomainGuidance(width, drop=0.2, scale=0.5))),
-        "wei_cfg": (recipes.wei_cfg(0.2), Method(0.2, guidance=DomainGuidance(drop=0.1, scale=2.0, one_hot=True))),
+        "wei_adversarial": (recipes.wei_adversarial(width, ratio=0.2), Method(0.2, -1.0 * c(width, hidden=(64, 64)))),
+        "probe": (recipes.probe(width, ratio=0.2), Method(0.2, 0.0 * c(width))),
+        "one_hot": (
+            recipes.one_hot(ratio=0.2),
+            Method(0.2, guidance=DomainGuidance(drop=0.0, scale=1.0, one_hot=True)),
+        ),
+        "cfg": (recipes.cfg(width, ratio=0.2), Method(0.2, guidance=DomainGuidance(width, drop=0.2, scale=0.5))),
+        "wei_cfg": (
+            recipes.wei_cfg(ratio=0.2),
+            Method(0.2, guidance=DomainGuidance(drop=0.1, scale=2.0, one_hot=True)),
+        ),
         "cfg_adda": (
-            recipes.cfg_adda(width, 0.2),
+            recipes.cfg_adda(width, ratio=0.2),
             Method(0.2, -0.05 * c(width), DomainGuidance(width, drop=0.2, scale=0.5)),
         ),
-        "importance": (recipes.importance(torch.ones(3), 0.2), Method(0.2, weights=TableWeights(torch.ones(3)))),
-        "ambient": (recipes.ambient(0.2, low=0.5), Method(0.2, weights=TimeWindow({"source": (0.5, float("inf"))}))),
+        "importance": (recipes.importance(torch.ones(3), ratio=0.2), Method(0.2, weights=TableWeights(torch.ones(3)))),
+        "ambient": (
+            recipes.ambient(ratio=0.2, low=0.5),
+            Method(0.2, weights=TimeWindow({"source": (0.5, float("inf"))})),
+        ),
         "remix": (
             recipes.remix({"a": 0.3, "b": 0.7}),
             Method({"a": 0.3, "b": 0.7}, weights=GroupDRO({"a": 0.3, "b": 0.7})),
         ),
-        "beacon": (recipes.beacon(IS_TARGET, 0.2), Method(0.2, weights=DiscrepancyWeights(IS_TARGET))),
+        "beacon": (recipes.beacon(IS_TARGET, ratio=0.2), Method(0.2, weights=DiscrepancyWeights(IS_TARGET))),
         "structured": (
-            recipes.structured(width, 0.2),
+            recipes.structured(width, ratio=0.2),
             Method(0.2, balanced(-relative(0.1), 0.9) * c(width), recipes.cfg(width, scale=1.0).guidance),
         ),
     }
@@ -130,7 +139,7 @@ def test_a_recipe_is_its_long_form(name) -> None:
 def settings_of(method: Method) -> list[object]:
     """What the parts of a method say of themselves, weights at step 4."""
     parts = [repr(part) for part in method.modules() if not isinstance(part, ctl.Regularizer)]
-    return [*parts, *([] if method.regularizer is None else method.regularizer.weights(4).items())]
+    return [*parts, *([] if method.regularizer is None else method.regularizer.strengths(4).items())]
 
 
 def sample_rows() -> tuple[Rows, Rows]:
@@ -213,18 +222,18 @@ def plain() -> Run:
 
 
 FOLLOWED = {
-    "ot": lambda: recipes.ot(weight=3.0),
-    "mmd": lambda: recipes.mmd(weight=3.0),
+    "ot": lambda: recipes.ot(strength=3.0),
+    "mmd": lambda: recipes.mmd(strength=3.0),
     "dan": lambda: recipes.dan(),
-    "jan": lambda: recipes.jan(weight=10.0),
-    "wei_mmd": lambda: recipes.wei_mmd(weight=3.0),
-    "energy": lambda: recipes.energy(weight=3.0),
-    "coral": lambda: recipes.coral(weight=1e4),
+    "jan": lambda: recipes.jan(strength=10.0),
+    "wei_mmd": lambda: recipes.wei_mmd(strength=3.0),
+    "energy": lambda: recipes.energy(strength=3.0),
+    "coral": lambda: recipes.coral(strength=1e4),
     "deepjdot": lambda: recipes.deepjdot(features=1.0),
     "jumbot": lambda: recipes.jumbot(features=1.0, labels=LABELS),
-    "uot": lambda: recipes.uot(weight=300.0),
-    "uot_diagonal": lambda: recipes.uot(weight=300.0, reference="diagonal"),
-    "egobridge": lambda: recipes.egobridge(weight=3.0),
+    "uot": lambda: recipes.uot(strength=300.0),
+    "uot_diagonal": lambda: recipes.uot(strength=300.0, reference="diagonal"),
+    "egobridge": lambda: recipes.egobridge(strength=3.0),
 }
 
 
@@ -240,12 +249,12 @@ def test_a_policy_trained_with_a_term_makes_that_term_smaller_than_plain_co_trai
 
 
 OPPOSED = {
-    "adda": lambda: recipes.adda(WIDTH, weight=3.0),
-    "tzeng": lambda: recipes.tzeng(WIDTH, weight=3.0),
-    "dann": lambda: recipes.dann(WIDTH, steps=STEPS, weight=3.0),
-    "cdan": lambda: recipes.cdan(WIDTH, {"action": 16}, weight=3.0),
-    "wei_adversarial": lambda: recipes.wei_adversarial(WIDTH, weight=3.0),
-    "cfg_adda": lambda: recipes.cfg_adda(WIDTH, weight=3.0),
+    "adda": lambda: recipes.adda(WIDTH, strength=3.0),
+    "tzeng": lambda: recipes.tzeng(WIDTH, strength=3.0),
+    "dann": lambda: recipes.dann(WIDTH, steps=STEPS, strength=3.0),
+    "cdan": lambda: recipes.cdan(WIDTH, {"action": 16}, strength=3.0),
+    "wei_adversarial": lambda: recipes.wei_adversarial(WIDTH, strength=3.0),
+    "cfg_adda": lambda: recipes.cfg_adda(WIDTH, strength=3.0),
 }
 
 
@@ -345,6 +354,9 @@ def test_plain_co_training_adds_nothing_to_the_policy_loss() -> None:
 
 def test_the_structured_recipe_mixes_in_the_middle_of_the_papers_range_unless_told() -> None:
     ratio = recipes.structured(4, frames=(50, 3000)).ratio
-    assert ratio == pytest.approx((50 / 3050 * (50 / 3000) ** 0.5) ** 0.5) and recipes.structured(4, 0.3).ratio == 0.3
+    assert (
+        ratio == pytest.approx((50 / 3050 * (50 / 3000) ** 0.5) ** 0.5)
+        and recipes.structured(4, ratio=0.3).ratio == 0.3
+    )
     with pytest.raises(ValueError, match=r"got neither\. Pass structured\(width, frames="):
         recipes.structured(4)

@@ -302,10 +302,10 @@ def test_measures_tell_domains_that_lie_apart_from_domains_that_do_not():
 
 def test_a_terms_mean_weight_over_the_steps_is_kept():
     data = frames(drawn(0, [60, 50]), drawn(1, [60, 50, 70]))
-    assert train(data, ctl.Method(ratio=0.5), Budget(steps=3, batch_size=16), seed=0).weights == {}
+    assert train(data, ctl.Method(ratio=0.5), Budget(steps=3, batch_size=16), seed=0).strengths == {}
     weight = warmup(1.0, 3)
     method = ctl.Method(ratio=0.5, regularizer=weight * ctl.MMD())
-    kept = train(data, method, Budget(steps=3, batch_size=16), seed=0).weights
+    kept = train(data, method, Budget(steps=3, batch_size=16), seed=0).strengths
     assert kept == {"mmd": pytest.approx(sum(weight(step) for step in range(3)) / 3)}
 
 

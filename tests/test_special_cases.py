@@ -45,16 +45,16 @@ def test_claims_are_as_strict_as_stated() -> None:
 
 
 BROKEN = {
-    "mmd": lambda draw: recipes.mmd(draw.ratio, weight=0.1001),
-    "uot": lambda draw: recipes.uot(draw.ratio, reference="ones", tolerance=1e-9),
-    "ot": lambda draw: recipes.ot(draw.ratio, blur=1.001 * draw.blur, tolerance=1e-9),
-    "cfg": lambda draw: recipes.cfg(draw.width, draw.ratio, drop=0.25),
-    "wei_cfg": lambda draw: recipes.one_hot(draw.ratio),
-    "cfg_adda": lambda draw: recipes.cfg_adda(draw.width, draw.ratio, scale=0.501),
-    "adda": lambda draw: recipes.adda(draw.width, draw.ratio, weight=-0.05),
-    "tzeng": lambda draw: recipes.adda(draw.width, draw.ratio),
-    "dann": lambda draw: recipes.dann(draw.width, draw.ratio, steps=1100),
-    "ambient": lambda draw: recipes.ambient(draw.ratio, low=0.4, high=0.8),
+    "mmd": lambda draw: recipes.mmd(ratio=draw.ratio, strength=0.1001),
+    "uot": lambda draw: recipes.uot(ratio=draw.ratio, reference="ones", tolerance=1e-9),
+    "ot": lambda draw: recipes.ot(ratio=draw.ratio, blur=1.001 * draw.blur, tolerance=1e-9),
+    "cfg": lambda draw: recipes.cfg(draw.width, ratio=draw.ratio, drop=0.25),
+    "wei_cfg": lambda draw: recipes.one_hot(ratio=draw.ratio),
+    "cfg_adda": lambda draw: recipes.cfg_adda(draw.width, ratio=draw.ratio, scale=0.501),
+    "adda": lambda draw: recipes.adda(draw.width, ratio=draw.ratio, strength=-0.05),
+    "tzeng": lambda draw: recipes.adda(draw.width, ratio=draw.ratio),
+    "dann": lambda draw: recipes.dann(draw.width, ratio=draw.ratio, steps=1100),
+    "ambient": lambda draw: recipes.ambient(ratio=draw.ratio, low=0.4, high=0.8),
     "reweighted": lambda draw: recipes.reweighted(1 - draw.ratio, share=0.5),
 }
 

@@ -18,7 +18,7 @@ import pytest
 import typer
 from cotrain_bench import claims
 from cotrain_bench.claims import claim, held
-from cotrain_bench.endings import one_sentence
+from cotrain_bench.cli_errors import cli_errors
 from cotrain_bench.executors import executor, processes
 from cotrain_bench.results import CannotContinue, Cells
 from cotrain_bench.sweep import sweep
@@ -231,7 +231,7 @@ def run(folder, *seconds, workers):
     """What a command does: a sweep of cells that sleep, ended by one sentence; in a file because nobody watches."""
     sys.stderr = (folder / "said").open("w", buffering=1)
     try:
-        with one_sentence(folder / "out"):
+        with cli_errors(folder / "out"):
             slept(folder, seconds, processes(workers) if workers else ThreadPoolExecutor(1))
     except typer.Exit as end:
         sys.exit(end.exit_code)

@@ -109,7 +109,7 @@ def test_differences_of_terms_and_regularizers_subtract() -> None:
 
 
 def test_terms_of_one_class_get_names_of_their_own() -> None:
-    assert list((Gap() + Critic(2) + Gap()).weights()) == ["gap", "critic", "gap_2"]
+    assert list((Gap() + Critic(2) + Gap()).strengths()) == ["gap", "critic", "gap_2"]
 
 
 def test_the_evaluation_names_raw_values_weights_rows_and_skipped_terms() -> None:
@@ -117,7 +117,7 @@ def test_the_evaluation_names_raw_values_weights_rows_and_skipped_terms() -> Non
     needy = Critic(4)
     needy.min_samples = 2
     found = (0.25 * Gap() - needy).evaluate(source, target)
-    assert found.weights == {"gap": 0.25, "critic": -1.0} and (found.n, found.m) == (3, 1)
+    assert found.strengths == {"gap": 0.25, "critic": -1.0} and (found.n, found.m) == (3, 1)
     assert found.skipped == ("critic",) and found.raw["critic"].item() == 0.0
     torch.testing.assert_close(found.raw["gap"], Gap()(source, target))
     torch.testing.assert_close(found.value, 0.25 * Gap()(source, target))

@@ -56,11 +56,11 @@ def overhead(
 
     Example: `cotrain bench overhead --policies suite --out results/overhead`
     """
-    from .endings import one_sentence
+    from .cli_errors import cli_errors
     from .progress import progress, show_table
     from .report import Table
 
-    with one_sentence(out), progress() as bars:
+    with cli_errors(out), progress() as bars:
         torch.set_num_threads(1)
         settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": 1}
         rows: list[dict[str, Any]] = []

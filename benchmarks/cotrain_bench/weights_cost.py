@@ -18,7 +18,7 @@ from torch import Tensor
 
 import cotrain_losses as ctl
 from cotrain_losses.strength import balanced, relative
-from cotrain_losses.strength.strength import Weight
+from cotrain_losses.strength.strength import Strength
 
 from .peers.timing import seconds
 
@@ -49,7 +49,7 @@ def weights_cost(width: int, batch: int, target: int, held_out: Callable[[], Any
     made = [_stepper(weight, width, batch, target) for weight in (-0.05, measured)]
     blocks = []
     for _ in range(BLOCKS + 1):
-        measured.hear_target_loss(1.0)
+        measured.on_target_loss(1.0)
         blocks.append([seconds(lambda s=step: [s() for _ in range(measured.every)], "cpu") for step in made])
     more = [(with_ - without) / measured.every for without, with_ in blocks[1:]]
     low, middle, high = statistics.quantiles(more, n=4)
@@ -59,7 +59,7 @@ def weights_cost(width: int, batch: int, target: int, held_out: Callable[[], Any
     return Cost(middle, low, high, passes / measured.every)
 
 
-def _stepper(weight: Weight, width: int, batch: int, target: int) -> Callable[[], None]:
+def _stepper(weight: Strength, width: int, batch: int, target: int) -> Callable[[], None]:
     """Forward and backward of one term on features that the policy's loss pulls at too; the step counts on."""
     torch.manual_seed(0)
     regularizer = weight * ctl.DomainClassifier(width)

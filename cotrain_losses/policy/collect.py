@@ -103,7 +103,7 @@ class _Reader:
     def feature(self, z: Tensor) -> None:
         self.features.append(z.detach())
 
-    def through(self, z: Tensor) -> Tensor:
+    def replace_features(self, z: Tensor) -> Tensor:
         return z
 
     def enter(self, condition: Tensor) -> Tensor:

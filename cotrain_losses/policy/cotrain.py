@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,13 +84,13 @@ class CoTrain(nn.Module):
         self.regularizer = 1.0 * regularizer if isinstance(regularizer, Term) else regularizer
         self.adapter = adapters.found(policy)
         self.seam = seam or (self.adapter.seam_of(policy) if self.adapter else None)
-        self.policy, self.method = policy, method._replace(regularizer=self.regularizer)
+        self.policy, self.method = policy, replace(method, regularizer=self.regularizer)
         self.guidance, self.weights = method.guidance, method.weights
         self.extras, self.groups, self.valid, self.gather = extras, groups, valid, gather
         self._loss = loss or (self.adapter.loss if self.adapter else None) or _entry(policy)
         check_entry(policy, self._loss)
         claim(self.method, self)
-        for weight in self.regularizer.listeners() if self.regularizer is not None else ():
+        for weight in self.regularizer.measured_strengths() if self.regularizer is not None else ():
             weight.gathered = gather
         self._tap, self._stepped = self._tapped(), False
         self._held_out: HeldOut | None = None
@@ -187,13 +188,13 @@ class CoTrain(nn.Module):
     def release_held_out(self) -> None:
         """The held-out samples are trained on from now: balanced weights stay where they are, or fall by the probe."""
         self._held_out = None
-        for weight in self.regularizer.listeners() if self.regularizer is not None else ():
+        for weight in self.regularizer.measured_strengths() if self.regularizer is not None else ():
             weight.release()
 
     def report_target_loss(self, value: float) -> None:
         """The same loss measured elsewhere, or another one that is lower for a better policy; on every rank."""
-        for weight in self.regularizer.listeners() if self.regularizer is not None else ():
-            weight.hear_target_loss(value)
+        for weight in self.regularizer.measured_strengths() if self.regularizer is not None else ():
+            weight.on_target_loss(value)
 
     def labelled(
         self, domain: Any, *, weight: Tensor | None = None, index: Tensor | None = None, step: int | None = None
@@ -237,7 +238,7 @@ class CoTrain(nn.Module):
             policy=returned.scalar.detach(),
             regularizer=value.detach(),
             raw={} if evaluation is None else evaluation.raw,
-            weights={} if evaluation is None else evaluation.weights,
+            strengths={} if evaluation is None else evaluation.strengths,
             counts=self.domains.counts(labels),
             skipped=() if evaluation is None else evaluation.skipped,
             readings={} if self.regularizer is None else self.regularizer.readings(),
@@ -265,7 +266,7 @@ class CoTrain(nn.Module):
             weight=weight,
             index=index,
             step=step,
-            through=None if self.regularizer is None else self.regularizer.seam,
+            replace_features=None if self.regularizer is None else self.regularizer.seam,
         )
 
     def _policy_loss(self, batch: Any) -> Any:

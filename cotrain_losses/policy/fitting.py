@@ -38,7 +38,7 @@ def fit_guidance(guidance: DomainGuidance, seam: Seam, policy: Any, domains: Dom
 
 def check_gradient(policy: Any, seam: Seam, regularizer: Regularizer, features: Tensor, step: int | None) -> None:
     """Features carry a gradient where a term asks something of them."""
-    asking = [name for name, w in regularizer.weights(step).items() if w != 0.0 or name in regularizer.measured]
+    asking = [name for name, w in regularizer.strengths(step).items() if w != 0.0 or name in regularizer.measured]
     if asking and not features.requires_grad:
         raise ValueError(
             f"{' and '.join(asking)} asks something of the features at {seam.place}, which must carry a gradient; "

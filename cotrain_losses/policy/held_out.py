@@ -32,11 +32,13 @@ class HeldOut:
 
     def report(self, cotrain: CoTrain) -> None:
         """Tell the weights that are about to take a reading."""
-        due = [weight for weight in cotrain.regularizer.listeners() if weight.due] if cotrain.regularizer else []
+        due = (
+            [weight for weight in cotrain.regularizer.measured_strengths() if weight.due] if cotrain.regularizer else []
+        )
         if due and cotrain.training and torch.is_grad_enabled():
             value = self.loss(cotrain)
-            for weight in due:
-                weight.hear_target_loss(value)
+            for strength in due:
+                strength.on_target_loss(value)
 
     def loss(self, cotrain: CoTrain) -> float:
         """The policy's loss in eval mode; random numbers and modes are afterwards what they were."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from .fitting import training
 from .joining import Joined, loss_scales
 from .override import Override
-from .parallel import Alike
+from .parallel import ReplicatedParameters
 from .paths import network, unwrapped
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Installation:
         self.latest: Losses | Evaluation | None = None
         self._policy, self._entries = unwrapped(cotrain.policy), list[Override]()
         self._early: tuple[Any, Any] | None = None
-        self._alike = Alike(cotrain.plugin_parameters())
+        self._alike = ReplicatedParameters(cotrain.plugin_parameters())
         self._versions = self._counted()
         self._override()
         self._add_to_optimizers()

@@ -23,7 +23,7 @@ class Joined:
 
     def __init__(self, inner: Training, regularizer: Callable[[], Evaluation | None], scales: list[Tensor]) -> None:
         self.inner, self.regularizer, self.scales = inner, regularizer, scales
-        self.feature, self.through, self.enter = inner.feature, inner.through, inner.enter
+        self.feature, self.replace_features, self.enter = inner.feature, inner.replace_features, inner.enter
         self.pair, self.around = inner.pair, inner.around
 
     def leave(self, output: Any, call: Call) -> Any:

@@ -22,14 +22,14 @@ class Losses(NamedTuple):
     """sum_k lambda_k R_k."""
     raw: dict[str, Tensor]
     """each term's own value, unweighted and detached."""
-    weights: dict[str, float]
-    """each term's weight at this step."""
+    strengths: dict[str, float]
+    """each term's strength lambda_k at this step."""
     counts: dict[str, int]
     """samples of each domain in the batch."""
     skipped: tuple[str, ...]
     """terms that had too few rows of a domain and were an exact zero."""
     readings: dict[str, float]
-    """what measured weights went by, as `term/reading`: the probe's accuracy, the brake, lengths of gradients."""
+    """what measured strengths went by, as `term/reading`: the probe's accuracy, the brake, lengths of gradients."""
     weighted: Tensor | None
     """mean of weight * loss over the samples, where the policy returns a loss per sample."""
     info: Any
@@ -70,7 +70,7 @@ def mean_over_sources(found: list[tuple[str, Evaluation]]) -> Evaluation:
     return Evaluation(
         value=torch.stack([e.value for e in each]).mean(),
         raw={f"{term}[{name}]": value for name, e in found for term, value in e.raw.items()},
-        weights={f"{term}[{name}]": value for name, e in found for term, value in e.weights.items()},
+        strengths={f"{term}[{name}]": value for name, e in found for term, value in e.strengths.items()},
         n=sum(e.n for e in each),
         m=each[0].m,
         skipped=tuple(f"{term}[{name}]" for name, e in found for term in e.skipped),

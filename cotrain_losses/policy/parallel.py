@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import Variable
 
 
-class Alike:
+class ReplicatedParameters:
     """Parameters that every rank starts and steps alike; it acts once `begin` is called among several processes."""
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:

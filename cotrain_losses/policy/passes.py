@@ -36,9 +36,9 @@ class Training:
         weight: Tensor | None,
         index: Tensor | None,
         step: int | None,
-        through: Callable[[Tensor], Tensor] | None = None,
+        replace_features: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.seam, self.learns, self.guidance, self.hook, self.measured = seam, learns, guidance, hook, through
+        self.seam, self.learns, self.guidance, self.hook, self.measured = seam, learns, guidance, hook, replace_features
         self.samples = Samples(labels, domains.is_target(labels), index, None, step)
         self.weight = None if weight is None else checked_weight(weight, len(labels))
         self.wants_features = learns and wants_features
@@ -51,7 +51,7 @@ class Training:
         if self.wants_features:
             self.features.append(z)
 
-    def through(self, z: Tensor) -> Tensor:
+    def replace_features(self, z: Tensor) -> Tensor:
         return self.measured(z) if self.wants_features and self.measured is not None else z
 
     def enter(self, condition: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class Guided:
     def feature(self, z: Tensor) -> None:
         pass
 
-    def through(self, z: Tensor) -> Tensor:
+    def replace_features(self, z: Tensor) -> Tensor:
         return z
 
     def enter(self, condition: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Pass(Protocol):
     def feature(self, z: Tensor) -> None:
         """Sees the features, before the token."""
 
-    def through(self, z: Tensor) -> Tensor:
+    def replace_features(self, z: Tensor) -> Tensor:
         """Gives the features that the policy goes on with."""
 
     def enter(self, condition: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Tap:
         if self._active is not None:
             self.fired["feature"] += 1
             acting.feature(z)
-        return None if (on := acting.through(z)) is z else tree_map(lambda x: on if x is z else x, output)
+        return None if (on := acting.replace_features(z)) is z else tree_map(lambda x: on if x is z else x, output)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _on_token(self, module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
@@ -150,7 +150,7 @@ class Tap:
         condition = argument(head, args, kwargs, seam.condition, seam.head or "")
         if seam.feature is None and self._active is not None:
             acting.feature(self._without_padding(condition, head, args, kwargs))
-        passed = acting.through(condition) if seam.feature is None else condition
+        passed = acting.replace_features(condition) if seam.feature is None else condition
         twice = None if (pair := self._pair(acting, condition)) is None else doubled(args, kwargs, len(condition))
         self._own.append((args, kwargs, twice is not None))
         if pair is not None and twice is not None:

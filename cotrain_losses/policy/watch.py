@@ -4,8 +4,8 @@
     Watch(cotrain, every=100, to=tensorboard(writer))           TensorBoard
 
     policy, total                 the policy's own loss and the whole
-    raw/<term>, weight/<term>     a term's unweighted value and its weight
-    share/<term>                  |weight * raw| / (|policy| + sum over terms |weight * raw|)
+    raw/<term>, strength/<term>   a term's unweighted value and its strength
+    share/<term>                  |strength * raw| / (|policy| + sum over terms |strength * raw|)
     reading/<term>/<what>         what a measured weight went by: its probe, its brake, the lengths of gradients
     accuracy/<term>               balanced accuracy of a domain classifier on this batch, before it learns from it
     norm/source, norm/target      root mean square length of the features at the seam, and their ratio norm/ratio
@@ -111,10 +111,10 @@ class Watch:
         tensors |= {f"raw/{name}": value for name, value in losses.raw.items()} | seen
         numbers = torch.stack([value.detach().double().to(losses.total.device) for value in tensors.values()]).tolist()
         values: dict[str, float] = dict(zip(tensors, numbers, strict=True))
-        parts = {name: abs(weight * values[f"raw/{name}"]) for name, weight in losses.weights.items()}
+        parts = {name: abs(weight * values[f"raw/{name}"]) for name, weight in losses.strengths.items()}
         whole = abs(values["policy"]) + sum(parts.values())
-        for name, weight in losses.weights.items():
-            values |= {f"weight/{name}": weight, f"share/{name}": parts[name] / whole if whole else 0.0}
+        for name, weight in losses.strengths.items():
+            values |= {f"strength/{name}": weight, f"share/{name}": parts[name] / whole if whole else 0.0}
         if "norm/source" in values:
             values["norm/ratio"] = values["norm/target"] / values["norm/source"] if values["norm/source"] else 0.0
         values |= {f"reading/{name}": value for name, value in losses.readings.items()}

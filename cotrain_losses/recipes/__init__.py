@@ -1,6 +1,6 @@
 """Published methods, one expression each: a ratio, a regularizer, a guidance, weights.
 
-Defaults are the source's where it gives them, said in each docstring; a raw weight means another thing
+Defaults are the source's where it gives them, said in each docstring; a strength means another thing
 for every term, width and feature scale, so look at `losses.raw` before trusting any.  `ratio` is the target's
 share throughout.  docs/special-cases.md shows each expression beside the formula it was published as, and how
 closely the two agree; `structured` alone is published nowhere (docs/balance.md).

@@ -13,10 +13,11 @@ from .mixing import Ratio
 
 
 def structured(
-    width: int, ratio: Ratio = None, *, frames: tuple[int, int] | None = None, fraction: float = 0.1
+    width: int, *, ratio: Ratio = None, frames: tuple[int, int] | None = None, fraction: float = 0.1
 ) -> Method:
-    """CFG-ADDA of Lei et al. 2026 with measured weights for its raw one: an adversary that may send the encoder at most
-    `fraction` of the policy's own gradient, held so that a domain probe still reads .9, and domain guidance.  Ours.
+    """CFG-ADDA of Lei et al. 2026 with a measured strength for its raw one: an adversary that may send the encoder at
+    most `fraction` of the policy's own gradient, held so that a domain probe still reads .9, and domain guidance.
+    Ours.
 
     Args:
         ratio: the target's share; None takes the middle, on a logarithmic scale, of the range in which Lei et al.
@@ -38,7 +39,7 @@ def structured(
     """
     ratio = _middle(frames) if ratio is None else ratio
     adversary = balanced(-relative(fraction)) * DomainClassifier(width)
-    return Method(ratio=ratio, regularizer=adversary, guidance=cfg(width, scale=1.0).guidance)
+    return Method(regularizer=adversary) + cfg(width, ratio=ratio, scale=1.0)
 
 
 def _middle(frames: tuple[int, int] | None) -> float:

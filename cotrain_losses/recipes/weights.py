@@ -11,13 +11,13 @@ from ..method import Method
 from .mixing import Ratio
 
 
-def importance(weights: Tensor, ratio: Ratio = 0.1) -> Method:
+def importance(weights: Tensor, *, ratio: Ratio = 0.1) -> Method:
     """One fixed weight for each sample of the dataset, (N,): a density ratio p_target / p_source at the source samples
     (Shimodaira 2000) and ones at the target's, or the scores of any data curation.  Pass index= to CoTrain."""
     return Method(ratio=ratio, weights=TableWeights(weights))
 
 
-def ambient(ratio: Ratio = 0.1, *, low: float, high: float = float("inf")) -> Method:
+def ambient(*, ratio: Ratio = 0.1, low: float, high: float = float("inf")) -> Method:
     """Source samples count at noise levels in [low, high] only: Wei et al. 2026, "Ambient Diffusion Policy".  Levels
     are in the units of the head's time, which the seam has to name: Seam(time=...)."""
     return Method(ratio=ratio, weights=TimeWindow({"source": (low, high)}))
@@ -30,7 +30,7 @@ def remix(prior: Mapping[str, float], *, share: Mapping[str, float] | None = Non
     return Method(ratio=share or prior, weights=GroupDRO(prior, share=share))
 
 
-def beacon(is_target: Tensor, ratio: Ratio = 0.1, *, discrepancy: Tensor | float = 1.0) -> Method:
+def beacon(is_target: Tensor, *, ratio: Ratio = 0.1, discrepancy: Tensor | float = 1.0) -> Method:
     """One weight per sample, small where its loss and its discrepancy from the target are large: BEACON (2026), with
     its released penalties 0.01, 0.001 and 0.1, box [0, 5] and budget 0.5.  Call method.weights.observe(index, losses)
     with each batch and .solve() each epoch, and pass index= to CoTrain."""

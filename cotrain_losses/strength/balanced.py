@@ -24,7 +24,7 @@ from .._core.ranks import ranks, summed
 from .._core.rows import Rows
 from .averages import Average
 from .probe import Recent, held_out_accuracy
-from .strength import MeasuredWeight, Weight, checked_weight, weight_at
+from .strength import MeasuredStrength, Strength, checked_strength, strength_at
 
 MARGIN = 0.05  # of accuracy: further from the wanted one the weight moves no faster
 LEAST = 16  # rows of each domain before a reading
@@ -45,14 +45,14 @@ class Reading(NamedTuple):
     """whether the weight may not rise: the target's loss is past its best, not known, or no longer measured."""
 
 
-class Balanced(MeasuredWeight):
+class Balanced(MeasuredStrength):
     """Between 0 and `weight`, by a probe and a brake; see `balanced`."""
 
     patience = 20
 
     def __init__(
         self,
-        weight: Weight,
+        weight: Strength,
         discernibility: float = 0.9,
         *,
         every: int = 100,
@@ -72,7 +72,7 @@ class Balanced(MeasuredWeight):
                 f"a balanced weight reads every so many steps, 1 <= every <= ramp, from rows >= {2 * LEAST} of each "
                 f"domain, with tolerance >= 0; got every={every}, ramp={ramp}, rows={rows}, tolerance={tolerance}."
             )
-        self.weight, self.wanted, self.tolerance = checked_weight(weight), float(discernibility), float(tolerance)
+        self.weight, self.wanted, self.tolerance = checked_strength(weight), float(discernibility), float(tolerance)
         self.every, self.ramp, self.episode = int(every), int(ramp), episode
         self._sides = Recent(rows), Recent(rows)
         self._reported, self._loss = list[float](), Average[float](0.5)
@@ -83,7 +83,7 @@ class Balanced(MeasuredWeight):
 
     def forward(self, step: int | None = None) -> float:
         """The weight now."""
-        return self.reading.factor * weight_at(self.weight, step, "a balanced term")
+        return self.reading.factor * strength_at(self.weight, step, "a balanced term")
 
     def readings(self) -> dict[str, float]:
         """`reading`, as far as there is one."""
@@ -94,7 +94,7 @@ class Balanced(MeasuredWeight):
         """Whether the next step brings a reading."""
         return (self._steps + 1) % self.every == 0
 
-    def hear_target_loss(self, value: float) -> None:
+    def on_target_loss(self, value: float) -> None:
         """Kept until the next reading."""
         self._reported.append(float(value))
 
@@ -203,7 +203,7 @@ class Balanced(MeasuredWeight):
 
 
 def balanced(
-    weight: Weight,
+    weight: Strength,
     discernibility: float = 0.9,
     *,
     every: int = 100,

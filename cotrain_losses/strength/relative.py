@@ -29,10 +29,10 @@ from .._core.ranks import ranks, summed
 from .._core.rows import Rows
 from .averages import Average
 from .standardise import Standardised
-from .strength import MeasuredWeight
+from .strength import MeasuredStrength
 
 
-class Relative(MeasuredWeight):
+class Relative(MeasuredStrength):
     """At most `raw`, and at most `fraction` of the policy's gradient at the seam; see `relative`."""
 
     patience = 100
@@ -51,8 +51,8 @@ class Relative(MeasuredWeight):
         self.fraction, self.raw, self.decay, self.standardise = float(fraction), float(raw), float(decay), standardise
         self._policy, self._term = Average[float](decay), Average[float](decay)
         self._rows = Standardised(decay) if standardise else None
-        self._heard: dict[str, list[Tensor]] = {}
-        self._step, self._deaf = -1, 0
+        self._grads: dict[str, list[Tensor]] = {}
+        self._step, self._unmeasured = -1, 0
 
     def forward(self, step: int | None = None) -> float:
         """The weight now; zero until a step was measured."""
@@ -83,37 +83,37 @@ class Relative(MeasuredWeight):
         """The rows standardised."""
         return (source, target) if self._rows is None else self._rows(source, target)
 
-    def hear_policy(self, gradient: Tensor) -> None:
+    def on_policy_grad(self, gradient: Tensor) -> None:
         """Its length."""
         self._note("policy", gradient)
 
-    def hear_term(self, gradient: Tensor) -> None:
+    def on_term_grad(self, gradient: Tensor) -> None:
         """Its length."""
         self._note("term", gradient)
 
-    def hear_scale(self, gradient: Tensor) -> None:
+    def on_loss_scale(self, gradient: Tensor) -> None:
         """What both lengths are divided by."""
         self._note("scale", gradient)
 
     def _note(self, what: str, gradient: Tensor) -> None:
         wide = torch.promote_types(gradient.dtype, torch.float32)
-        self._heard.setdefault(what, []).append(torch.linalg.vector_norm(gradient, dtype=wide))
+        self._grads.setdefault(what, []).append(torch.linalg.vector_norm(gradient, dtype=wide))
 
     def _squares(self, like: Tensor) -> Tensor:
         """(3,) the sums of what was heard of policy, term and scale since the last optimizer step, squared."""
         sums = []
         for what in ("policy", "term", "scale"):
-            heard = self._heard.get(what)
+            heard = self._grads.get(what)
             sums.append(torch.stack(heard).double().square().sum() if heard else like.new_zeros((), dtype=torch.double))
         return torch.stack(sums)
 
     def _settle(self, like: Tensor) -> None:
         """The lengths of the last optimizer step: over its accumulated parts as over one batch."""
-        if not self._heard and ranks() == 1:
+        if not self._grads and ranks() == 1:
             return
         policy, term, scale = summed(self._squares(like)).tolist()
         term = term * ranks() if self.gathered else term  # what every rank computes alike counts once for each
-        self._heard = {}
+        self._grads = {}
         if not (scale > 0.0 and math.isfinite(policy + term + scale)):  # a GradScaler skips such a step too
             return
         self._policy.add(math.sqrt(policy / scale))
@@ -122,11 +122,12 @@ class Relative(MeasuredWeight):
         self._check_heard(policy)
 
     def _check_heard(self, policy: float) -> None:
-        self._deaf = 0 if policy > 0.0 else self._deaf + 1
-        if self._deaf == self.patience:
+        self._unmeasured = 0 if policy > 0.0 else self._unmeasured + 1
+        if self._unmeasured == self.patience:
             warnings.warn(
-                f"a relative weight is a share of the policy's gradient at the seam, got none in {self._deaf} steps, "
-                "so the weight is zero. Without CoTrain pass z through regularizer.seam(z) on its way to the head.",
+                f"a relative weight is a share of the policy's gradient at the seam, got none in "
+                f"{self._unmeasured} steps, so the strength is zero. "
+                "Without CoTrain pass z through regularizer.seam(z) on its way to the head.",
                 stacklevel=2,
             )
 
@@ -136,7 +137,7 @@ class Relative(MeasuredWeight):
             "policy": self._policy.state(),
             "term": self._term.state(),
             "rows": None if self._rows is None else self._rows.state(),
-            "heard": {what: list(heard) for what, heard in self._heard.items()},
+            "heard": {what: list(heard) for what, heard in self._grads.items()},
             "step": self._step,
         }
 
@@ -145,7 +146,7 @@ class Relative(MeasuredWeight):
         self._term.load(state["term"])
         if self._rows is not None and state["rows"] is not None:
             self._rows.load(state["rows"])
-        self._heard = {what: list(heard) for what, heard in state["heard"].items()}
+        self._grads = {what: list(heard) for what, heard in state["heard"].items()}
         self._step = state["step"]
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """A term under its weight: what reaches the encoder, and what the term itself learns.
 
-weighted(R, lambda):   value lambda R,   gradient lambda dR/dz at the features,   dR/dphi at R's own parameters
+scaled(R, lambda):   value lambda R,   gradient lambda dR/dz at the features,   dR/dphi at R's own parameters
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from .._core.rows import Rows
-from .strength import MeasuredWeight
+from .strength import MeasuredStrength
 
 if TYPE_CHECKING:
     from ..terms.term import Term
 
 
-def weighted(term: Term, weight: float, source: Rows, target: Rows) -> tuple[Tensor, Tensor]:
+def scaled(term: Term, weight: float, source: Rows, target: Rows) -> tuple[Tensor, Tensor]:
     """A term's raw value, and the weighted one with the algebra's gradient."""
     if weight == 0.0:  # only watches: nothing reaches the encoder, not even a zero times a NaN
         raw = term(source.map(torch.Tensor.detach), target.map(torch.Tensor.detach))
@@ -31,19 +31,19 @@ def weighted(term: Term, weight: float, source: Rows, target: Rows) -> tuple[Ten
 
 
 def measured(
-    term: Term, weight: float, source: Rows, target: Rows, listeners: list[MeasuredWeight], learns: bool
+    term: Term, weight: float, source: Rows, target: Rows, measured_strengths: list[MeasuredStrength], learns: bool
 ) -> tuple[Tensor, Tensor]:
     """The same under a measured weight: the term always runs on the graph, so that its gradient can be heard."""
     sides = [side.map(lambda x: _scaled(x, weight)) for side in (source, target)]
     for side in sides:
-        heard(side.features, [listener.hear_term for listener in listeners if learns])
-    for listener in listeners:
+        on_grad(side.features, [listener.on_term_grad for listener in measured_strengths if learns])
+    for listener in measured_strengths:
         sides = list(listener.read(*sides))
     raw = term(*sides)
     return raw.detach(), _ScaleValue.apply(raw, weight)  # type: ignore[no-untyped-call]
 
 
-def heard(x: Tensor, hear: list[Callable[[Tensor], None]]) -> None:
+def on_grad(x: Tensor, hear: list[Callable[[Tensor], None]]) -> None:
     """Let all of `hear` know the gradient that arrives at x."""
 
     def tell(gradient: Tensor) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..terms.term import Regularizer, Term
 
 
-class MeasuredWeight(nn.Module):
+class MeasuredStrength(nn.Module):
     """A weight that depends on what training does.  It belongs to one term; its state is saved like any module's.
 
     Subclasses say what the weight is now (`forward`) and override what they listen to; the rest does nothing.
@@ -49,48 +49,48 @@ class MeasuredWeight(nn.Module):
         """The rows as the term is to see them."""
         return source, target
 
-    def hear_policy(self, gradient: Tensor) -> None:
+    def on_policy_grad(self, gradient: Tensor) -> None:
         """The gradient of the policy's loss at the seam."""
 
-    def hear_term(self, gradient: Tensor) -> None:
+    def on_term_grad(self, gradient: Tensor) -> None:
         """The gradient of the term, unweighted, at one side's features."""
 
-    def hear_scale(self, gradient: Tensor) -> None:
+    def on_loss_scale(self, gradient: Tensor) -> None:
         """What the backward pass started from: a loss scale, one over the number of accumulated parts."""
 
-    def hear_target_loss(self, value: float) -> None:
+    def on_target_loss(self, value: float) -> None:
         """The policy's loss on target episodes that are held out."""
 
     def release(self) -> None:
         """There will be no more such losses: those episodes are trained on from now."""
 
-    def __mul__(self, factor: Weight | Term | Regularizer) -> Any:
-        return product(self, factor) if is_weight(factor) else NotImplemented
+    def __mul__(self, factor: Strength | Term | Regularizer) -> Any:
+        return product(self, factor) if is_strength(factor) else NotImplemented
 
-    def __rmul__(self, factor: Weight) -> Any:
-        return product(factor, self) if is_weight(factor) else NotImplemented
+    def __rmul__(self, factor: Strength) -> Any:
+        return product(factor, self) if is_strength(factor) else NotImplemented
 
-    def __neg__(self) -> MeasuredWeight:
+    def __neg__(self) -> MeasuredStrength:
         return MeasuredProduct(-1.0, self)
 
 
-Weight: TypeAlias = "float | Schedule | MeasuredWeight"
+Strength: TypeAlias = "float | Schedule | MeasuredStrength"
 
 
-def leaves(weight: Weight) -> list[MeasuredWeight]:
+def leaves(weight: Strength) -> list[MeasuredStrength]:
     """The measured weights that a weight is made of."""
-    if not isinstance(weight, MeasuredWeight):
+    if not isinstance(weight, MeasuredStrength):
         return []
-    found = [part for part in weight.modules() if isinstance(part, MeasuredWeight)]
+    found = [part for part in weight.modules() if isinstance(part, MeasuredStrength)]
     return [part for part in found if not isinstance(part, MeasuredProduct)]
 
 
-def is_weight(x: object) -> bool:
+def is_strength(x: object) -> bool:
     """A number, a schedule or a measured weight, rather than a term."""
-    return isinstance(x, (int, float, MeasuredWeight)) or (callable(x) and not isinstance(x, nn.Module))
+    return isinstance(x, (int, float, MeasuredStrength)) or (callable(x) and not isinstance(x, nn.Module))
 
 
-def checked_weight(weight: Weight) -> Weight:
+def checked_strength(weight: Strength) -> Strength:
     """A finite number as a float; what can be called as it is."""
     if callable(weight):
         return weight
@@ -102,13 +102,13 @@ def checked_weight(weight: Weight) -> Weight:
     return float(weight)
 
 
-def weight_at(weight: Weight, step: int | None, name: str) -> float:
+def strength_at(weight: Strength, step: int | None, name: str) -> float:
     """The number that a weight is at a step.
 
     Raises:
         ValueError: when it depends on the step and no step was given.
     """
-    if isinstance(weight, MeasuredWeight):
+    if isinstance(weight, MeasuredStrength):
         return float(weight(step))
     if not callable(weight):
         return weight
@@ -120,9 +120,9 @@ def weight_at(weight: Weight, step: int | None, name: str) -> float:
     return float(weight(step))
 
 
-def product(left: Weight, right: Weight) -> Weight:
+def product(left: Strength, right: Strength) -> Strength:
     """The product of two weights."""
-    if isinstance(left, MeasuredWeight) or isinstance(right, MeasuredWeight):
+    if isinstance(left, MeasuredStrength) or isinstance(right, MeasuredStrength):
         if 1.0 in (left, right):
             return right if left == 1.0 else left
         return MeasuredProduct(left, right)
@@ -135,22 +135,22 @@ def product(left: Weight, right: Weight) -> Weight:
 class _Product:
     """The product of two weights, at least one of them a schedule."""
 
-    left: Weight
-    right: Weight
+    left: Strength
+    right: Strength
 
     def __call__(self, step: int) -> float:
-        return weight_at(self.left, step, "a product") * weight_at(self.right, step, "a product")
+        return strength_at(self.left, step, "a product") * strength_at(self.right, step, "a product")
 
 
-class MeasuredProduct(MeasuredWeight):
+class MeasuredProduct(MeasuredStrength):
     """The product of two weights, at least one of them measured."""
 
-    def __init__(self, left: Weight, right: Weight) -> None:
+    def __init__(self, left: Strength, right: Strength) -> None:
         super().__init__()
-        self.left, self.right = checked_weight(left), checked_weight(right)
+        self.left, self.right = checked_strength(left), checked_strength(right)
 
     def forward(self, step: int | None = None) -> float:
-        return weight_at(self.left, step, "a product") * weight_at(self.right, step, "a product")
+        return strength_at(self.left, step, "a product") * strength_at(self.right, step, "a product")
 
     def __repr__(self) -> str:
         return f"{self.left} * {self.right}"

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from .._core.checks import check_features, check_mass
 from .._core.rows import Rows, wide
-from ..strength.scaling import heard, measured, weighted
-from ..strength.strength import MeasuredWeight, Weight, checked_weight, leaves, product, weight_at
+from ..strength.scaling import measured, on_grad, scaled
+from ..strength.strength import MeasuredStrength, Strength, checked_strength, leaves, product, strength_at
 from .masses import nothing_shared, unmatched
 
 
@@ -53,10 +53,10 @@ class Term(nn.Module):
         device = source.features.device.type
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
-                return self._worth(source, target)
-        return self._worth(source, target)
+                return self._admitted(source, target)
+        return self._admitted(source, target)
 
-    def _worth(self, source: Rows, target: Rows) -> Tensor:
+    def _admitted(self, source: Rows, target: Rows) -> Tensor:
         return self.nothing(source, target) if self.skips(source, target) else self.compare(source, target)
 
     def admit(self, source: Rows | Tensor, target: Rows | Tensor) -> tuple[Rows, Rows]:
@@ -74,7 +74,7 @@ class Term(nn.Module):
         empty = [x.flatten()[:0].sum() for x in (source.features, target.features, *self.parameters())]
         return torch.stack([x.to(empty[0].dtype) for x in empty]).sum()
 
-    def __mul__(self, weight: Weight) -> Regularizer:
+    def __mul__(self, weight: Strength) -> Regularizer:
         return Regularizer([(weight, self)])
 
     __rmul__ = __mul__
@@ -98,8 +98,8 @@ class Evaluation(NamedTuple):
     """sum_k lambda_k R_k, the scalar to add to the loss."""
     raw: dict[str, Tensor]
     """each term's own value, unweighted and detached."""
-    weights: dict[str, float]
-    """each term's weight at this step."""
+    strengths: dict[str, float]
+    """each term's strength lambda_k at this step."""
     n: int
     """source rows."""
     m: int
@@ -127,29 +127,29 @@ class Regularizer(nn.Module):
 
     window = 100
 
-    def __init__(self, parts: list[tuple[Weight, Term]]) -> None:
+    def __init__(self, parts: list[tuple[Strength, Term]]) -> None:
         super().__init__()
-        self._weights = {name: checked_weight(weight) for name, (weight, _) in zip(_names(parts), parts, strict=True)}
+        self._weights = {name: checked_strength(weight) for name, (weight, _) in zip(_names(parts), parts, strict=True)}
         self.terms = nn.ModuleDict({name: term for name, (_, term) in zip(self._weights, parts, strict=True)})
-        self.measured = nn.ModuleDict({n: w for n, w in self._weights.items() if isinstance(w, MeasuredWeight)})
+        self.measured = nn.ModuleDict({n: w for n, w in self._weights.items() if isinstance(w, MeasuredStrength)})
         self._leaves = {name: leaves(weight) for name, weight in self._weights.items()}
-        _check_one_term_each(self.listeners())
+        _check_one_term_each(self.measured_strengths())
         self._evaluations, self._skips, self._warned = 0, dict.fromkeys(self._weights, 0), set[str]()
 
-    def parts(self) -> list[tuple[str, Weight, Term]]:
+    def parts(self) -> list[tuple[str, Strength, Term]]:
         """Each term with its name and its weight (a number or a schedule)."""
         return [(name, weight, self.terms[name]) for name, weight in self._weights.items()]  # type: ignore[misc]
 
-    def weights(self, step: int | None = None) -> dict[str, float]:
+    def strengths(self, step: int | None = None) -> dict[str, float]:
         """Each term's weight at an optimizer step."""
-        return {name: weight_at(weight, step, name) for name, weight in self._weights.items()}
+        return {name: strength_at(weight, step, name) for name, weight in self._weights.items()}
 
     def readings(self) -> dict[str, float]:
         """What measured weights now go by: {"mmd/policy_gradient": ...}."""
         each = [(name, part.readings()) for name, parts in self._leaves.items() for part in parts]
         return {f"{name}/{what}": value for name, found in each for what, value in found.items()}
 
-    def listeners(self) -> list[MeasuredWeight]:
+    def measured_strengths(self) -> list[MeasuredStrength]:
         """The measured weights in the sum, those inside products included."""
         return [part for found in self._leaves.values() for part in found]
 
@@ -158,11 +158,11 @@ class Regularizer(nn.Module):
 
         Needed without `CoTrain` only: `loss = head(regularizer.seam(z)) + regularizer(z[source], z[target])`.
         """
-        listeners = self.listeners()
-        if not (listeners and self._learns and z.requires_grad):
+        measured_strengths = self.measured_strengths()
+        if not (measured_strengths and self._learns and z.requires_grad):
             return z
         z = z.view_as(z)  # a node of its own: what the terms send to z does not pass it
-        heard(z, [part.hear_policy for part in listeners])
+        on_grad(z, [part.on_policy_grad for part in measured_strengths])
         return z
 
     @property
@@ -177,21 +177,21 @@ class Regularizer(nn.Module):
         """Every term once: the weighted sum, the raw values, the row counts, the terms skipped."""
         source, target = Rows.of(source), Rows.of(target)
         if self._learns:
-            for listener in self.listeners():
+            for listener in self.measured_strengths():
                 listener.begin(source, target, step)
-        weights, raw = self.weights(step), {}
+        strengths, raw = self.strengths(step), {}
         value = source.features.new_zeros((), dtype=wide(source.features.dtype))
         for name, _, term in self.parts():
-            if listeners := self._leaves[name]:
-                raw[name], summand = measured(term, weights[name], source, target, listeners, self._learns)
+            if measured_strengths := self._leaves[name]:
+                raw[name], summand = measured(term, strengths[name], source, target, measured_strengths, self._learns)
             else:
-                raw[name], summand = weighted(term, weights[name], source, target)
+                raw[name], summand = scaled(term, strengths[name], source, target)
             value = value + summand
         if self._learns:
-            heard(value, [listener.hear_scale for listener in self.listeners()])
+            on_grad(value, [listener.on_loss_scale for listener in self.measured_strengths()])
         skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
         self._count(skipped)
-        return Evaluation(value, raw, weights, len(source), len(target), skipped, unmatched(source, target))
+        return Evaluation(value, raw, strengths, len(source), len(target), skipped, unmatched(source, target))
 
     def _count(self, skipped: tuple[str, ...]) -> None:
         if torch.compiler.is_compiling() or not self._learns:
@@ -216,7 +216,7 @@ class Regularizer(nn.Module):
             stacklevel=4,
         )
 
-    def __mul__(self, factor: Weight) -> Regularizer:
+    def __mul__(self, factor: Strength) -> Regularizer:
         return Regularizer([(product(factor, weight), term) for _, weight, term in self.parts()])
 
     __rmul__ = __mul__
@@ -240,15 +240,15 @@ class Regularizer(nn.Module):
         return " + ".join(f"{weight} * {name}" for name, weight in self._weights.items())
 
 
-def _check_one_term_each(listeners: list[MeasuredWeight]) -> None:
-    if len({id(part) for part in listeners}) < len(listeners):
+def _check_one_term_each(measured_strengths: list[MeasuredStrength]) -> None:
+    if len({id(part) for part in measured_strengths}) < len(measured_strengths):
         raise ValueError(
             "a measured weight measures one term, got one that weighs several. Write one for each: "
             "relative(0.1) * MMD() + relative(0.1) * CORAL()."
         )
 
 
-def _names(parts: list[tuple[Weight, Term]]) -> list[str]:
+def _names(parts: list[tuple[Strength, Term]]) -> list[str]:
     seen: dict[str, int] = {}
     names = []
     for _, term in parts:

@@ -108,7 +108,7 @@ def own_loss(learner: policies.Policy, observations: Tensor, actions: Tensor, da
 
 def test_the_unguided_branch_is_the_bare_policy_and_the_token_changes_it() -> None:
     data = drawn()
-    trained = train(data, lambda width: ctl.recipes.cfg(width, 0.25), Budget(steps=3), seed=0, policy=LEROBOT[0])
+    trained = train(data, lambda width: ctl.recipes.cfg(width, ratio=0.25), Budget(steps=3), seed=0, policy=LEROBOT[0])
     with torch.no_grad():
         trained.cotrain.guidance.table.normal_()  # type: ignore[union-attr]
 

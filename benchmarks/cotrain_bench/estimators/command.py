@@ -27,10 +27,10 @@ def estimators(
 
     Example: `cotrain bench estimators --preset headline --peers ~/peers/bin/python`
     """
-    from ..endings import one_sentence
+    from ..cli_errors import cli_errors
     from ..results import CannotContinue
 
-    with one_sentence(out):
+    with cli_errors(out):
         from ..progress import show_table
         from .measure import peer_python
         from .study import PRESETS, study, summary

@@ -47,9 +47,9 @@ def peers(
     Example: `cotrain bench peers --torch-peers peers/a/bin/python --pytorch-adapt peers/b/bin/python --ott-jax
     peers/c/bin/python --out results/peers`
     """
-    from ..endings import one_sentence
+    from ..cli_errors import cli_errors
 
-    with one_sentence(out):
+    with cli_errors(out):
         from ..progress import show_table
         from ..results import CannotContinue
         from .study import study

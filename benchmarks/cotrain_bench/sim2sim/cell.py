@@ -182,7 +182,7 @@ def _row(cell: Cell, trained: Trained, rolled: Rollouts) -> Row:
         "interval": "Wilson 95 % over the episodes of one trained policy",
         "loss": trained.loss,
         **{f"raw_{name}": value for name, value in trained.raw.items()},
-        **{f"mean_weight_{name}": value for name, value in trained.weights.items()},
+        **{f"mean_weight_{name}": value for name, value in trained.strengths.items()},
         **{f"reading_{name}": numbers for name, numbers in trained.readings.items()},
         "outcomes": [int(solved) for solved in rolled.solved],
     }

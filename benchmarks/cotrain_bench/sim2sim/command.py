@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..endings import one_sentence
+from ..cli_errors import cli_errors
 from ..report import Table
 from ..results import CannotContinue
 
@@ -99,7 +99,7 @@ def sim2sim(
     Examples: `cotrain bench sim2sim --gap hard --methods cotraining,cfg --ratio 0.3 --out results/hard`;
     `cotrain bench sim2sim --study guidance --preset standard --out results/studies`
     """
-    with one_sentence(out):
+    with cli_errors(out):
         from .run import Runner
 
         runner = Runner(workers, executor, slurm)

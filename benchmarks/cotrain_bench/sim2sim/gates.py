@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..endings import one_sentence
+from ..cli_errors import cli_errors
 from ..executors import processes
 from ..progress import progress, show_table
 from ..report import Table
@@ -59,7 +59,7 @@ def gates(
     by_knob: Annotated[bool, typer.Option("--by-knob", help="Try each knob of a gap that fails alone.")] = False,
 ) -> None:
     """Try the scripted expert on every task under every gap."""
-    with one_sentence(out):
+    with cli_errors(out):
         rows = _tried({(task, name): gap for task in TASKS for name, gap in GAPS.items()}, workers)
         if by_knob:
             failed = [(row["task"], row["gap"]) for row in rows if not row["passes"]]

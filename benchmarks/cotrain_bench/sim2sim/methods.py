@@ -7,6 +7,7 @@ coordinate, which is what normalising each domain by its own statistics comes to
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -31,28 +32,30 @@ class Setting(NamedTuple):
 
 def _penalised(s: Setting, fraction: float) -> ctl.Method:
     adversary = balanced(-relative(fraction)) * ctl.DomainClassifier(s.width, penalty=1.0)
-    return recipes.structured(s.width, s.ratio)._replace(regularizer=adversary)
+    return replace(recipes.structured(s.width, ratio=s.ratio), regularizer=adversary)
 
+
+_ACTIONS = recipes.LabelCost("action", "action", weight=0.1)
 
 METHODS: dict[str, Callable[[Setting], ctl.Method]] = {
     "real_only": lambda s: recipes.real_only(),
     "cotraining": lambda s: recipes.cotraining(s.ratio),
     "normalised": lambda s: recipes.cotraining(s.ratio),
-    "ot": lambda s: recipes.ot(s.ratio),
-    "mmd": lambda s: recipes.mmd(s.ratio),
-    "energy": lambda s: recipes.energy(s.ratio),
-    "uot": lambda s: recipes.uot(s.ratio),
-    "jdot": lambda s: recipes.deepjdot(s.ratio, features=0.1, labels=recipes.LabelCost("action", "action", weight=0.1)),
-    "adda": lambda s: recipes.adda(s.width, s.ratio),
-    "adda_strong": lambda s: recipes.adda(s.width, s.ratio, weight=0.5),
-    "tzeng": lambda s: recipes.tzeng(s.width, s.ratio),
-    "dann": lambda s: recipes.dann(s.width, s.ratio, steps=s.steps),
-    "discernibility": lambda s: recipes.adda(s.width, s.ratio, weight=-0.05),
-    "cfg": lambda s: recipes.cfg(s.width, s.ratio),
-    "cfg_adda": lambda s: recipes.cfg_adda(s.width, s.ratio),
-    "probe": lambda s: recipes.probe(s.width, s.ratio),
-    "structured": lambda s: recipes.structured(s.width, s.ratio),
-    "structured_kept_out": lambda s: recipes.structured(s.width, s.ratio),
+    "ot": lambda s: recipes.ot(ratio=s.ratio),
+    "mmd": lambda s: recipes.mmd(ratio=s.ratio),
+    "energy": lambda s: recipes.energy(ratio=s.ratio),
+    "uot": lambda s: recipes.uot(ratio=s.ratio),
+    "jdot": lambda s: recipes.deepjdot(ratio=s.ratio, features=0.1, labels=_ACTIONS),
+    "adda": lambda s: recipes.adda(s.width, ratio=s.ratio),
+    "adda_strong": lambda s: recipes.adda(s.width, ratio=s.ratio, strength=0.5),
+    "tzeng": lambda s: recipes.tzeng(s.width, ratio=s.ratio),
+    "dann": lambda s: recipes.dann(s.width, ratio=s.ratio, steps=s.steps),
+    "discernibility": lambda s: recipes.adda(s.width, ratio=s.ratio, strength=-0.05),
+    "cfg": lambda s: recipes.cfg(s.width, ratio=s.ratio),
+    "cfg_adda": lambda s: recipes.cfg_adda(s.width, ratio=s.ratio),
+    "probe": lambda s: recipes.probe(s.width, ratio=s.ratio),
+    "structured": lambda s: recipes.structured(s.width, ratio=s.ratio),
+    "structured_kept_out": lambda s: recipes.structured(s.width, ratio=s.ratio),
     "structured_penalised": lambda s: _penalised(s, 0.1),
     "structured_loud": lambda s: _penalised(s, 0.3),
 }

@@ -85,7 +85,7 @@ class Trained:
     cotrain: ctl.CoTrain
     loss: float
     raw: dict[str, float]
-    weights: dict[str, float]
+    strengths: dict[str, float]
     """each term's weight, the mean over all steps"""
     readings: dict[str, list[float | None]]
     """what measured weights went by, every READ_EVERY steps"""
@@ -142,7 +142,7 @@ def train(
     if plugins := list(cotrain.plugin_parameters()):
         optimizer.add_param_group({"params": plugins, "weight_decay": 0.0})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
-    running, weights, readings = 0.0, Counter[str](), list[dict[str, float]]()
+    running, strengths, readings = 0.0, Counter[str](), list[dict[str, float]]()
     for step, rows in enumerate(drawn):
         if held_out is not None and step == drawn.release:
             cotrain.release_held_out()
@@ -155,13 +155,13 @@ def train(
         schedule.step()
         average.update_parameters(learner)
         running += (value - running) / min(step + 1, 100)
-        weights.update(losses.weights)
+        strengths.update(losses.strengths)
         if (step + 1) % READ_EVERY == 0:
             readings.append(losses.readings)
         if step % 50 == 0:
             tick(step / budget.steps)
     raw = {name: float(value) for name, value in losses.raw.items()}
-    mean = {name: total / budget.steps for name, total in weights.items()}
+    mean = {name: total / budget.steps for name, total in strengths.items()}
     heard = {name: [of_step.get(name) for of_step in readings] for name in dict.fromkeys(chain(*readings))}
     return Trained(average.module.eval(), cotrain, running, raw, mean, heard, drawn.realised())
 

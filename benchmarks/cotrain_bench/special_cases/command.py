@@ -22,9 +22,9 @@ def special_cases(
 
     Example: `cotrain bench special-cases --out results/special-cases`
     """
-    from ..endings import one_sentence
+    from ..cli_errors import cli_errors
 
-    with one_sentence(out):
+    with cli_errors(out):
         from .study import failures, run
 
         results = run(out, draws=draws, seed=seed)

@@ -15,27 +15,27 @@ from .drawn import Draw
 
 
 def adda(draw: Draw) -> Method:
-    return recipes.adda(draw.width, draw.ratio)
+    return recipes.adda(draw.width, ratio=draw.ratio)
 
 
 def tzeng(draw: Draw) -> Method:
-    return recipes.tzeng(draw.width, draw.ratio)
+    return recipes.tzeng(draw.width, ratio=draw.ratio)
 
 
 def dann(draw: Draw) -> Method:
-    return recipes.dann(draw.width, draw.ratio, steps=1000)
+    return recipes.dann(draw.width, ratio=draw.ratio, steps=1000)
 
 
 def cdan(draw: Draw) -> Method:
-    return recipes.cdan(draw.width, {"action": 8}, draw.ratio)
+    return recipes.cdan(draw.width, {"action": 8}, ratio=draw.ratio)
 
 
 def wei_adversarial(draw: Draw) -> Method:
-    return recipes.wei_adversarial(draw.width, draw.ratio)
+    return recipes.wei_adversarial(draw.width, ratio=draw.ratio)
 
 
 def probe(draw: Draw) -> Method:
-    return recipes.probe(draw.width, draw.ratio)
+    return recipes.probe(draw.width, ratio=draw.ratio)
 
 
 def classifier(method: Method) -> nn.Sequential:

@@ -15,27 +15,27 @@ from .drawn import Draw
 
 
 def mmd(draw: Draw) -> Method:
-    return recipes.mmd(draw.ratio)
+    return recipes.mmd(ratio=draw.ratio)
 
 
 def dan(draw: Draw) -> Method:
-    return recipes.dan(draw.ratio, bandwidth=mean_square(draw, of_itself=True) ** 0.5)
+    return recipes.dan(ratio=draw.ratio, bandwidth=mean_square(draw, of_itself=True) ** 0.5)
 
 
 def wei_mmd(draw: Draw) -> Method:
-    return recipes.wei_mmd(draw.ratio)
+    return recipes.wei_mmd(ratio=draw.ratio)
 
 
 def jan(draw: Draw) -> Method:
-    return recipes.jan(draw.ratio)
+    return recipes.jan(ratio=draw.ratio)
 
 
 def energy(draw: Draw) -> Method:
-    return recipes.energy(draw.ratio)
+    return recipes.energy(ratio=draw.ratio)
 
 
 def coral(draw: Draw) -> Method:
-    return recipes.coral(draw.ratio)
+    return recipes.coral(ratio=draw.ratio)
 
 
 def coral_tllib(draw: Draw) -> Method:

@@ -135,7 +135,7 @@ def jan_to_mmd(draw: Draw) -> Pair:
         replace(r, extras={**r.extras, "action": torch.zeros(len(r), 1).double()}) for r in (draw.source, draw.target)
     ]
     flat = replace(draw, source=constant[0], target=constant[1])
-    at_flat, plain = (recipes.jan(weight=0.1).regularizer, recipes.mmd().regularizer)
+    at_flat, plain = (recipes.jan(strength=0.1).regularizer, recipes.mmd().regularizer)
     sides = draw.source.features, draw.target.features
     answers = [r(flat.source, flat.target) for r in (at_flat, plain)]  # type: ignore[misc]
     first, second = (Answer(value, (gradients(value, sides),)) for value in answers)
@@ -145,19 +145,19 @@ def jan_to_mmd(draw: Draw) -> Pair:
 def dann_to_adda(draw: Draw) -> Pair:
     end = replace(draw, step=1000)
     peak = 2 / (1 + math.exp(-10)) - 1
-    dann, adda = lambda: recipes.dann(draw.width, steps=1000), lambda: recipes.adda(draw.width, weight=peak)
+    dann, adda = lambda: recipes.dann(draw.width, steps=1000), lambda: recipes.adda(draw.width, strength=peak)
     return at_the_features(end, made(draw, dann)), at_the_features(end, made(draw, adda))
 
 
 def adda_to_probe(draw: Draw) -> Pair:
-    watched = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width, weight=0.0)))
+    watched = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width, strength=0.0)))
     played = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width)))
     silent = [torch.zeros_like(x) for x in draw.leaves]
     return watched, Answer(torch.zeros_like(played.value), (silent, played.gradients[1]))
 
 
 def adda_to_discernibility(draw: Draw) -> Pair:
-    followed = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width, weight=-0.05)))
+    followed = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width, strength=-0.05)))
     opposed = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width)))
     turned = [-g for g in opposed.gradients[0]]
     return followed, Answer(-opposed.value, (turned, opposed.gradients[1]))
@@ -180,7 +180,7 @@ def cdan_to_adda(draw: Draw) -> Pair:
         replace(r, extras={**r.extras, "action": torch.zeros(len(r), 3).double()}) for r in (draw.source, draw.target)
     ]
     flat = replace(draw, source=silent[0], target=silent[1])
-    adda = made(draw, lambda: recipes.adda(draw.width, weight=1.0))
+    adda = made(draw, lambda: recipes.adda(draw.width, strength=1.0))
     cdan = made(draw, lambda: recipes.cdan(draw.width, {"action": 3}))
     plain, joint = classifier(adda), classifier(cdan)
     joint[1:].load_state_dict(plain[1:].state_dict())
@@ -254,7 +254,7 @@ def undropped_one_hot(draw: Draw) -> Pair:
 
 
 def silent_adversary(draw: Draw) -> Pair:
-    both = step(draw, lambda: recipes.cfg_adda(draw.width, weight=0.0))
+    both = step(draw, lambda: recipes.cfg_adda(draw.width, strength=0.0))
     return both, step(draw, lambda: recipes.cfg(draw.width))
 
 

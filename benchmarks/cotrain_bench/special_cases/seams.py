@@ -126,19 +126,19 @@ def dropped_labels(draw: Draw, method: Method, rate: float) -> list[int]:
 
 
 def one_hot(draw: Draw) -> Method:
-    return recipes.one_hot(draw.ratio)
+    return recipes.one_hot(ratio=draw.ratio)
 
 
 def cfg(draw: Draw) -> Method:
-    return recipes.cfg(draw.width, draw.ratio)
+    return recipes.cfg(draw.width, ratio=draw.ratio)
 
 
 def wei_cfg(draw: Draw) -> Method:
-    return recipes.wei_cfg(draw.ratio)
+    return recipes.wei_cfg(ratio=draw.ratio)
 
 
 def cfg_adda(draw: Draw) -> Method:
-    return recipes.cfg_adda(draw.width, draw.ratio)
+    return recipes.cfg_adda(draw.width, ratio=draw.ratio)
 
 
 def one_hot_written(draw: Draw, method: Method) -> Answer:
@@ -182,7 +182,7 @@ def reweighted_written(draw: Draw, method: Method) -> Answer:
 
 
 def importance(draw: Draw) -> Method:
-    return recipes.importance(torch.cat([known_ratio(draw), torch.ones(len(draw.target))]), draw.ratio)
+    return recipes.importance(torch.cat([known_ratio(draw), torch.ones(len(draw.target))]), ratio=draw.ratio)
 
 
 def known_ratio(draw: Draw) -> Tensor:
@@ -197,7 +197,7 @@ def importance_written(draw: Draw, method: Method) -> Answer:
 
 
 def ambient(draw: Draw) -> Method:
-    return recipes.ambient(draw.ratio, low=0.3, high=0.8)
+    return recipes.ambient(ratio=draw.ratio, low=0.3, high=0.8)
 
 
 def ambient_written(draw: Draw, method: Method) -> Answer:
@@ -232,7 +232,7 @@ def remix_written(draw: Draw, method: Method) -> Answer:
 
 def beacon(draw: Draw) -> Method:
     _, is_target = data_of(draw)
-    method = recipes.beacon(is_target, draw.ratio)
+    method = recipes.beacon(is_target, ratio=draw.ratio)
     method.weights.observe(torch.arange(len(is_target)), sample_losses(draw))  # type: ignore[union-attr]
     method.weights.solve()  # type: ignore[union-attr]
     return method

@@ -19,7 +19,7 @@ CLASSES = {"label": "label", "prediction": "logits", "loss": "cross_entropy"}
 
 
 def ot(draw: Draw) -> Method:
-    return recipes.ot(draw.ratio, blur=draw.blur, tolerance=1e-9)
+    return recipes.ot(ratio=draw.ratio, blur=draw.blur, tolerance=1e-9)
 
 
 def ot_written(draw: Draw, method: Method) -> Answer:
@@ -43,7 +43,7 @@ def balanced_plan(cost: Tensor, eps: float) -> Tensor:
 
 
 def ot_wide(draw: Draw) -> Method:
-    return recipes.ot(draw.ratio, blur=2.5 * draw.blur, tolerance=1e-9)
+    return recipes.ot(ratio=draw.ratio, blur=2.5 * draw.blur, tolerance=1e-9)
 
 
 def ot_geomloss(draw: Draw, method: Method) -> Answer:
@@ -54,15 +54,15 @@ def ot_geomloss(draw: Draw, method: Method) -> Answer:
 
 
 def uot(draw: Draw) -> Method:
-    return recipes.uot(draw.ratio, tolerance=1e-9)
+    return recipes.uot(ratio=draw.ratio, tolerance=1e-9)
 
 
 def uot_ones(draw: Draw) -> Method:
-    return recipes.uot(draw.ratio, reference="ones", tolerance=1e-9)
+    return recipes.uot(ratio=draw.ratio, reference="ones", tolerance=1e-9)
 
 
 def uot_diagonal(draw: Draw) -> Method:
-    return recipes.uot(draw.ratio, reference="diagonal")
+    return recipes.uot(ratio=draw.ratio, reference="diagonal")
 
 
 def state_cost(draw: Draw) -> Tensor:
@@ -149,7 +149,7 @@ def jumbot_written(draw: Draw, method: Method) -> Answer:
 
 
 def egobridge(draw: Draw) -> Method:
-    return recipes.egobridge(draw.ratio, tolerance=1e-9)
+    return recipes.egobridge(ratio=draw.ratio, tolerance=1e-9)
 
 
 def soft_dtw(x: Tensor, y: Tensor, gamma: float = 0.1) -> float:

@@ -106,7 +106,7 @@ def trained(arm: str, seed: int, distance: float = DISTANCE, steps: int = STEPS)
         losses.total.backward()
         optimizer.step()
         schedule.step()
-    weight = next(iter(losses.weights.values()), 0.0)
+    weight = next(iter(losses.strengths.values()), 0.0)
     return {"arm": arm, "seed": seed, "dz": distance, "weight": weight, **_found(policy, seed, distance)}
 
 

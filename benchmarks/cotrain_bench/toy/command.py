@@ -33,10 +33,10 @@ def toy(
 
     Example: `cotrain bench toy --seed 0 --seed 1 --seed 2 --out results/toy`
     """
-    from ..endings import one_sentence
+    from ..cli_errors import cli_errors
     from ..results import CannotContinue
 
-    with one_sentence(out):
+    with cli_errors(out):
         from .settings import settings
         from .study import study
 

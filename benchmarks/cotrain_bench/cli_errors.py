@@ -14,7 +14,7 @@ from .results import CannotContinue
 
 
 @contextmanager
-def one_sentence(out: Path) -> Iterator[None]:
+def cli_errors(out: Path) -> Iterator[None]:
     """Ends a command with one sentence where somebody can do something about it, and with a traceback elsewhere."""
     try:
         yield
