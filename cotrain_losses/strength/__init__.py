@@ -1,4 +1,4 @@
-"""Weights that are measured: relative to the policy's gradient, or held in balance by a probe."""
+"""Strengths that are measured: relative to the policy's gradient, or held in balance by a probe."""
 
 from .balanced import Balanced, Reading, balanced
 from .relative import Relative, relative

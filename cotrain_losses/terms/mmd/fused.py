@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = Any
+Array: TypeAlias = NDArray[Any]
 TILE = 256  # rows
 STRIP = 32_768  # entries
 
@@ -71,12 +72,13 @@ def _tiles(rows: Array, n: int, of_x: float, of_y: float) -> list[_Tile]:
 
 
 def _half(rows: Array, lengths: Array, i: slice, j: slice) -> Array:
-    half = rows[i] @ rows[j].T  # numpy takes half the work where both are one array
+    half: Array = rows[i] @ rows[j].T  # numpy takes half the work where both are one array
     np.subtract(lengths[i, None], half, out=half)
     half += lengths[j]
     if i == j:
         np.fill_diagonal(half, 0.0)
-    return np.maximum(half, 0.0, out=half)
+    np.maximum(half, 0.0, out=half)
+    return half
 
 
 def _kernel_sum(tile: _Tile, slopes: list[float]) -> float:
@@ -92,7 +94,9 @@ def _mixed(half: Array, slopes: list[float], scale: float) -> Array:
     """sum_k exp(-c_k H) over the slopes c_k in rising order; H becomes scale * sum_k c_k exp(-c_k H)."""
     power = half * -slopes[0]
     np.exp(power, out=power)
-    kernel, part, distances = power.copy(), np.empty_like(power), None if _fourfold(slopes) else half.copy()
+    distances = None if _fourfold(slopes) else half.copy()
+    kernel: Array = power.copy()
+    part = np.empty_like(power)
     np.multiply(power, scale * slopes[0], out=half)
     for slope in slopes[1:]:
         if distances is None:
