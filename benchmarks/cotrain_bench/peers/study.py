@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import cotrain_losses
+from cotrain_losses.cli.report import Code, Section, Table, Text, as_markdown
 
-from ..report import Code, Section, Table, Text, as_markdown, write_report
-from ..results import Row, write, write_results
+from ..results import Row, write, write_report, write_results
 from .problems import EPS, LOSSES, RHO
 
 WORKER = Path(__file__).parent / "worker.py"

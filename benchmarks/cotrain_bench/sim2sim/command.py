@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cotrain_losses.cli.report import Table
+
 from ..cli_errors import cli_errors
-from ..report import Table
 from ..results import CannotContinue
 
 if TYPE_CHECKING:

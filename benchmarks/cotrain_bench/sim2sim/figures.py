@@ -15,7 +15,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..report import as_png
+from cotrain_losses.cli.report import as_png
+
 from ..results import Row, write
 from .methods import TITLES
 from .settings import Settings
