@@ -46,7 +46,7 @@ def check_finite(what: str, values: Tensor, flags: Flags = common) -> None:
         return
     if not eager(values):
         flags.post(f"{what} finite", (~torch.isfinite(values)).sum(), lambda count: _not_finite(what, f"{count:g}"))
-    elif not math.isfinite(_sum(values.detach())):  # a sum is finite only if its parts are
+    elif not math.isfinite(_sum(values)):  # a sum is finite only if its parts are
         bad = ~torch.isfinite(values)
         if bad.any():
             row = int(bad.reshape(len(values), -1).any(1).nonzero()[0])
@@ -65,7 +65,7 @@ def _not_finite(what: str, count: object, where: str = "") -> None:
 def _sum(x: Tensor) -> float:
     """A sum of all entries or of their squares, whichever is sooner had."""
     try:
-        flat = x.numpy().ravel()
+        flat = x.detach().numpy().ravel()
     except (RuntimeError, TypeError):  # inside torch.func, or a type that numpy lacks
         return x.sum().item()
     return float(flat.dot(flat))

@@ -30,10 +30,18 @@ class Pair:
     Args:
         source, target: rows in at least float32.
         flags: where terms post what only the data decides.
+
+    Attributes:
+        n, m: rows of each side.
+        grouped: whether rows are compared within groups only.
+        plain: whether all rows count alike and may be compared with any.
     """
 
     def __init__(self, source: Rows, target: Rows, flags: Flags = common, shared: dict[Any, Any] | None = None) -> None:
         self.source, self.target, self.flags = source, target, flags
+        self.n, self.m = source.features.shape[0], target.features.shape[0]
+        self.grouped = source.group is not None
+        self.plain = not self.grouped and source.mass is None and target.mass is None
         self._shared: dict[Any, Any] = {} if shared is None else shared
 
     @classmethod
@@ -43,7 +51,8 @@ class Pair:
         Raises:
             TypeError, ValueError: sides that cannot be compared, masses that are negative, groups on one side only.
         """
-        source, target = Rows.of(source), Rows.of(target)
+        source = source if isinstance(source, Rows) else Rows.of(source)
+        target = target if isinstance(target, Rows) else Rows.of(target)
         check_features(name, source.features, target.features, flags)
         for side, rows in (("source", source), ("target", target)):
             if rows.mass is not None:
@@ -54,17 +63,9 @@ class Pair:
                 f"rows of one group are compared with rows of the same group, got a group on {missing} side only.\n"
                 "Pass group=... on both sides."
             )
-        return cls(source.widened(), target.widened(), flags)
-
-    @property
-    def plain(self) -> bool:
-        """Whether all rows count alike and may be compared with any."""
-        return self.source.plain and self.target.plain
-
-    @property
-    def grouped(self) -> bool:
-        """Whether rows are compared within groups only."""
-        return self.source.group is not None
+        pair = cls(source, target, flags)
+        wide = pair.plain and not (source.extras or target.extras) and source.features.dtype.itemsize >= 4
+        return pair if wide else cls(source.widened(), target.widened(), flags)
 
     @property
     def across(self) -> Tensor | None:
@@ -87,7 +88,7 @@ class Pair:
 
     def enough(self, least: int) -> bool | Tensor:
         """Whether both sides hold `least` rows of mass that can be compared; on a device, its answer as a tensor."""
-        if min(len(self.source), len(self.target)) < least:
+        if min(self.n, self.m) < least:
             return False
         if self.plain:
             return True
@@ -97,7 +98,7 @@ class Pair:
     @property
     def unmatched(self) -> int:
         """Rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
-        if (across := self.across) is None or not eager(across):
+        if not self.grouped or (across := self.across) is None or not eager(across):
             return 0
         count: int = self._once("unmatched", lambda: int((~across.any(1)).sum() + (~across.any(0)).sum()))
         return count

@@ -207,8 +207,7 @@ class Regularizer(nn.Module):
             value = value + summand
         if learns and self._measured:
             on_grad(value, [each.on_loss_scale for each in self._measured])
-        sizes = len(pair.source), len(pair.target)
-        return Evaluation(value, raw, strengths, *sizes, self._skipped(pair, learns), pair.unmatched)
+        return Evaluation(value, raw, strengths, pair.n, pair.m, self._skipped(pair, learns), pair.unmatched)
 
     def _scaled(self, name: str, strength: float, pair: Pair, learns: bool) -> tuple[Tensor, Tensor]:
         term: Term = self.terms[name]  # type: ignore[assignment]
@@ -219,7 +218,7 @@ class Regularizer(nn.Module):
 
     def _skipped(self, pair: Pair, learns: bool) -> tuple[str, ...]:
         """The terms known to be skipped; a warning follows where most batches of a window skip one."""
-        enough = {name: pair.enough(term.min_samples) for name, _, term in self.parts()}
+        enough = {name: pair.enough(term.min_samples) for name, term in self.terms.items()}
         if learns and not torch.compiler.is_compiling():
             self._count(enough)
         return tuple([name for name, known in enough.items() if known is False])

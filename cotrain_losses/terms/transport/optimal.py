@@ -103,8 +103,8 @@ class OptimalTransport(Term):
         pair = Pair.of("OptimalTransport", source, target)
         if pair.enough(self.min_samples) is False:
             raise ValueError(
-                f"a coupling needs rows that can be compared on both sides, got {len(pair.source)} source and "
-                f"{len(pair.target)} target rows.\nCheck the mask, the masses and the groups."
+                f"a coupling needs rows that can be compared on both sides, got {pair.n} source and "
+                f"{pair.m} target rows.\nCheck the mask, the masses and the groups."
             )
         value, solution = self._solve(pair, potentials=True)
         return spread_out(solution, value, *pair.masses())
@@ -142,7 +142,7 @@ class OptimalTransport(Term):
         return with_gradients(value, (cost, solution.plan)), solution
 
     def _diagonal(self, pair: Pair) -> tuple[Tensor, Solution | Fixed]:
-        n, m = len(pair.source), len(pair.target)
+        n, m = pair.n, pair.m
         if n != m:
             raise ValueError(
                 'reference="diagonal" sends row i to row i and needs paired sides, '
@@ -167,7 +167,7 @@ def masses_of(pair: Pair) -> tuple[Array, Array]:
     """The masses of both sides, on the CPU."""
     if pair.plain:
         dtype = pair.source.features.dtype
-        return uniform(len(pair.source), dtype), uniform(len(pair.target), dtype)
+        return uniform(pair.n, dtype), uniform(pair.m, dtype)
     a, b = pair.masses()
     return as_array(a), as_array(b)
 
