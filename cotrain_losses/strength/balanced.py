@@ -46,7 +46,29 @@ class Reading(NamedTuple):
 
 
 class Balanced(MeasuredStrength):
-    """Between 0 and `strength`, by a probe and a brake; see `balanced`."""
+    """A strength that rises while the domain is easy to read and falls when it is not: `balanced(0.1) * MMD()`.
+
+    Args:
+        strength: what it moves towards, sign included: a number, a schedule, or measured itself,
+            `balanced(-relative(0.1)) * DomainClassifier(width)`.
+        discernibility: the held-out accuracy of a domain probe that is to remain, in (0.5, 1].
+        every: optimizer steps between readings.
+        ramp: steps from zero to the whole strength at full speed; the brake works twice as fast.
+        rows: the last rows of each domain that the probe reads.
+        tolerance: how far the target's held-out loss may be above its best, as a share of it.
+        episode: the extra that holds each row's episode, `CoTrain(extras=lambda batch: {"episode": ...})`; without it
+            the probe holds out blocks of time, in which frames of one episode recur.
+
+    The strength does not rise before the target's own loss on held-out target episodes is known: give a batch of them
+    to `cotrain.hold_out(batch)`, or report what you measure, `cotrain.report_target_loss(value)`, on every rank.
+    Late in training a policy overfits few demonstrations whatever the term does; the brake then takes the strength
+    down.  `cotrain.release_held_out()` gives the episodes back to training: the strength then no longer rises.
+    `reading` holds what the strength last went by, `Losses.readings` the same for a log.  Without random numbers, so as
+    deterministic as the training.
+
+    >>> balanced(-0.5, discernibility=0.8)
+    balanced(-0.5, discernibility=0.8)
+    """
 
     patience = 20
 
@@ -123,8 +145,8 @@ class Balanced(MeasuredStrength):
         self._reported.clear()
         if ranks() > 1:
             numbers = summed(torch.tensor(numbers, device=like.features.device)).tolist()
-        accuracy, read, loss, told = numbers
-        return accuracy / read if read else None, loss / told if told else None
+        accuracy, probes, loss, reports = numbers
+        return accuracy / probes if probes else None, loss / reports if reports else None
 
     def _move(self, accuracy: float | None, loss: float | None) -> None:
         worse = not self._released and self._worse(loss)
@@ -203,37 +225,5 @@ class Balanced(MeasuredStrength):
         return f"balanced({self.strength}, discernibility={self.wanted:g})"
 
 
-def balanced(
-    strength: Strength,
-    discernibility: float = 0.9,
-    *,
-    every: int = 100,
-    ramp: int = 1000,
-    rows: int = 256,
-    tolerance: float = 0.1,
-    episode: str = "episode",
-) -> Balanced:
-    """A strength that rises while the domain is easy to read and falls when it is not: `balanced(0.1) * MMD()`.
-
-    Args:
-        strength: what it moves towards, sign included: a number, a schedule, or measured itself,
-            `balanced(-relative(0.1)) * DomainClassifier(width)`.
-        discernibility: the held-out accuracy of a domain probe that is to remain, in (0.5, 1].
-        every: optimizer steps between readings.
-        ramp: steps from zero to the whole strength at full speed; the brake works twice as fast.
-        rows: the last rows of each domain that the probe reads.
-        tolerance: how far the target's held-out loss may be above its best, as a share of it.
-        episode: the extra that holds each row's episode, `CoTrain(extras=lambda batch: {"episode": ...})`; without it
-            the probe holds out blocks of time, in which frames of one episode recur.
-
-    The strength does not rise before the target's own loss on held-out target episodes is known: give a batch of them
-    to `cotrain.hold_out(batch)`, or report what you measure, `cotrain.report_target_loss(value)`, on every rank.
-    Late in training a policy overfits few demonstrations whatever the term does; the brake then takes the strength
-    down.  `cotrain.release_held_out()` gives the episodes back to training: the strength then no longer rises.
-    `reading` holds what the strength last went by, `Losses.readings` the same for a log.  Without random numbers, so as
-    deterministic as the training.
-
-    >>> balanced(-0.5, discernibility=0.8)
-    balanced(-0.5, discernibility=0.8)
-    """
-    return Balanced(strength, discernibility, every=every, ramp=ramp, rows=rows, tolerance=tolerance, episode=episode)
+balanced = Balanced
+"""the name in expressions: `balanced(0.1) * MMD()`"""

@@ -1,4 +1,4 @@
-"""A strength that means the same everywhere: what a term may say, as a share of what the policy says.
+"""A strength that means the same everywhere: a cap on a term's gradient as a share of the policy's.
 
     lambda = min(raw, fraction <|g_policy|> / <|g_term|>)
 
@@ -6,8 +6,8 @@
     <.>                                                   running averages, corrected for their bias
 
 The term is evaluated on standardised features, so its size does not depend on the scale of z; the strength is a *cap*:
-a term that has little left to say is not made louder.  With raw = inf it is normalised instead: lambda g_term then has
-the length fraction <|g_policy|> at every step, the balance of Défossez et al., "High Fidelity Neural Audio
+a term whose gradient has become small is not amplified.  With raw = inf it is normalised instead: lambda g_term then
+has the length fraction <|g_policy|> at every step, the balance of Défossez et al., "High Fidelity Neural Audio
 Compression", TMLR 2023, equation 5, up to the common factor R / (sum of strengths) <|g_policy|> that theirs puts on
 everything.  Kin: VQGAN's adaptive strength (Esser et al., CVPR 2021, eq. 7: the same ratio at the last layer, without
 averages), GradNorm (Chen et al., ICML 2018: ratios learned from the rates at which tasks train).
@@ -33,7 +33,24 @@ from .strength import MeasuredStrength
 
 
 class Relative(MeasuredStrength):
-    """At most `raw`, and at most `fraction` of the policy's gradient at the seam; see `relative`."""
+    """A strength capped at a share of the policy's gradient: `relative(0.1) * MMD()`.
+
+    Args:
+        fraction: the most that the term may send to the encoder, in lengths of the policy's own gradient at the seam.
+            `-relative(0.1) * DomainClassifier(width)` opposes: the cap keeps the sign.
+        raw: the strength where the cap does not bind.  `math.inf` normalises instead: the term then always acts at
+            `fraction`, also where it has converged and its gradient is noise.
+        decay: of the running averages, per optimizer step.
+        standardise: evaluate the term on features in units of their running spread (both domains together).
+
+    Pass the optimizer step to `CoTrain` (or the regularizer): parts of an accumulated batch then share one strength.
+    Loss scales cancel, steps whose gradients are not finite are left out, evaluations change nothing, and all ranks
+    use the same strength (two small all-reduces a step).  On a GPU the host waits once a step, for three numbers of the
+    step before.  Where a seam pools (`pool`, `mask`) the term's gradient is taken after pooling, the policy's before.
+
+    >>> -0.5 * relative(0.1)
+    -0.5 * relative(0.1, raw=1)
+    """
 
     patience = 100
 
@@ -100,11 +117,13 @@ class Relative(MeasuredStrength):
         self._grads.setdefault(what, []).append(torch.linalg.vector_norm(gradient, dtype=wide))
 
     def _squares(self, like: Tensor) -> Tensor:
-        """(3,) the sums of what was heard of policy, term and scale since the last optimizer step, squared."""
+        """(3,) the sums of what was measured of policy, term and scale since the last optimizer step, squared."""
         sums = []
         for what in ("policy", "term", "scale"):
-            heard = self._grads.get(what)
-            sums.append(torch.stack(heard).double().square().sum() if heard else like.new_zeros((), dtype=torch.double))
+            lengths = self._grads.get(what)
+            sums.append(
+                torch.stack(lengths).double().square().sum() if lengths else like.new_zeros((), dtype=torch.double)
+            )
         return torch.stack(sums)
 
     def _settle(self, like: Tensor) -> None:
@@ -119,9 +138,9 @@ class Relative(MeasuredStrength):
         self._policy.add(math.sqrt(policy / scale))
         if term > 0.0:  # else it had too few rows to compare
             self._term.add(math.sqrt(term / scale))
-        self._check_heard(policy)
+        self._check_measured(policy)
 
-    def _check_heard(self, policy: float) -> None:
+    def _check_measured(self, policy: float) -> None:
         self._unmeasured = 0 if policy > 0.0 else self._unmeasured + 1
         if self._unmeasured == self.patience:
             warnings.warn(
@@ -132,12 +151,12 @@ class Relative(MeasuredStrength):
             )
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The running averages, what was heard since they were last brought up to date, and the step."""
+        """The running averages, what was measured since they were last brought up to date, and the step."""
         return {
             "policy": self._policy.state(),
             "term": self._term.state(),
             "rows": None if self._rows is None else self._rows.state(),
-            "heard": {what: list(heard) for what, heard in self._grads.items()},
+            "grads": {what: list(lengths) for what, lengths in self._grads.items()},
             "step": self._step,
         }
 
@@ -146,30 +165,12 @@ class Relative(MeasuredStrength):
         self._term.load(state["term"])
         if self._rows is not None and state["rows"] is not None:
             self._rows.load(state["rows"])
-        self._grads = {what: list(heard) for what, heard in state["heard"].items()}
+        self._grads = {what: list(lengths) for what, lengths in state["grads"].items()}
         self._step = state["step"]
 
     def __repr__(self) -> str:
         return f"relative({self.fraction:g}, raw={self.raw:g})"
 
 
-def relative(fraction: float, *, raw: float = 1.0, decay: float = 0.99, standardise: bool = True) -> Relative:
-    """A strength capped at a share of the policy's gradient: `relative(0.1) * MMD()`.
-
-    Args:
-        fraction: the most that the term may send to the encoder, in lengths of the policy's own gradient at the seam.
-            `-relative(0.1) * DomainClassifier(width)` opposes: the cap keeps the sign.
-        raw: the strength where the cap does not bind.  `math.inf` normalises instead: the term then always speaks at
-            `fraction`, also where it has converged and its gradient is noise.
-        decay: of the running averages, per optimizer step.
-        standardise: evaluate the term on features in units of their running spread (both domains together).
-
-    Pass the optimizer step to `CoTrain` (or the regularizer): parts of an accumulated batch then share one strength.
-    Loss scales cancel, steps whose gradients are not finite are left out, evaluations change nothing, and all ranks
-    use the same strength (two small all-reduces a step).  On a GPU the host waits once a step, for three numbers of the
-    step before.  Where a seam pools (`pool`, `mask`) the term's gradient is taken after pooling, the policy's before.
-
-    >>> -0.5 * relative(0.1)
-    -0.5 * relative(0.1, raw=1)
-    """
-    return Relative(fraction, raw=raw, decay=decay, standardise=standardise)
+relative = Relative
+"""the name in expressions: `relative(0.1) * MMD()`"""
