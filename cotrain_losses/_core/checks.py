@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .device import eager
+from .device import as_array, eager
 from .flags import Flags, common
 
 
@@ -36,21 +36,31 @@ def check_features(name: str, source: Tensor, target: Tensor, flags: Flags = com
             f"{name} compares features on one device, got source on {source.device} and target on {target.device}.\n"
             "Move one of them: z.to(other.device)."
         )
-    check_finite(f"{name}: the source features", source, flags)
-    check_finite(f"{name}: the target features", target, flags)
+    for side, features in (("source", source), ("target", target)):
+        if not check_finite(f"{name}: the {side} features", features, flags):
+            raise ValueError(
+                f"{name}: the {side} features are so large that their squares overflow {_type(features)}, got up to "
+                f"{float(features.abs().max()):.1e}.\nNormalise them first, or put the seam behind a LayerNorm."
+            )
 
 
-def check_finite(what: str, values: Tensor, flags: Flags = common) -> None:
-    """No NaN and no infinity: on the CPU at once, with their number and the first row that holds one."""
+def check_finite(what: str, values: Tensor, flags: Flags = common) -> bool:
+    """No NaN and no infinity: on the CPU at once, with their number and the first row that holds one.
+
+    Returns whether the sum of their squares is finite too, as far as it is known.
+    """
     if torch.compiler.is_compiling() or values.numel() == 0:
-        return
+        return True
     if not eager(values):
         flags.post(f"{what} finite", (~torch.isfinite(values)).sum(), lambda count: _not_finite(what, f"{count:g}"))
-    elif not math.isfinite(_sum(values)):  # a sum is finite only if its parts are
-        bad = ~torch.isfinite(values)
-        if bad.any():
-            row = int(bad.reshape(len(values), -1).any(1).nonzero()[0])
-            _not_finite(what, int(bad.sum()), f" of {values.numel()}, the first in row {row}")
+        return True
+    if math.isfinite(_sum(values)):  # a sum is finite only if its parts are
+        return True
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        row = int(bad.reshape(len(values), -1).any(1).nonzero()[0])
+        _not_finite(what, int(bad.sum()), f" of {values.numel()}, the first in row {row}")
+    return False
 
 
 def _not_finite(what: str, count: object, where: str = "") -> None:
@@ -63,11 +73,13 @@ def _not_finite(what: str, count: object, where: str = "") -> None:
 
 @np.errstate(over="ignore", invalid="ignore")
 def _sum(x: Tensor) -> float:
-    """A sum of all entries or of their squares, whichever is sooner had."""
+    """The sum of all squares; of a type that numpy lacks, of all entries."""
     try:
-        flat = x.detach().numpy().ravel()
+        flat = as_array(x).ravel()
     except (RuntimeError, TypeError):  # inside torch.func, or a type that numpy lacks
         return x.sum().item()
+    if flat.dtype.itemsize < 4:
+        flat = flat.astype(np.float32)
     return float(flat.dot(flat))
 
 
@@ -108,5 +120,8 @@ def _received(source: Tensor, target: Tensor) -> str:
 
 
 def _describe(x: Tensor) -> str:
-    dtype = "" if x.is_floating_point() else f" {str(x.dtype).removeprefix('torch.')}"
-    return f"{tuple(x.shape)}{dtype}"
+    return f"{tuple(x.shape)}{'' if x.is_floating_point() else f' {_type(x)}'}"
+
+
+def _type(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")

@@ -9,8 +9,17 @@ from torch import Tensor
 
 
 def eager(x: Tensor) -> bool:
-    """Whether `x` is computed with op by op on the CPU."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether `x` is computed with op by op on the CPU, outside torch.func."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed(x)
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether torch.func follows `x`, so that it has no memory of its own."""
+    try:
+        x.data_ptr()
+    except RuntimeError:
+        return True
+    return False
 
 
 def autocasts(device: torch.device) -> bool:

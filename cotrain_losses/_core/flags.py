@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .device import eager
+from .device import eager, transformed
 
 Act = Callable[[float], None]
 
@@ -43,9 +43,10 @@ class Flags:
     def post(self, name: str, value: Tensor, act: Act) -> None:
         """Call `act(value)` if the scalar is not zero: now on the CPU, elsewhere once the buffer is read.
 
-        Between two readings the largest value counts, and NaN more than any.  Under torch.compile nothing is kept.
+        Between two readings the largest value counts, and NaN more than any.  Under torch.compile and
+        torch.func nothing is kept.
         """
-        if torch.compiler.is_compiling():
+        if _unreadable(value):
             return
         if eager(value):
             if number := float(value):
@@ -55,7 +56,7 @@ class Flags:
 
     def count(self, name: str, value: Tensor | bool, act: Act) -> None:
         """Call `act(sum)` with the sum of the values posted, on every device once the buffer is read."""
-        if not torch.compiler.is_compiling():
+        if not (isinstance(value, Tensor) and _unreadable(value)):
             known = not isinstance(value, Tensor) or eager(value)
             number = float(value) if known else torch.as_tensor(value).detach().float()
             self._keep(name, number, act, lambda total, x: total + x)
@@ -79,6 +80,10 @@ class Flags:
 
     def __reduce__(self) -> tuple[type[Flags], tuple[int]]:
         return Flags, (self.every,)
+
+
+def _unreadable(value: Tensor) -> bool:
+    return torch.compiler.is_compiling() or (value.device.type == "cpu" and transformed(value))
 
 
 common = Flags()

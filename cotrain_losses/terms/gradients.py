@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.device import transformed
+
 
 def with_gradients(value: Tensor | float, *pairs: tuple[Tensor, Tensor]) -> Tensor:
     """The scalar `value`, with each pair's second entry as its gradient at the first.
@@ -19,6 +21,11 @@ def with_gradients(value: Tensor | float, *pairs: tuple[Tensor, Tensor]) -> Tens
     differentiating the gradient raises a RuntimeError.
     """
     inputs, gradients = zip(*pairs, strict=True)
+    if any(x.device.type == "cpu" and transformed(x) for x in inputs) and not torch.compiler.is_compiling():
+        raise RuntimeError(
+            "the gradient of transport is known without a graph, which torch.func cannot follow.\n"
+            "Take it with torch.autograd.grad or backward(), or use MMD or EnergyDistance inside torch.func."
+        )
     result: Tensor = _Known.apply(value, len(inputs), *inputs, *gradients)  # type: ignore[no-untyped-call]
     return result
 
@@ -26,15 +33,16 @@ def with_gradients(value: Tensor | float, *pairs: tuple[Tensor, Tensor]) -> Tens
 class _Known(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor | float, count: int, *tensors: Tensor) -> Tensor:
-        ctx.known = tensors[count:]
-        ctx.save_for_backward(*tensors[:count])
+        ctx.count = count
+        ctx.save_for_backward(*tensors)
         return value.view_as(value) if isinstance(value, Tensor) else torch.full((), value, dtype=tensors[0].dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        found = [gradient * each for each in ctx.known]
+        inputs, known = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        found = [gradient * each for each in known]
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            found = [_FirstOnly.apply(each, x) for each, x in zip(found, ctx.saved_tensors, strict=True)]  # type: ignore[no-untyped-call]
+            found = [_FirstOnly.apply(each, x) for each, x in zip(found, inputs, strict=True)]  # type: ignore[no-untyped-call]
         return (None, None, *found, *[None] * len(found))
 
 

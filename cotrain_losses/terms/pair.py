@@ -68,6 +68,11 @@ class Pair:
         return pair if wide else cls(source.widened(), target.widened(), flags)
 
     @property
+    def eager(self) -> bool:
+        """Whether both sides are computed with op by op on the CPU, so that values may be looked at."""
+        return eager(self.source.features) and eager(self.target.features)
+
+    @property
     def across(self) -> Tensor | None:
         """(n, m) bool, True where two rows may be compared; None where all may."""
         return self._same("across", self.source, self.target)

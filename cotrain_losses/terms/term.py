@@ -63,7 +63,14 @@ class Term(nn.Module):
         if enough is False:
             return self.zero(pair)
         value = self.compare(pair)
+        pair.flags.post(f"{type(self).__name__} value", ~torch.isfinite(value.detach()), self._not_finite)
         return value if enough is True else torch.where(enough, value, 0.0)
+
+    def _not_finite(self, flag: float) -> None:
+        raise ValueError(
+            f"{type(self).__name__} has no finite value for these features: they are finite, but too large or too far "
+            "apart for their type.\nNormalise them first, or put the seam behind a LayerNorm."
+        )
 
     def zero(self, pair: Pair) -> Tensor:
         """An exact zero, attached to the features and to the term's own parameters."""
@@ -218,7 +225,7 @@ class Regularizer(nn.Module):
 
     def _skipped(self, pair: Pair, learns: bool) -> tuple[str, ...]:
         """The terms known to be skipped; a warning follows where most batches of a window skip one."""
-        enough = {name: pair.enough(term.min_samples) for name, term in self.terms.items()}
+        enough = {name: pair.enough(term.min_samples) for name, term in self.terms.items()}  # type: ignore[arg-type]
         if learns and not torch.compiler.is_compiling():
             self._count(enough)
         return tuple([name for name, known in enough.items() if known is False])

@@ -60,5 +60,6 @@ class CORAL(Term):
 
 def _whitened(centred: Tensor, mass: Tensor) -> Tensor:
     """Rows whose Gram matrix is the unbiased covariance."""
-    left = (1.0 - mass.square().sum()).clamp_min(torch.finfo(mass.dtype).tiny)
+    before = mass.cumsum(0) - mass
+    left = (2 * mass @ before).clamp_min(torch.finfo(mass.dtype).tiny)  # 1 - sum m^2, without cancellation
     return centred * (mass / left).sqrt()[:, None]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..._core.device import as_array, eager
+from ..._core.device import as_array
 from ..._core.distances import squared_distances
 from ..._core.rows import Rows
 from ..gradients import with_gradients
@@ -72,7 +72,7 @@ class MMD(Term):
         source, target = pair.source, pair.target
         if self.estimator == "linear":
             return self._linear(pair)
-        if pair.plain and not self.extras and eager(source.features):
+        if pair.plain and not self.extras and pair.eager:
             return self._fused(source.features, target.features)
         a, b = pair.masses(self.min_samples)
         n, distinct = len(a), self.estimator == "unbiased"
@@ -140,7 +140,7 @@ class MMD(Term):
 def mean_distance(x: Tensor, y: Tensor) -> Tensor:
     """The root of the mean squared distance between distinct rows of (n, d) and (m, d) together: sqrt(2 tr Cov)."""
     pooled = torch.cat([x, y]).detach()
-    return (2 * pooled.var(0).sum()).sqrt().clamp_min(torch.finfo(pooled.dtype).tiny ** 0.5)
+    return (2 * pooled.var(0).sum()).clamp_min(torch.finfo(pooled.dtype).tiny ** 0.5).sqrt()
 
 
 def _comparable(pair: Pair, a: Tensor, b: Tensor) -> Tensor:

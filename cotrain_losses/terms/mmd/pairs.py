@@ -18,11 +18,12 @@ def within(mass: Tensor, same: Tensor | None, *, distinct: bool) -> Tensor:
     weights = mass[:, None] * mass if same is None else mass[:, None] * mass * same
     if not distinct:
         return weights
-    square = mass.square()
-    alone = square.sum() if same is None else same.to(mass) @ square
-    group = mass.sum().expand_as(mass) if same is None else same.to(mass) @ mass
-    left = (group.square() - alone).clamp_min(torch.finfo(mass.dtype).tiny)
-    return (weights - torch.diag(square)) * (group.square() / left)[:, None]
+    weights = weights - torch.diag(weights.diagonal())
+    rows, tiny = weights.sum(1), torch.finfo(mass.dtype).tiny
+    if same is None:  # sums of positive numbers only: masses may span any number of orders
+        return weights * (mass.sum().square() / rows.sum().clamp_min(tiny))
+    group = same.to(mass)
+    return weights * ((group @ mass).square() / (group @ rows).clamp_min(tiny))[:, None]
 
 
 def between(a: Tensor, b: Tensor, same: Tensor | None) -> Tensor:

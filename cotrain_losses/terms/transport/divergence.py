@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..._core.device import as_array, eager
+from ..._core.device import as_array
 from ..._core.distances import squared_distances
 from ..gradients import with_gradients
 from ..pair import Pair
@@ -62,7 +62,7 @@ class Sinkhorn(Term):
         if streamed(len(x), len(y), device=x.device, grouped=pair.grouped):
             a, b = (mass.to(x) for mass in pair.masses())
             return online(x, y, a, b, blur=self.blur, reach=self.reach)
-        return self._solved(pair.present()) if eager(x) else self._fixed(pair)
+        return self._solved(pair.present()) if pair.eager else self._fixed(pair)
 
     def _solved(self, pair: Pair) -> Tensor:
         x, y = (rows.features * 0.5**0.5 for rows in (pair.source, pair.target))

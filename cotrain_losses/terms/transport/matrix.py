@@ -33,7 +33,9 @@ def coupled(
         start: where to start from in a precision, where that is more cheaply had than -C / eps.
         spread: an upper bound of how far apart its exponent's finite entries and zero are.
     """
-    eps = settings.eps
+    eps, reach = settings.eps, OUT_OF_REACH * (sum(settings.rho) + settings.eps)
+    if bound > reach:  # what is farther is not carried, however far it is
+        cost, bound, start = _capped(cost, reach), reach, None
     entropic = eps > 0 and bound <= EXACT_ABOVE * eps
     if settings.balanced and not entropic:
         return exact(cost(float), a, b, potentials=potentials)
@@ -41,9 +43,7 @@ def coupled(
         a, b = a.astype(float), b.astype(float)
     alpha, beta = (np.ones_like(a), np.ones_like(b)) if settings.ones else (a, b)
     problem = Problem(a, b, alpha, beta, eps, settings.rho)
-    if bound > OUT_OF_REACH * (sum(settings.rho) + eps) and cost(float).min() > OUT_OF_REACH * (
-        sum(settings.rho) + eps
-    ):
+    if bound >= reach and cost(float).min() >= reach:
         return _nothing(problem)
     if not entropic:
         return unbalanced(cost(float), a, b, settings.rho)
@@ -55,6 +55,16 @@ def coupled(
         if spread > mild and _spread(first.exponent) > mild:  # the bound may be loose, the matrix decides
             first = None
     return solve(problem, first, cost, tolerance=settings.tolerance, limit=settings.limit)
+
+
+def _capped(cost: Callable[[type], Array], reach: float) -> Callable[[type], Array]:
+    """The cost with its finite entries at most `reach`."""
+
+    def capped(dtype: type) -> Array:
+        matrix = cost(dtype)
+        return np.where(np.isfinite(matrix), np.minimum(matrix, reach), matrix)
+
+    return capped
 
 
 def _spread(exponent: Array) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._core.device import as_array, eager
+from ..._core.device import as_array
 from ..._core.rows import Rows
 from ..gradients import with_gradients
 from ..pair import Pair
@@ -112,7 +112,7 @@ class OptimalTransport(Term):
     def _solve(self, pair: Pair, *, potentials: bool = False) -> tuple[Tensor, Solution | Fixed]:
         if self.reference == "diagonal":
             return self._diagonal(pair)
-        if not eager(pair.source.features):
+        if not pair.eager:
             return self._fixed(pair)
         pair = pair.present()
         rows = None if self.pairing else joined_rows(self.cost, pair.source, pair.target)
