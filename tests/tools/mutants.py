@@ -149,10 +149,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def _tell(results: list[dict[str, Any]]) -> None:
     killed = sum(row["killed"] for row in results)
-    print(f"\n{killed} of {len(results)} killed ({100 * killed / max(len(results), 1):.0f} %). Survivors:")
-    for row in results:
-        if not row["killed"]:
-            print(_line(row))
+    print("\n".join(["", "Survivors:", *(_line(row) for row in results if not row["killed"])]))
+    print(f"{killed} of {len(results)} mutants killed ({100 * killed / max(len(results), 1):.1f} %)")
 
 
 def _arguments() -> argparse.Namespace:
