@@ -10,20 +10,48 @@ export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint types docs integration robosuite slurm clean
+OLDEST := .venv-oldest
+MATRIX_PYTHON ?= $(PYTHON)
+# what the quick tier runs: the library alone, no simulator, no docs, nothing of the extras
+QUICK := $(wildcard $(patsubst %,tests/test_%.py,house package term terms* pair flags mmd* transport* discriminator* \
+  guidance mixing))
+
+.PHONY: help demo quick test long matrix oldest mutants lines lint types docs integration robosuite slurm clean
 
 help:
 	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
-	@echo "make test    the whole test suite"
+	@echo "make quick   the library's own tests, under a minute;   make test   the whole test suite"
+	@echo "make oldest  the quick tier with Python 3.11 and the oldest versions that are promised"
 	@echo "make integration   real LeRobot and robomimic policies, wrapped, trained and rolled out (an environment of its own)"
-	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/"
+	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
+	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines   how much there is"
 
 demo: $(VENV)/.installed
 	$(BIN)/cotrain bench sim2sim --preset demo --seed 0 --gap visual-control --methods real_only,cotraining,cfg_adda --out runs/demo/visual-control
 	$(BIN)/cotrain bench sim2sim --preset demo --seed 0 --gap control --out runs/demo/control
 
+quick: $(VENV)/.installed
+	$(BIN)/python -m pytest $(QUICK)
+
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Outside CI, an hour or more; each part can be run alone, and goes on where it was cut off.
+long: $(VENV)/.installed
+	$(BIN)/python -m tests.tools.long --page docs/long.md
+
+mutants: $(VENV)/.installed
+	$(BIN)/python -m tests.tools.mutants --seed 0 --count 200 --page docs/mutants.md
+
+# Outside CI: it installs torch eight times.  The page says what came of it.
+matrix:
+	$(MATRIX_PYTHON) -m tests.tools.matrix --page docs/matrix.md $(QUICK)
+
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(QUICK)
+
+lines:
+	@$(PYTHON) -m tests.tools.lines
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -53,6 +81,17 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	  echo "Installation failed: the lines above name the package. Check the network and the free disk space, then run make again."; exit 1; }
 	@touch $@
 
+# The oldest versions that setup.cfg promises for Python 3.11, everything else as in constraints.txt.
+$(OLDEST)/.installed: setup.cfg constraints.txt constraints-oldest.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "The oldest versions are tried with Python 3.11, got: $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.11 oldest"; exit 1; }
+	@$(PYTHON) -m venv $(OLDEST)
+	@echo "Installing the oldest versions into $(OLDEST) (a CUDA build of torch: 5 GB, a few minutes)"
+	@cut -d= -f1 constraints-oldest.txt | grep -v '^#' | sed 's/.*/^&==/' > $(OLDEST)/replaced
+	@{ cat constraints-oldest.txt; grep -vif $(OLDEST)/replaced constraints.txt; } > $(OLDEST)/constraints.txt
+	@$(OLDEST)/bin/python -m pip --disable-pip-version-check install --quiet --no-cache-dir -c $(OLDEST)/constraints.txt -e '.[test]'
+	@touch $@
+
 # LeRobot and robomimic pin older torch versions, so they are installed without their requirements, which are listed.
 $(POLICIES)/.installed: setup.cfg tests/integration/requirements.txt tests/integration/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
@@ -78,4 +117,4 @@ $(ROBOSUITE)/.installed: setup.cfg tests/integration_robosuite/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(POLICIES) $(ROBOSUITE) build site runs *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(POLICIES) $(ROBOSUITE) .venv-matrix .mutants build site runs *.egg-info

@@ -65,6 +65,13 @@ def test_labels_are_dropped_per_sample_at_the_asked_rate_without_touching_the_po
     assert not torch.equal(dropped, (guidance.dropped(labels) == -1).double())
 
 
+def test_by_default_a_fifth_of_the_labels_is_dropped_and_both_predictions_are_averaged() -> None:
+    guidance = DomainGuidance(width=2)
+    assert (guidance.drop, guidance.scale, guidance.domains, guidance.one_hot) == (0.2, 0.5, 2, False)
+    dropped = guidance.dropped(torch.ones(20_000, dtype=torch.long)) == -1
+    assert abs(dropped.double().mean() - 0.2) < 4 * (0.2 * 0.8 / 20_000) ** 0.5
+
+
 @pytest.mark.parametrize(("drop", "kept"), [(0.0, 50), (1.0, 0)])
 def test_drop_zero_keeps_all_and_one_keeps_none(drop, kept) -> None:
     assert (DomainGuidance(width=2, drop=drop).dropped(torch.zeros(50, dtype=torch.long)) == 0).sum() == kept

@@ -125,6 +125,20 @@ def test_the_linear_estimator_is_the_mean_over_consecutive_pairs(seed, n, m):
     torch.testing.assert_close(found, torch.tensor(sum(h) / len(h), dtype=x.dtype))
 
 
+@given(seeds, st.integers(2, 6), st.integers(2, 6))
+def test_the_linear_estimators_bandwidth_is_the_median_distance_of_the_pairs_it_takes(seed, n, m):
+    x, y = features(seed, n, m, 2)
+    steps = range(0, min(n, m) // 2 * 2, 2)
+    taken = [pair for i in steps for pair in ((x[i], x[i + 1]), (y[i], y[i + 1]), (x[i], y[i + 1]), (x[i + 1], y[i]))]
+    apart = sorted(float((u - v).norm()) for u, v in taken)
+    given = MMD(apart[(len(apart) - 1) // 2], scales=(0.5, 1.0), estimator="linear")
+    torch.testing.assert_close(MMD(scales=(0.5, 1.0), estimator="linear")(x, y), given(x, y))
+
+
+def test_the_linear_estimator_of_equal_rows_is_zero_not_nothing_over_nothing():
+    assert MMD(estimator="linear")(torch.ones(4, 2), torch.ones(4, 2)) == 0.0
+
+
 @given(seeds, sizes, sizes, widths)
 def test_the_energy_distance_matches_its_definition_and_geomloss(seed, n, m, d):
     import geomloss
@@ -152,6 +166,16 @@ def test_coral_is_the_distance_of_numpys_covariances(seed, n, m, d):
     torch.testing.assert_close(CORAL()(x, y), expected, rtol=1e-9, atol=1e-12)
     means = (x.mean(0) - y.mean(0)).square().mean()
     torch.testing.assert_close(CORAL(mean=True)(x, y), expected + means, rtol=1e-9, atol=1e-12)
+
+
+@given(seeds, st.integers(2, 5), st.integers(2, 5), st.integers(2, 5), st.integers(2, 5), st.booleans())
+def test_coral_within_groups_is_their_mean_by_their_shares(seed, n0, n1, m0, m1, mean):
+    x, y = features(seed, n0 + n1, m0 + m1, 3)
+    groups = torch.tensor([0] * n0 + [1] * n1), torch.tensor([0] * m0 + [1] * m1)
+    share, term = (n0 / (n0 + n1) + m0 / (m0 + m1)) / 2, CORAL(mean=mean)
+    expected = share * term(x[:n0], y[:m0]) + (1 - share) * term(x[n0:], y[m0:])
+    found = term(Rows(x, group=groups[0]), Rows(y, group=groups[1]))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(

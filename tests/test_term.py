@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -159,6 +160,18 @@ def test_one_warning_when_a_term_is_skipped_in_over_half_of_a_hundred_batches() 
         for k in range(200):
             regularizer(source, target[: 2 * (k % 100 >= 60)])
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize(("skips", "warns"), [(50, 0), (51, 1)])
+def test_the_warning_comes_with_the_hundredth_batch_and_for_more_than_half_of_them(skips, warns) -> None:
+    source, target = features(0, 3, 2, 4)
+    regularizer = 1.0 * Gap()
+    for k in range(99):
+        regularizer(source, target[: 2 * (k >= skips)])  # warnings are errors here
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        regularizer(source, target)
+    assert len(caught) == warns
 
 
 def test_no_warning_for_half_of_the_batches_nor_in_evaluation() -> None:

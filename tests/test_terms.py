@@ -145,6 +145,28 @@ def test_a_group_on_one_side_only_is_not_there(name, seed, n, m):
     assert apart == 0.0
 
 
+@pytest.mark.parametrize("name", [name for name, term in TERMS.items() if term.min_samples == 2])
+def test_a_group_with_one_row_of_mass_is_not_compared_by_a_term_that_needs_two(name):
+    x, y = features(0, 5, 6, 3)
+    group_x, group_y = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 1])
+    mass = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0]).double()  # of the group 1, one row counts
+    value, (at_x, at_y) = value_and_gradients(TERMS[name], Rows(x, mass=mass, group=group_x), Rows(y, group=group_y))
+    expected, (at_x_too, at_y_too) = value_and_gradients(TERMS[name], Rows(x[:3]), Rows(y[:3]))
+    assert_same([value, at_x[:3], at_y[:3]], [expected, at_x_too, at_y_too])
+    assert not at_x[3:].any() and not at_y[3:].any()
+
+
+@every
+def test_rows_of_no_mass_on_both_sides_are_rows_that_are_not_there(name):
+    x, y = features(0, 6, 7, 3)
+    a, b = torch.tensor([0, 1, 2, 0, 1, 1]).double(), torch.tensor([1, 0, 0, 3, 1, 1, 1]).double()
+    value, (at_x, at_y) = value_and_gradients(TERMS[name], Rows(x, mass=a), Rows(y, mass=b))
+    sides = Rows(x[a > 0], mass=a[a > 0]), Rows(y[b > 0], mass=b[b > 0])
+    expected, (at_kept, at_kept_too) = value_and_gradients(TERMS[name], *sides)
+    assert_same([value, at_x[a > 0], at_y[b > 0]], [expected, at_kept, at_kept_too])
+    assert not at_x[a == 0].any() and not at_y[b == 0].any()
+
+
 SHARING = ("unbalanced", "reach", "ones")  # where mass may stay behind, groups share what is left
 
 

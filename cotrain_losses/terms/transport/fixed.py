@@ -20,20 +20,14 @@ ITERATIONS = LEVELS * ROUNDS + LAST
 
 
 class Fixed(NamedTuple):
-    """A plan u K v with its dual value, potentials and marginal error, all tensors."""
+    """A plan with its potentials, dual value and marginal error, all tensors."""
 
-    kernel: Tensor
-    u: Tensor
-    v: Tensor
+    plan: Tensor
+    """(n, m) coupling."""
     f: Tensor
     g: Tensor
     value: Tensor
     error: Tensor
-
-    @property
-    def plan(self) -> Tensor:
-        """(n, m) coupling."""
-        return self.u[:, None] * self.kernel * self.v
 
 
 def fixed(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None) -> Fixed:
@@ -68,7 +62,8 @@ def fixed(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor |
     rows = u * (kernel @ v)
     error = (rows - _wanted(f, a, settings.rho[0])).abs().sum()
     held = _held(f, a, settings.rho[0]) + _held(g, b, settings.rho[1])
-    return Fixed(kernel, u, v, f, g, held + settings.eps * (alpha.sum() * beta.sum() - rows.sum()), error)
+    value = held + settings.eps * (alpha.sum() * beta.sum() - rows.sum())
+    return Fixed(u[:, None] * kernel * v, f, g, value, error)
 
 
 def symmetric(cost: Tensor, a: Tensor, settings: Settings, same: Tensor | None) -> Fixed:
@@ -83,7 +78,7 @@ def symmetric(cost: Tensor, a: Tensor, settings: Settings, same: Tensor | None) 
     rows, f = u * (kernel @ u), eps * _log(u, a)
     error = (rows - _wanted(f, a, rho)).abs().sum()
     value = 2 * _held(f, a, rho) + eps * (a.sum().square() - rows.sum())
-    return Fixed(kernel, u, u, f, f, value, error)
+    return Fixed(u[:, None] * kernel * u, f, f, value, error)
 
 
 def diagonal(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Fixed:
@@ -104,7 +99,7 @@ def diagonal(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Fixed:
     value = (p * cost).sum() + torch.stack([weight * _kl(p, held) for weight, held in parts]).sum()
     error = (p - a).abs().sum() * (rho_a == INF) + (p - b).abs().sum() * (rho_b == INF)
     nothing = torch.zeros_like(p)
-    return Fixed(torch.eye(len(p)).to(p), p, torch.ones_like(p), nothing, nothing, value, error)
+    return Fixed(torch.diag(p), nothing, nothing, value, error)
 
 
 def _kl(p: Tensor, q: Tensor) -> Tensor:

@@ -150,9 +150,9 @@ class OptimalTransport(Term):
             )
         cost, (a, b) = self._cost(pair).diagonal(), pair.masses()
         solution = diagonal(cost.detach(), a.to(cost), b.to(cost), self.settings)
-        linear = (solution.u * cost.detach()).sum()
-        value = solution.value if self.value == "objective" else linear
-        return with_gradients(value, (cost, solution.u)), solution
+        paired = solution.plan.diagonal()
+        value = solution.value if self.value == "objective" else (paired * cost.detach()).sum()
+        return with_gradients(value, (cost, paired)), solution
 
     def _cost(self, pair: Pair) -> Tensor:
         cost = total_cost(self.cost, pair.source, pair.target)

@@ -1,0 +1,76 @@
+"""What takes too long for every day: `make long`.
+
+    python -m tests.tools.long [--only "published draws"] [--page docs/long.md]
+
+Each part is one command, whose last line goes into the table.  Parts that were not asked for keep their row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+ROWS = ROOT / ".mutants" / "long.json"
+COTRAIN = ["-m", "cotrain_losses.cli", "bench"]
+PARTS: dict[str, list[str]] = {
+    "mutants": ["-m", "tests.tools.mutants", "--seed", "0", "--count", "200", "--page", "docs/mutants.md"],
+    "published draws": [*COTRAIN, "special-cases", "--draws", "50", "--out", "runs/special-cases"],
+    # fuzzing and hostile inputs: each a command of its own here
+}
+"""each part with the arguments that Python is called with; a part that is added here is in the table"""
+HEAD = """# What takes long
+
+Written by `make long`, which CI never runs: what was last found, and when.
+
+| Part | Command | Outcome | Time | Day |
+|---|---|---|---:|---|
+"""
+
+
+def main() -> None:
+    """Run the parts that are asked for and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", choices=list(PARTS), nargs="+", default=list(PARTS))
+    parser.add_argument("--page", default="")
+    asked = parser.parse_args()
+    rows: dict[str, Any] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    for name in asked.only:
+        rows[name] = row = part(name)
+        print(line(name, row), flush=True)
+        ROWS.parent.mkdir(exist_ok=True)
+        ROWS.write_text(json.dumps(rows, indent=1))
+    if asked.page:
+        Path(asked.page).write_text(HEAD + "\n".join(line(name, rows[name]) for name in PARTS if name in rows) + "\n")
+    sys.exit(any(rows[name]["status"] for name in asked.only))
+
+
+def part(name: str) -> dict[str, Any]:
+    """Run one part: its status, its sentence, how long it took, and the day."""
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, *PARTS[name]], cwd=ROOT, capture_output=True, text=True, check=False)
+    said = [text for text in (done.stdout if not done.returncode else done.stderr).splitlines() if " of " in text]
+    outcome = said[-1] if said else f"ended with status {done.returncode}"
+    minutes = (time.monotonic() - begin) / 60
+    return {
+        "status": done.returncode,
+        "outcome": outcome,
+        "minutes": minutes,
+        "day": f"{datetime.now(timezone.utc):%F}",
+    }
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """A row of the table."""
+    command = " ".join(["python", *PARTS[name]])
+    return f"| {name} | `{command}` | {row['outcome']} | {row['minutes']:.0f} min | {row['day']} |"
+
+
+if __name__ == "__main__":
+    main()
