@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cotrain_losses import MMD, Rows
-from cotrain_losses.terms.mmd import CORAL, EnergyDistance, gaussian, median_square
+from cotrain_losses.terms import Pair
+from cotrain_losses.terms.mmd import CORAL, EnergyDistance, median_square
 from cotrain_losses.terms.mmd.fused import median
 
 bandwidths = st.floats(0.3, 3.0)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cotrain_losses import OptimalTransport, Rows, Sinkhorn
-from cotrain_losses.terms.transport import divergence, fixed, optimal, squared
+from cotrain_losses.terms import Pair
+from cotrain_losses.terms.transport import fixed, squared
 from cotrain_losses.terms.transport.newton import newton
 from cotrain_losses.terms.transport.problem import Problem, dual_value
 from cotrain_losses.terms.transport.settings import Settings as problem_settings
@@ -103,8 +104,7 @@ def test_the_fixed_budget_agrees_with_the_solver(seed, n, m, price, grouped):
     for term in (OptimalTransport(0.5, unbalanced=price), Sinkhorn(0.7, reach=price)):
         solved = term(*sides)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(optimal, "eager", lambda x: False)
-            patch.setattr(divergence, "eager", lambda x: False)
+            patch.setattr(Pair, "eager", property(lambda pair: False))
             budgeted = term(*sides)
         torch.testing.assert_close(budgeted, solved, rtol=2e-3, atol=1e-5)
         found, expected = (torch.autograd.grad(v, (x, y), retain_graph=True) for v in (budgeted, solved))
@@ -112,7 +112,7 @@ def test_the_fixed_budget_agrees_with_the_solver(seed, n, m, price, grouped):
 
 
 def test_exact_transport_has_no_fixed_budget(monkeypatch):
-    monkeypatch.setattr(optimal, "eager", lambda x: False)
+    monkeypatch.setattr(Pair, "eager", property(lambda pair: False))
     with pytest.raises(ValueError, match="Use a small reg there"):
         OptimalTransport(0.0)(*features(0, 3, 2, 1))
     assert OptimalTransport(0.2).coupling(*features(0, 3, 2, 1)).solver == "fixed budget"

@@ -8,9 +8,10 @@ Terms add: `0.1 * MMD() - 0.05 * DomainClassifier(width)` is one flat `Regulariz
 """
 
 from .discriminator import DomainAdversary, DomainClassifier
+from .evaluation import Evaluation
 from .mmd import CORAL, MMD, EnergyDistance
 from .pair import Pair
-from .term import Evaluation, Regularizer, Term
+from .term import Regularizer, Term
 from .transport import Block, Coupling, OptimalTransport, Sinkhorn
 
 __all__ = [

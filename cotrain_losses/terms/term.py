@@ -14,12 +14,8 @@ eq. 4-6), lambda = 0 only watches.  One scalar, one backward, one optimizer.
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +25,7 @@ from .._core.device import autocasts
 from .._core.flags import Flags, common
 from .._core.rows import Rows
 from ..strength.strength import MeasuredStrength, Strength, checked_strength, leaves, product, strength_at
+from .evaluation import Evaluation, Skips, names_of
 from .pair import Pair
 from .scaling import measured, on_grad, scaled
 
@@ -95,25 +92,6 @@ class Term(nn.Module):
         return 1.0 * self + -1.0 * other
 
 
-class Evaluation(NamedTuple):
-    """What a regularizer was worth on one pair of sides."""
-
-    value: Tensor
-    """sum_k lambda_k R_k, the scalar to add to the loss."""
-    raw: dict[str, Tensor]
-    """each term's own value, detached and without its strength."""
-    strengths: dict[str, float]
-    """each term's strength lambda_k at this step."""
-    n: int
-    """source rows."""
-    m: int
-    """target rows."""
-    skipped: tuple[str, ...]
-    """terms that had too few rows and were an exact zero, as far as the host knows without waiting."""
-    unmatched: int = 0
-    """rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
-
-
 class Regularizer(nn.Module):
     """A flat sum of terms, each with its strength: sum_k lambda_k R_k.
 
@@ -132,19 +110,19 @@ class Regularizer(nn.Module):
     [('term', 0.2), ('term_2', -2.0)]
     """
 
-    window = 100
-
     def __init__(self, parts: list[tuple[Strength, Term]]) -> None:
         super().__init__()
         strengths = [checked_strength(strength) for strength, _ in parts]
-        self._strengths = dict(zip(_names(parts), strengths, strict=True))
+        self._strengths = dict(zip(names_of([term for _, term in parts]), strengths, strict=True))
         self.terms = nn.ModuleDict({name: term for name, (_, term) in zip(self._strengths, parts, strict=True)})
         self.measured = nn.ModuleDict({n: w for n, w in self._strengths.items() if isinstance(w, MeasuredStrength)})
         self._leaves = {name: leaves(strength) for name, strength in self._strengths.items()}
         self._measured = [part for parts in self._leaves.values() for part in parts]
         _check_one_term_each(self._measured)
-        self.flags, self._warned = Flags(), set[str]()
-        self._evaluations, self._skips = 0, dict[str, float]()
+        self.flags = Flags()
+        self._skips = Skips(
+            self.flags, {name: term.min_samples for name, (_, term) in zip(self._strengths, parts, strict=True)}
+        )
         self._pair_hooks: OrderedDict[int, Callable[[Pair], None]] = OrderedDict()
 
     def parts(self) -> list[tuple[str, Strength, Term]]:
@@ -226,34 +204,9 @@ class Regularizer(nn.Module):
     def _skipped(self, pair: Pair, learns: bool) -> tuple[str, ...]:
         """The terms known to be skipped; a warning follows where most batches of a window skip one."""
         enough = {name: pair.enough(term.min_samples) for name, term in self.terms.items()}  # type: ignore[arg-type]
-        if learns and not torch.compiler.is_compiling():
-            self._count(enough)
+        if learns:
+            self._skips.count(enough)
         return tuple([name for name, known in enough.items() if known is False])
-
-    def _count(self, enough: dict[str, bool | Tensor]) -> None:
-        self._evaluations += 1
-        for name, known in enough.items():
-            if known is not True:
-                skip = ~known if isinstance(known, Tensor) else True
-                self.flags.count(f"{name} skipped", skip, partial(self._skips.__setitem__, name))
-        if self._evaluations == self.window:
-            self.flags.read()
-            for name, skips in self._skips.items():
-                self._warn(name, int(skips))
-            self._evaluations = 0
-            self._skips.clear()
-
-    def _warn(self, name: str, skips: int) -> None:
-        if skips * 2 <= self.window or name in self._warned:
-            return
-        self._warned.add(name)
-        needed = self.terms[name].min_samples
-        warnings.warn(
-            f"{name} compares at least {needed} source rows with {needed} target rows; {skips} of "
-            f"the last {self.window} batches had fewer, so it was zero there. Raise the ratio or the batch size, or "
-            "draw balanced rows with MixedBatchSampler(share=0.5) and keep the policy's ratio through ratio_weights.",
-            stacklevel=4,
-        )
 
     def __mul__(self, factor: Strength) -> Regularizer:
         return Regularizer([(product(factor, strength), term) for _, strength, term in self.parts()])
@@ -285,13 +238,3 @@ def _check_one_term_each(measures: list[MeasuredStrength]) -> None:
             "a measured strength measures one term, got one that scales several. Write one for each: "
             "relative(0.1) * MMD() + relative(0.1) * CORAL()."
         )
-
-
-def _names(parts: list[tuple[Strength, Term]]) -> list[str]:
-    seen: dict[str, int] = {}
-    names = []
-    for _, term in parts:
-        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(term).__name__).lower()
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return names

@@ -2,9 +2,9 @@
 
     python -m tests.tools.matrix [--only 3.13] [--keep] [--page docs/matrix.md] TESTS ...
 
-Each pair is installed into .venv-matrix/<name> and, unless --keep is given, removed after its row: a CUDA build of torch
-takes 5 GB.  An interpreter that is not on the machine is a row that says so.  Rows are kept in .venv-matrix/rows.json, so
-that a run that is cut off, or of one Python only, leaves the others' as they were.
+Each pair is installed into .venv-matrix/<name> and, unless --keep is given, removed after its row: a CUDA build of
+torch takes 5 GB.  An interpreter that is not on the machine is a row that says so.  Rows are kept in
+.venv-matrix/rows.json, so that a run that is cut off, or of one Python only, leaves the others' as they were.
 """
 
 from __future__ import annotations
