@@ -4,7 +4,7 @@
 
 A policy of a few layers takes one step, forward and backward, under four methods; calls are counted by sys.setprofile
 after a first step, and with them the files they lie in.  Comprehensions and generator expressions are not
-counted; a generator function counts each time it goes on.
+counted.
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ def main() -> None:
         calls = calls_of(step_of(method, asked.rows, asked.width))
         files = Counter(file for file, _ in calls.elements())
         print(f"{name:12} {calls.total():4} calls in {len(files):2} files")
-        for what, count in {"file": files, "function": calls, None: Counter[Any]()}[asked.by].most_common():
-            print(f"  {count:4} {what if isinstance(what, str) else ' '.join(what)}")
+        functions = Counter({f"{file} {function}": count for (file, function), count in calls.items()})
+        for what, count in {"file": files, "function": functions}.get(asked.by, Counter[str]()).most_common():
+            print(f"  {count:4} {what}")
 
 
 def step_of(method: ctl.Method, rows: int, width: int) -> Callable[[], None]:
@@ -87,12 +88,11 @@ def step_of(method: ctl.Method, rows: int, width: int) -> Callable[[], None]:
 
 def calls_of(step: Callable[[], None]) -> Counter[tuple[str, str]]:
     """How often each (file, function) of the library ran in a step that is not the first."""
-    calls = Counter[tuple[str, str]]()
+    frames: dict[Any, None] = {}  # a generator that goes on is the same frame
 
     def count(frame: Any, event: str, _: Any) -> None:
-        file, name = frame.f_code.co_filename, frame.f_code.co_name
-        if event == "call" and file.startswith(ROOT) and name not in INLINE:
-            calls[file.removeprefix(ROOT).lstrip("/"), name] += 1
+        if event == "call" and frame.f_code.co_filename.startswith(ROOT) and frame.f_code.co_name not in INLINE:
+            frames[frame] = None
 
     step()
     sys.setprofile(count)
@@ -100,7 +100,8 @@ def calls_of(step: Callable[[], None]) -> Counter[tuple[str, str]]:
         step()
     finally:
         sys.setprofile(None)
-    return calls
+    codes = [frame.f_code for frame in frames]
+    return Counter((code.co_filename.removeprefix(ROOT).lstrip("/"), code.co_name) for code in codes)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Argument:
 
     def of(self, args: Any, kwargs: Any) -> Tensor:
         """The tensor that a call passes."""
-        value = kwargs.get(self.name) if self._named(args, kwargs) else args[self._place]
+        value = args[self._place] if 0 <= self._place < len(args) else kwargs.get(self.name)
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"the seam reads argument {self.name!r} of {self.path} as a tensor, got {type(value).__name__} in a "
@@ -46,12 +46,9 @@ class Argument:
 
     def replaced(self, args: Any, kwargs: Any, value: Tensor) -> tuple[Any, Any]:
         """The call's arguments with another tensor in its place."""
-        if self._named(args, kwargs):
-            return args, {**kwargs, self.name: value}
-        return (*args[: self._place], value, *args[self._place + 1 :]), kwargs
-
-    def _named(self, args: Any, kwargs: Any) -> bool:
-        return self.name in kwargs or not 0 <= self._place < len(args)
+        if 0 <= self._place < len(args):
+            return (*args[: self._place], value, *args[self._place + 1 :]), kwargs
+        return args, {**kwargs, self.name: value}
 
 
 def doubled(args: Any, kwargs: Any, rows: int) -> tuple[Any, Any] | None:

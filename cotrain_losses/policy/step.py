@@ -148,7 +148,7 @@ class TrainingStep:
         """The pass that acts in one step."""
         known = self.domains.labels(labels.domain, batch)
         samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
-        learns = self.learns and not self.dormant
+        learns = self.learns and (self.seam is None or not self.seam.dormant(self._inner))
         acting = kind(self.seam, self.method, samples, labels.weight, learns=learns, regularizes=regularizes)
         if acting.regularizes and not self._warned_of_batch_norm and self.seam is not None:
             self._warned_of_batch_norm = True
