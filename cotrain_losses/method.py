@@ -67,6 +67,10 @@ class Method:
         """A copy with modules of its own, to attach to another policy."""
         return copy.deepcopy(self)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """What those learn."""
+        return [parameter for part in self.modules() for parameter in part.parameters()]
+
     def modules(self) -> list[nn.Module]:
         """The choices that hold state: discriminators, tokens, learned weights."""
         return [part for part in (self.regularizer, self.guidance, self.weights) if isinstance(part, nn.Module)]

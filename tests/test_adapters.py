@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam
-from cotrain_losses.policy import adapters
+from cotrain_losses.policy import adapters, collect_features
 from cotrain_losses.policy.adapters import Adapter
 from cotrain_losses.policy.paths import network
 from tests.fakes import Case, diffusion_policy, gr00t, multi_task_dit, robomimic, vla
@@ -172,6 +172,35 @@ def test_keys_kept_for_one_condition_do_not_serve_the_other(k: int) -> None:
     assert not torch.allclose(cached, sampled(1.0))
 
 
+def test_a_copy_of_the_whole_guides_a_sampler_whose_steps_are_a_method() -> None:
+    c = case(vla, 0)
+    cotrain = CoTrain(c.policy, Method(guidance=DomainGuidance()))
+    with torch.no_grad():
+        cotrain.guidance.table.add_(1.0)  # type: ignore[union-attr]
+    twin = copy.deepcopy(cotrain)
+    torch.manual_seed(2)
+    with cotrain.guided(scale=3.0):
+        expected = c.sample(c.policy)  # type: ignore[misc]
+    torch.manual_seed(2)
+    with twin.guided(scale=3.0):
+        torch.testing.assert_close(c.sample(twin.policy), expected)  # type: ignore[misc]
+
+
+def test_an_algo_that_keeps_its_loss_to_itself_says_how_to_train_it() -> None:
+    algo, batch = robomimic.DiffusionPolicyUNet(), robomimic.cases()[0].batch
+    with pytest.raises(ValueError, match=r"keeps its loss inside train_on_batch.*cotrain\.install"):
+        CoTrain(algo, Method())(batch, domain=torch.arange(6) % 2)
+
+
+def test_the_features_of_gr00t_are_the_mean_of_the_tokens_that_are_not_padding() -> None:
+    c = case(gr00t, 0)
+    seam, labels = CoTrain(c.policy, Method()).seam, torch.zeros(6, dtype=torch.bool)
+    collected = collect_features(c.policy, [c.batch], seams=[seam], domain=lambda batch: labels)
+    embedded, mask = c.policy.action_head.vlln(c.policy.backbone(c.batch["tokens"])), c.batch["mask"]
+    expected = torch.stack([embedded[i][mask[i]].mean(0) for i in range(6)])
+    torch.testing.assert_close(next(iter(collected.source.layers.values())), expected)
+
+
 def test_a_frozen_encoder_refuses_a_term_and_keeps_the_rest() -> None:
     policy, batch = vla.SmolVLAPolicy(), vla.lerobot_batch()  # frozen by default
     is_target = torch.arange(vla.B) % 2 == 0
@@ -234,22 +263,22 @@ def test_one_object_teaches_a_codebase_not_listed() -> None:
     with pytest.raises(ValueError, match="no adapter knows"):
         CoTrain(Owner(), Method(regularizer=0.1 * MMD()))
     seam = Seam(head="inner.head", condition="condition", width=4)
-    adapters.register(Adapter("test_adapters", "Owner", seam, "objective"))
+    adapters.register(taught := Adapter("test_adapters", "Owner", seam, "objective"))
     try:
         batch, is_target = toy_batch(), torch.arange(6) % 2 == 0
         losses = CoTrain(Owner(), Method(regularizer=0.1 * MMD()))(batch, domain=is_target)
         assert losses.regularizer != 0.0
         compiled = torch.compile(Owner(), backend="eager")
-        assert adapters.found(compiled) is adapters.found(Owner()) is not None
+        assert adapters.find(compiled) is adapters.find(Owner()) is not None
     finally:
-        adapters._known.pop(0)
+        adapters.unregister(taught)
 
 
 def test_a_subclass_of_a_known_policy_is_known() -> None:
     class Mine(multi_task_dit.MultiTaskDiTPolicy):
         pass
 
-    assert adapters.found(Mine()) is adapters.found(multi_task_dit.MultiTaskDiTPolicy()) is not None
+    assert adapters.find(Mine()) is adapters.find(multi_task_dit.MultiTaskDiTPolicy()) is not None
 
 
 def test_a_setting_that_has_no_seam_is_refused() -> None:

@@ -814,14 +814,14 @@ def test_numbers_that_run_away_are_said_once_each_and_usual_ones_never() -> None
         watch.look(
             {"policy": 2.0 * 0.8**step, "norm/source": 1.0 + step, "norm/target": 3.0, "ratio": 10.0**step}, step
         )
-    assert watch.found == {}
+    assert watch.diverged == {}
     with pytest.warns(UserWarning, match=r"training diverges: norm/target is 16 at step 20, 3 before") as caught:
         for step in (20, 21):
             watch.look({"policy": 0.01, "norm/target": 16.0}, step)
     assert len(caught) == 1
     with pytest.warns(UserWarning, match="policy is nan at step 22"):
         watch.look({"policy": math.nan}, 22)
-    assert watch.found == {"norm/target": 20, "policy": 22}
+    assert watch.diverged == {"norm/target": 20, "policy": 22}
 
 
 def test_a_watch_tells_when_an_adversary_pushes_the_features_out() -> None:
@@ -829,4 +829,4 @@ def test_a_watch_tells_when_an_adversary_pushes_the_features_out() -> None:
     watch, optimizer = cotrain.watch(every=1), torch.optim.SGD(cotrain.parameters(), lr=0.02)
     with pytest.warns(UserWarning, match="training diverges"):
         run(cotrain, optimizer, range(40))
-    assert watch.divergence.found
+    assert watch.divergence.diverged

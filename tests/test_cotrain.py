@@ -423,10 +423,16 @@ class CodebookFirst(Policy):
         return (self.codes(b["action"]) - b["action"]).square().mean()
 
 
+class CodebookSeam(Seam):
+    """Not reached until the codebook is learned."""
+
+    def dormant(self, policy: Any) -> bool:
+        return not bool(policy.learned)
+
+
 def test_check_in_a_phase_that_does_not_reach_the_seam_neither_counts_nor_ends_it() -> None:
     p = CodebookFirst()
-    seam = Seam(head="head", condition="condition", dormant=lambda policy: not bool(policy.learned))
-    cotrain = CoTrain(p, Method(regularizer=0.1 * Gap()), seam=seam)
+    cotrain = CoTrain(p, Method(regularizer=0.1 * Gap()), seam=CodebookSeam(head="head", condition="condition"))
     for _ in range(3):
         check = cotrain.check(batch(), domain=LABELS)
         assert check.features is None and check.weights_reach_all is None and not check.losses.raw

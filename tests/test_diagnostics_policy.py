@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import Policy, batch
 
-from cotrain_losses import CoTrain, DomainClassifier, Method, Seam
+from cotrain_losses import MMD, CoTrain, DomainClassifier, Method, Seam
 from cotrain_losses.measures import action_gap, domain_losses, target_contribution
-from cotrain_losses.policy import Watch, collect_features
+from cotrain_losses.policy import collect_features
 from cotrain_losses.terms.term import Regularizer
+from tests.fakes import robomimic, vla
+from tests.toy import Policy, batch
 
 SEAM = Seam(head="head", condition="condition", time="time")
 
@@ -34,7 +35,69 @@ def test_collecting_leaves_the_policy_as_it_was():
     policy = Policy()
     policy.train()
     collect_features(policy, [labelled(0)], seams=["encoder"], limit=1)
-    assert policy.training and not policy.encoder._forward_hooks
+    assert policy.training
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 1, 1, 0, 1, 1]), ["real", "sim", "sim", "real", "sim", "sim"]])
+def test_collected_sides_are_those_that_cotrain_counts(labels):
+    policy, each = Policy(), {**batch(), "domain": labels}
+    names = {"domains": ("real", "sim"), "target": "real"}
+    counts = CoTrain(policy, Method(), seam=SEAM, **names)(each, domain=labels).counts
+    collected = collect_features(policy, [each], seams=["encoder"], domain="domain", **names)
+    sides = {"real": len(collected.target.layers["encoder"]), "sim": len(collected.source.layers["encoder"])}
+    assert sides == counts == {"real": 2, "sim": 4}
+    torch.testing.assert_close(collected.target.layers["encoder"], policy.encoder(each["observation"])[[0, 3]].float())
+
+
+def test_every_domain_but_the_target_is_collected_as_source_and_others_are_refused():
+    policy, names = Policy(), {"domains": ("a", "real", "b"), "target": "real"}
+    three = {**batch(), "domain": torch.tensor([0, 1, 2, 2, 1, 2])}
+    collected = collect_features(policy, [three], seams=["encoder"], domain="domain", **names)
+    assert len(collected.target.layers["encoder"]) == 2 and len(collected.source.layers["encoder"]) == 4
+    with pytest.raises(ValueError, match="positions among the domains source, target, got values from 0 to 2"):
+        collect_features(policy, [three], seams=["encoder"], domain="domain")
+    with pytest.raises(TypeError, match=r"domain > 0\.5"):
+        collect_features(policy, [{**three, "domain": torch.rand(6)}], seams=["encoder"], domain="domain")
+
+
+class Normalised(Policy):
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.Sequential(*self.encoder, torch.nn.BatchNorm1d(4)).double()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_frozen_batch_norm_stays_frozen_in_every_tool_and_is_not_warned_of():
+    policy = Normalised()
+    norm = policy.encoder[3].eval()
+    before = norm.running_mean.clone()
+    collect_features(policy, [labelled(0)], seams=["encoder"])
+    assert policy.training and not norm.training
+    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM)
+    cotrain.check(batch(), domain=torch.arange(6) % 2)
+    cotrain.hold_out(batch(9))
+    cotrain(batch(), domain=torch.arange(6) % 2)
+    assert policy.training and not norm.training and torch.equal(norm.running_mean, before)
+
+
+@pytest.mark.parametrize("k", [5, 6])
+def test_features_are_collected_through_the_adapter_that_cotrain_goes_through(k):
+    case = vla.cases()[k]
+    seam = CoTrain(case.policy, Method()).seam
+    is_target = torch.arange(case.samples) % 2 == 0
+    collected = collect_features(case.policy, [case.batch], seams=[seam], domain=lambda batch: is_target)
+    assert collected.target.layers[seam.place].shape[0] == collected.source.layers[seam.place].shape[0] == 3
+    assert case.policy.training
+
+
+def test_an_algo_that_is_no_module_is_evaluated_and_put_back():
+    algo = robomimic.DiffusionPolicyUNet()
+    encoder, modes = algo.nets["policy"]["obs_encoder"], []
+    encoder.register_forward_hook(lambda module, args, output: modes.append(module.training))
+    each = {**robomimic.cases()[0].batch, "is_target": torch.arange(6) % 2 == 0}
+    seam = CoTrain(algo, Method()).seam
+    collect_features(algo, [each], seams=[seam], run=lambda algo, batch: algo.losses(batch))
+    assert modes == [False] and encoder.training and not algo.ema.averaged_model.training
 
 
 def test_a_module_that_does_not_run_and_a_key_that_is_not_there_are_named():
@@ -97,7 +160,7 @@ def test_the_source_contributes_nothing_from_afar():
 def wrapped(every: int, received: list):
     method = Method(ratio=0.5, regularizer=Regularizer([(0.0, DomainClassifier(4))]))
     cotrain = CoTrain(Policy(), method, seam=SEAM)
-    return cotrain, Watch(cotrain, every=every, to=lambda values, step: received.append((step, values)))
+    return cotrain, cotrain.watch(every=every, to=lambda values, step: received.append((step, values)))
 
 
 def test_a_watch_records_at_its_interval_what_the_step_was_made_of():
@@ -119,7 +182,8 @@ def test_a_watch_records_at_its_interval_what_the_step_was_made_of():
 
 
 def test_a_watch_changes_no_gradient_and_can_be_taken_off():
-    plain, watched = (wrapped(1, [])[0], wrapped(1, []))
+    received: list = []
+    plain, watched = (wrapped(1, [])[0], wrapped(1, received))
     watched[0].load_state_dict(plain.state_dict())
     each = labelled(0)
     for cotrain in (plain, watched[0]):
@@ -128,7 +192,27 @@ def test_a_watch_changes_no_gradient_and_can_be_taken_off():
     for one, other in zip(plain.parameters(), watched[0].parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=0)
     watched[1].remove()
-    assert not watched[0]._forward_hooks and not watched[0]._forward_pre_hooks
+    watched[0](each, domain=each["is_target"], step=1)
+    assert [step for step, _ in received] == [0]
+
+
+def test_a_watch_records_the_steps_of_an_installed_method_too():
+    received: list = []
+    cotrain, _ = wrapped(1, received)
+    cotrain.install(domain=lambda batch: batch["is_target"], step=lambda: 7)
+    cotrain.policy.compute_loss(labelled(0))
+    ((step, values),) = received
+    assert step == 7 and values["raw/domain_classifier"] > 0
+
+
+def test_checks_and_evaluations_are_not_recorded():
+    received: list = []
+    cotrain, watch = wrapped(1, received)
+    each = labelled(0)
+    cotrain.check(each, domain=each["is_target"])
+    with torch.no_grad():
+        cotrain(each, domain=each["is_target"], step=0)
+    assert not received and not watch.values
 
 
 def test_a_watch_needs_the_step():

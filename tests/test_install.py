@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from tests.toy import Policy
 from tests.toy import batch as toy_batch
 
 SEAM = Seam(head="head", condition="condition", width=4)
+ROOT = Path(__file__).parents[1]
 HALF = torch.arange(6) % 2 == 0
 
 
@@ -206,18 +210,37 @@ class Scaled(robomimic.DiffusionPolicyUNet):
         return {"losses": {"l2_loss": loss.detach()}}
 
 
-def test_a_scaler_in_a_sealed_loop_scales_the_regularizer_too() -> None:
+class GloballyScaled(Scaled):
+    """The same, its scaler a global of the script's module."""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__(enabled)
+        global SCALER
+        SCALER = self.scaler
+        self.__dict__["scalers"] = [self.__dict__.pop("scaler")] if not enabled else []
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "scaler":
+            return SCALER
+        raise AttributeError(name)
+
+
+SCALER = torch.amp.GradScaler("cpu", enabled=False)
+
+
+@pytest.mark.parametrize("kind", [Scaled, GloballyScaled])
+def test_a_scaler_in_a_sealed_loop_scales_the_regularizer_too(kind: Any) -> None:
     batch, found, untouched = robomimic.cases()[0].batch, [], torch.amp.GradScaler.scale
     for enabled in (True, False):
         torch.manual_seed(0)
-        algo = Scaled(enabled)
+        algo = kind(enabled)
         method = Method(regularizer=0.5 * MMD() - 0.5 * DomainClassifier(10, hidden=(4,)), guidance=DomainGuidance())
         cotrain = CoTrain(algo, method)
         cotrain.install(domain=half)
         algo.train_on_batch(batch, epoch=0)
         found.append({**dict(algo.nets.named_parameters()), **dict(cotrain.regularizer.named_parameters())})  # type: ignore[union-attr]
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
-    assert torch.amp.GradScaler.scale is untouched
+    assert torch.amp.GradScaler.scale is untouched and "scale" not in vars(algo.scaler)
 
 
 def test_the_plugin_joins_the_optimizers_a_policy_holds() -> None:
@@ -240,6 +263,13 @@ def test_the_plugin_joins_the_groups_a_policy_names_for_its_optimizer() -> None:
     held = {id(p) for group in groups for p in group["params"]}
     assert held == {id(p) for p in (*policy.parameters(), *cotrain.plugin_parameters())}
     assert groups[-1]["weight_decay"] == 0.0
+
+
+def test_a_method_without_parameters_hands_the_policys_own_groups_on_as_they_are() -> None:
+    policy = multi_task_dit.MultiTaskDiTPolicy()
+    policy.get_optim_params = lambda: policy.parameters()  # a generator, as in LeRobot
+    CoTrain(policy, Method(regularizer=0.1 * MMD())).install(domain=half)
+    assert len(list(policy.get_optim_params())) == len(list(policy.parameters()))
 
 
 def test_a_plugin_that_no_optimizer_steps_is_an_error() -> None:
@@ -286,6 +316,47 @@ def test_install_names_an_entry_the_policy_lacks() -> None:
     cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM, loss="objective")
     with pytest.raises(ValueError, match="'objective', which Policy lacks"):
         cotrain.install(domain=half)
+
+
+COMPILED_LATER = """
+import sys, torch
+from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam
+from tests.toy import Policy, batch
+
+light = not {"torch._dynamo", "sympy", "matplotlib", "ot", "scipy"} & sys.modules.keys()
+
+
+class Called(Policy):
+    def forward(self, batch):
+        time = torch.full((6,), 0.5, dtype=torch.float64)
+        predicted = self.head(batch["action"], time, condition=self.encoder(batch["observation"]))
+        return (predicted - batch["action"]).square().mean()
+
+
+def gradients(compiled):
+    torch.manual_seed(0)
+    policy = Called()
+    method = Method(regularizer=0.1 * MMD(), guidance=DomainGuidance(4, drop=0.0))
+    cotrain = CoTrain(policy, method, seam=Seam(head="head", condition="condition"), loss="__call__")
+    installation = cotrain.install(domain=lambda batch: torch.arange(6) % 2)
+    model = torch.compile(policy, backend="eager") if compiled else policy
+    for k in range(3):
+        model(batch(k)).backward()
+    assert installation.latest.regularizer != 0
+    return [p.grad for p in cotrain.parameters()]
+
+
+plain = gradients(compiled=False)
+assert light and "torch._dynamo" not in sys.modules
+torch.testing.assert_close(gradients(compiled=True), plain)
+"""
+
+
+def test_a_policy_compiled_after_installation_trains_alike_and_nothing_loads_the_compiler_before() -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILED_LATER], capture_output=True, text=True, cwd=ROOT
+    )
+    assert run.returncode == 0, run.stderr
 
 
 class Called(Policy):

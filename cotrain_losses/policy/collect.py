@@ -11,10 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.modes import evaluating
 from ..measures.features import Features
 from ..measures.layer import Diagnosis, diagnosis
-from .paths import unwrapped
-from .seam import Seam, rows_per_sample
+from ..mixing.domains import Domains
+from .adapters import loss_of
+from .hooks import Hooks
+from .passes import Pass
+from .paths import networks
+from .seam import Seam
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ def collect_features(
     *,
     seams: Sequence[Seam | str],
     domain: str | Callable[[Any], Any] = "is_target",
+    domains: Sequence[str] = ("source", "target"),
+    target: str | None = None,
     groups: str | Callable[[Any], Any] | None = None,
     run: Callable[[Any, Any], Any] | None = None,
     limit: int | None = None,
@@ -57,9 +64,10 @@ def collect_features(
         policy: the policy, in eval mode while this runs.
         loader: batches.
         seams: dotted paths of modules whose outputs are layers, or `Seam`s.
-        domain: key of the batch, or function of it, giving (b,) bool, True for the target.
-        groups: likewise the episode (b,) of each sample.
-        run: function `run(policy, batch)` that runs the policy; None takes `compute_loss` or the policy's call.
+        domain: key of the batch, or function of it, giving (b,) labels as `CoTrain` takes them.
+        domains, target: names of the domains and of the target among them, as for `CoTrain`; all others are the source.
+        groups: like `domain`, the episode (b,) of each sample.
+        run: function `run(policy, batch)` that runs the policy; None takes its loss, as `CoTrain` finds it.
         limit: stop after this many rows of each domain.
 
     A module called several times in one run (cameras) has its outputs side by side.
@@ -67,66 +75,47 @@ def collect_features(
     Raises:
         ValueError, TypeError: a path the policy does not have, a module that did not run, labels of wrong length.
     """
-    run = run or _run
+    named, run = Domains.named(domains, target, "pooled"), run or loss_of(policy)
     points = {seam if isinstance(seam, str) else seam.place: _seam(seam) for seam in seams}
-    taps = {name: seam.tap(policy) for name, seam in points.items()}
-    found: dict[str, list[Tensor]] = {name: [] for name in points}
-    labels, episodes = list[Tensor](), list[Tensor]()
-    module = unwrapped(policy)
-    was_training = getattr(module, "training", False)
-    try:
-        _set_training(module, False)
+    parts: dict[str, list[Tensor]] = {name: [] for name in points}
+    is_target, episodes = list[Tensor](), list[Tensor]()
+    with ExitStack() as stack:
+        hooks = {name: Hooks(seam).attach(policy) for name, seam in points.items()}
+        for each in hooks.values():
+            stack.callback(each.remove)
+        stack.enter_context(evaluating(*networks(policy)))
         for batch in loader:
-            labels.append(_per_row(batch, domain, "domain").bool())
+            is_target.append(named.is_target(named.labels(_of_batch(batch, domain, "domain"), batch)))
             if groups is not None:
-                episodes.append(_per_row(batch, groups, "groups"))
-            for name, rows in _seen(policy, batch, taps, run, len(labels[-1])).items():
-                found[name].append(rows)
-            if limit is not None and _smaller_side(labels) >= limit:
+                episodes.append(torch.as_tensor(_of_batch(batch, groups, "groups")).detach().cpu().reshape(-1))
+            for name, rows in _read(policy, batch, hooks, run, len(is_target[-1])).items():
+                parts[name].append(rows)
+            if limit is not None and _smaller_side(is_target) >= limit:
                 break
-    finally:
-        _set_training(module, was_training)
-        for tap in taps.values():
-            tap.remove()
-    if not labels:
+    if not is_target:
         raise ValueError("features are collected from batches, got a loader that holds none.")
-    layers = {name: torch.cat(parts) for name, parts in found.items()}
-    return _split(layers, torch.cat(labels), torch.cat(episodes) if episodes else None, limit)
+    layers = {name: torch.cat(rows) for name, rows in parts.items()}
+    return _split(layers, torch.cat(is_target), torch.cat(episodes) if episodes else None, limit)
 
 
-class _Reader:
+class _Reader(Pass):
     """Reads features at a seam and changes nothing."""
 
     def __init__(self) -> None:
         self.features: list[Tensor] = []
 
-    def feature(self, z: Tensor) -> None:
+    def on_features(self, z: Tensor) -> None:
         self.features.append(z.detach())
 
-    def replace_features(self, z: Tensor) -> Tensor:
-        return z
 
-    def enter(self, condition: Tensor) -> Tensor:
-        return condition
-
-    def pair(self, condition: Tensor) -> None:
-        return None
-
-    def leave(self, output: Any, call: Any) -> Any:
-        return output
-
-    def around(self, predict: Callable[[], Any]) -> Any:
-        return predict()
-
-
-def _seen(
-    policy: Any, batch: Any, taps: Mapping[str, Any], run: Callable[[Any, Any], Any], b: int
+def _read(
+    policy: Any, batch: Any, hooks: Mapping[str, Hooks], run: Callable[[Any, Any], Any], b: int
 ) -> dict[str, Tensor]:
-    """(b, d) features at every tap, from one run of the policy."""
-    readers = {name: _Reader() for name in taps}
+    """(b, d) features at every seam, from one run of the policy."""
+    readers = {name: _Reader() for name in hooks}
     with ExitStack() as stack:
-        for name, tap in taps.items():
-            stack.enter_context(tap.use(readers[name]))
+        for name, each in hooks.items():
+            stack.enter_context(each.use(readers[name]))
         run(policy, batch)
     rows = {}
     for name, reader in readers.items():
@@ -135,9 +124,9 @@ def _seen(
                 f"features are what passes {name} while the policy runs, got a run in which it was not called. "
                 "Name a module that is, or pass run=lambda policy, batch: ... that reaches it."
             )
-        seam = taps[name].seam
-        parts = reader.features if seam.feature is not None else reader.features[:1]
-        rows[name] = torch.cat([rows_per_sample(z, b, seam) for z in parts], 1).float().cpu()
+        seam = hooks[name].seam
+        calls = reader.features if seam.feature is not None else reader.features[:1]
+        rows[name] = torch.cat([seam.rows(z, b) for z in calls], 1).float().cpu()
     return rows
 
 
@@ -149,29 +138,19 @@ def _split(layers: dict[str, Tensor], is_target: Tensor, groups: Tensor | None, 
     return Collected(*sides)
 
 
-def _smaller_side(labels: list[Tensor]) -> int:
-    targets, rows = sum(int(x.sum()) for x in labels), sum(len(x) for x in labels)
+def _smaller_side(is_target: list[Tensor]) -> int:
+    targets, rows = sum(int(x.sum()) for x in is_target), sum(len(x) for x in is_target)
     return min(targets, rows - targets)
 
 
-def _per_row(batch: Any, key: str | Callable[[Any], Any], what: str) -> Tensor:
+def _of_batch(batch: Any, key: str | Callable[[Any], Any], what: str) -> Any:
     if isinstance(key, str) and not (isinstance(batch, Mapping) and key in batch):
         raise ValueError(
             f"{what} is a key of the batch or a function of it, got {key!r} for a {type(batch).__name__} "
             f"{'with ' + ', '.join(map(str, batch)) if isinstance(batch, Mapping) else ''}."
         )
-    return torch.as_tensor(batch[key] if isinstance(key, str) else key(batch)).detach().cpu().reshape(-1)
+    return batch[key] if isinstance(key, str) else key(batch)
 
 
 def _seam(seam: Seam | str) -> Seam:
     return Seam(feature=seam) if isinstance(seam, str) else seam
-
-
-def _run(policy: Any, batch: Any) -> Any:
-    entry = getattr(unwrapped(policy), "compute_loss", None)
-    return policy(batch) if entry is None else entry(batch)
-
-
-def _set_training(module: Any, mode: bool) -> None:
-    if hasattr(module, "train"):
-        module.train(mode)

@@ -28,20 +28,20 @@ class Divergence:
 
     def __init__(self, factor: float = 5.0, decay: float = 0.9, least: int = 3) -> None:
         self.factor, self.decay, self.least = factor, decay, least
-        self.found: dict[str, int] = {}
+        self.diverged: dict[str, int] = {}
         self._running: dict[str, tuple[Average[float], int]] = {}
 
     def look(self, values: Mapping[str, float], step: int) -> None:
-        """Take in a record; `found` holds the step at which each number ran away."""
+        """Take in a record; `diverged` holds the step at which each number ran away."""
         for name in WATCHED:
-            if name in values and name not in self.found:
+            if name in values and name not in self.diverged:
                 self._look(name, values[name], step)
 
     def _look(self, name: str, value: float, step: int) -> None:
         average, count = self._running.get(name, (Average[float](self.decay), 0))
         usual = average.value
         if not math.isfinite(value) or (count >= self.least and usual is not None and value > self.factor * abs(usual)):
-            self.found[name] = step
+            self.diverged[name] = step
             before = "its first record" if usual is None else f"{usual:.3g} before"
             warnings.warn(
                 f"training diverges: {name} is {value:.3g} at step {step}, {before}. Lower the weight or cap it, "

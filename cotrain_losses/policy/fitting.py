@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..guidance import DomainGuidance
 from ..mixing.domains import Domains
 from ..terms.term import Regularizer
-from .paths import network, submodule, unwrapped
+from .paths import network, submodule
 from .seam import Seam
+
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def fit_guidance(guidance: DomainGuidance, seam: Seam, policy: Any, domains: Domains) -> None:
@@ -36,10 +38,10 @@ def fit_guidance(guidance: DomainGuidance, seam: Seam, policy: Any, domains: Dom
         guidance.build(width, len(domains))
 
 
-def check_gradient(policy: Any, seam: Seam, regularizer: Regularizer, features: Tensor, step: int | None) -> None:
-    """Features carry a gradient where a term asks something of them."""
+def refuse_features(policy: Any, seam: Seam, regularizer: Regularizer, step: int | None) -> None:
+    """Features without a gradient serve terms that ask nothing of them."""
     asking = [name for name, w in regularizer.strengths(step).items() if w != 0.0 or name in regularizer.measured]
-    if asking and not features.requires_grad:
+    if asking:
         raise ValueError(
             f"{' and '.join(asking)} asks something of the features at {seam.place}, which must carry a gradient; "
             "got features without one: everything before them is frozen or has no parameters, or they arise inside "
@@ -49,16 +51,12 @@ def check_gradient(policy: Any, seam: Seam, regularizer: Regularizer, features: 
         )
 
 
-def check_entry(policy: Any, loss: Any) -> None:
+def check_synchronised(policy: Any, entry: str) -> None:
     """A loss entry other than the call would go around DistributedDataParallel and leave gradients unsynchronised."""
-    if (
-        isinstance(loss, str)
-        and loss not in ("__call__", "forward")
-        and isinstance(policy, nn.parallel.DistributedDataParallel)
-    ):
+    if entry not in ("__call__", "forward") and isinstance(policy, nn.parallel.DistributedDataParallel):
         raise ValueError(
             "DistributedDataParallel synchronises what is called through it, got a policy inside it whose loss entry "
-            f"is {loss!r}. Wrap the joined module instead: DistributedDataParallel(CoTrain(policy, ...))."
+            f"is {entry!r}. Wrap the joined module instead: DistributedDataParallel(CoTrain(policy, ...))."
         )
 
 
@@ -67,7 +65,7 @@ def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
     inner = network(policy)
     head = set() if seam.head is None else set(submodule(policy, seam.head).modules())
     named = [] if inner is None else list(inner.named_modules())
-    mixing = [n for n, m in named if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training and m not in head]
+    mixing = [n for n, m in named if isinstance(m, _BATCH_NORM) and m.training and m not in head]
     if mixing:
         more = f" and {len(mixing) - 1} more" if len(mixing) > 1 else ""
         warnings.warn(
@@ -76,14 +74,6 @@ def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
             "and the mixing ratio changes the features. GroupNorm or frozen statistics (eval mode) avoid it.",
             stacklevel=5,
         )
-
-
-def training(policy: Any) -> bool:
-    """Whether the policy is in train mode; of an object that is no module, whether one of its modules is."""
-    inner = network(policy)
-    if inner is None or isinstance(unwrapped(policy), nn.Module):
-        return bool(getattr(inner, "training", True))
-    return any(part.training for part in inner.children())
 
 
 def _first_trainable(policy: Any, seam: Seam) -> str:

@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .paths import network
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .cotrain import CoTrain
+from .._core.modes import evaluating
+from .paths import networks
+from .step import Labels, Observer, TrainingStep
 
 
-class HeldOut:
-    """A batch of held-out target samples, and the policy's loss on it.
+class HeldOut(Observer):
+    """A batch of held-out target samples, on which the policy's loss is measured when a strength asks for it.
 
     Args:
+        step: the policy's training step.
         batch: whatever the policy's loss entry takes.
         domain: its labels; None when all are the target's.
     """
 
-    def __init__(self, cotrain: CoTrain, batch: Any, domain: Any) -> None:
+    def __init__(self, step: TrainingStep, batch: Any, domain: Any) -> None:
         if domain is None:
-            domain = [cotrain.domains.target] * _samples(batch)
-        self.batch, self.labels = batch, cotrain.domains.labels(domain, batch)
+            domain = [step.domains.target] * _samples(batch)
+        self.step, self.batch = step, batch
+        self.labels = Labels(step.domains.labels(domain, batch))
 
-    def report(self, cotrain: CoTrain) -> None:
-        """Tell the weights that are about to take a reading."""
-        due = (
-            [weight for weight in cotrain.regularizer.measured_strengths() if weight.due] if cotrain.regularizer else []
-        )
-        if due and cotrain.training and torch.is_grad_enabled():
-            value = self.loss(cotrain)
-            for strength in due:
-                strength.on_target_loss(value)
+    def on_start(self, labels: Labels) -> None:
+        """Tell the strengths that are about to take a reading."""
+        if not (due := [each for each in self.step.measured_strengths() if each.due]):
+            return
+        value = self.loss()
+        for strength in due:
+            strength.on_target_loss(value)
 
-    def loss(self, cotrain: CoTrain) -> float:
+    def loss(self) -> float:
         """The policy's loss in eval mode; random numbers and modes are afterwards what they were."""
-        with _evaluating(network(cotrain.policy)), torch.random.fork_rng(), torch.no_grad():
+        with evaluating(*networks(self.step.policy)), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
-            return float(cotrain._step(self.batch, domain=self.labels).policy)
-
-
-@contextmanager
-def _evaluating(policy: nn.Module | None) -> Iterator[None]:
-    modes = [] if policy is None else [(module, module.training) for module in policy.modules()]
-    if policy is not None:
-        policy.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+            return float(self.step.run(self.batch, self.labels).policy)
 
 
 def _samples(batch: Any) -> int:

@@ -5,6 +5,7 @@ predictions to the bit;    d/dR = 1, times the factor by which a GradScaler mult
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,21 +15,23 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ..terms.term import Evaluation
-from .passes import Training
-from .tap import Call
+from .override import Override
+from .passes import HeadCall
+from .training import TrainingPass
 
 
-class Joined:
+class JoiningPass(TrainingPass):
     """A training pass that joins the regularizer to the predictions of the head."""
 
-    def __init__(self, inner: Training, regularizer: Callable[[], Evaluation | None], scales: list[Tensor]) -> None:
-        self.inner, self.regularizer, self.scales = inner, regularizer, scales
-        self.feature, self.replace_features, self.enter = inner.feature, inner.replace_features, inner.enter
-        self.pair, self.around = inner.pair, inner.around
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.replaces_predictions, self.scales = True, list[Tensor]()
+        self.evaluate: Callable[[], Evaluation | None] = lambda: None
 
-    def leave(self, output: Any, call: Call) -> Any:
-        output = self.inner.leave(output, call)
-        if not self.inner.features or (evaluation := self.regularizer()) is None:
+    def replace_prediction(self, output: Any, call: HeadCall) -> Any:
+        if self.weighs:
+            output = super().replace_prediction(output, call)
+        if not self.features or (evaluation := self.evaluate()) is None:
             return output
         return tree_map(lambda x: _Join.apply(x, evaluation.value, self.scales) if _learns(x) else x, output)  # type: ignore[no-untyped-call]
 
@@ -56,18 +59,31 @@ class _Join(torch.autograd.Function):
 
 
 @contextmanager
-def loss_scales() -> Iterator[list[Tensor]]:
-    """The factors by which GradScalers multiply losses while the block runs, in order."""
-    seen: list[Tensor] = []
-    original = torch.amp.GradScaler.scale
+def loss_scales(*owners: Any) -> Iterator[list[Tensor]]:
+    """The factors by which the GradScalers in reach multiply losses while the block runs, in order.
 
-    def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
+    In reach are attributes of the owners, what they hold in lists and dicts, and globals of their classes' modules:
+    torch offers no hook on scaling, and others' scalers are none of this step's.
+    """
+    scales: list[Tensor] = []
+
+    def scale(original: Callable[[Any], Any], outputs: Any) -> Any:
         device = next(x.device for x in tree_leaves(outputs) if isinstance(x, Tensor))
-        seen.append(original(scaler, torch.ones((), device=device)))
-        return original(scaler, outputs)
+        scales.append(original(torch.ones((), device=device)))
+        return original(outputs)
 
-    torch.amp.GradScaler.scale = scale  # type: ignore[method-assign, assignment]
+    overrides = [Override(scaler, "scale", scale) for scaler in _scalers(owners)]
     try:
-        yield seen
+        yield scales
     finally:
-        torch.amp.GradScaler.scale = original  # type: ignore[method-assign]
+        for override in overrides:
+            override.remove()
+
+
+def _scalers(owners: tuple[Any, ...]) -> list[torch.amp.GradScaler]:
+    """Each scaler in reach, once."""
+    held = [tree_leaves(list(getattr(owner, "__dict__", {}).values())) for owner in owners]
+    classes = [kind for owner in owners for kind in type(owner).__mro__]
+    modules = [list(vars(sys.modules[kind.__module__]).values()) for kind in classes if kind.__module__ in sys.modules]
+    every = [*owners, *(x for part in (*held, *modules) for x in part)]
+    return list({id(x): x for x in every if isinstance(x, torch.amp.GradScaler)}.values())

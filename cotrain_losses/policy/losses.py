@@ -64,16 +64,16 @@ class PolicyLoss(NamedTuple):
         return cls(loss.mean(), loss, info)
 
 
-def mean_over_sources(found: list[tuple[str, Evaluation]]) -> Evaluation:
+def mean_over_sources(evaluations: list[tuple[str, Evaluation]]) -> Evaluation:
     """The mean over comparisons with each source; its terms are named by source."""
-    each = [evaluation for _, evaluation in found]
+    each = [evaluation for _, evaluation in evaluations]
     return Evaluation(
         value=torch.stack([e.value for e in each]).mean(),
-        raw={f"{term}[{name}]": value for name, e in found for term, value in e.raw.items()},
-        strengths={f"{term}[{name}]": value for name, e in found for term, value in e.strengths.items()},
+        raw={f"{term}[{name}]": value for name, e in evaluations for term, value in e.raw.items()},
+        strengths={f"{term}[{name}]": value for name, e in evaluations for term, value in e.strengths.items()},
         n=sum(e.n for e in each),
         m=each[0].m,
-        skipped=tuple(f"{term}[{name}]" for name, e in found for term in e.skipped),
+        skipped=tuple(f"{term}[{name}]" for name, e in evaluations for term in e.skipped),
         unmatched=sum(e.unmatched for e in each),
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd import Variable
+from torch.autograd.graph import register_multi_grad_hook
 
 
 class ReplicatedParameters:
@@ -24,7 +24,7 @@ class ReplicatedParameters:
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self._handles: list[Any] = []
-        self._queued = False
+        self._complete = False
 
     def begin(self) -> bool:
         """Take rank 0's values and average gradients from now on; whether this was the first such call."""
@@ -32,7 +32,10 @@ class ReplicatedParameters:
             return False
         for p in self.parameters:
             dist.broadcast(p.detach(), src=0)
-            self._handles.append(p.register_post_accumulate_grad_hook(self._at_the_end))  # type: ignore[no-untyped-call]
+        self._handles = [
+            register_multi_grad_hook(self.parameters, self._on_all_gradients),
+            *(p.register_post_accumulate_grad_hook(self._on_accumulated) for p in self.parameters),  # type: ignore[no-untyped-call]
+        ]
         return True
 
     def remove(self) -> None:
@@ -41,23 +44,26 @@ class ReplicatedParameters:
             handle.remove()
         self._handles.clear()
 
-    def _at_the_end(self, parameter: Tensor) -> None:
-        if not self._queued:
-            self._queued = True
-            Variable._execution_engine.queue_callback(self._average)
+    def _on_all_gradients(self, gradients: Any) -> None:
+        """Every gradient of this backward pass is there; all but the last are accumulated."""
+        self._complete = True
+
+    def _on_accumulated(self, parameter: Tensor) -> None:
+        if self._complete:
+            self._complete = False
+            self._average()
 
     def _average(self) -> None:
         """One all-reduce of all gradients, and of which rank has one: none anywhere stays none."""
-        self._queued = False
-        found = [p.grad is not None for p in self.parameters]
+        present = [p.grad is not None for p in self.parameters]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        held = gradients[0].new_tensor(found)
-        flat = torch.cat([held, *(g.detach().flatten() for g in gradients)])
+        flags = gradients[0].new_tensor(present)
+        flat = torch.cat([flags, *(g.detach().flatten() for g in gradients)])
         dist.all_reduce(flat)
-        anywhere, *means = torch.split(flat, [len(found), *(g.numel() for g in gradients)])
-        for p, gradient, mean, somewhere in zip(self.parameters, gradients, means, anywhere.tolist(), strict=True):
+        anywhere, *sums = torch.split(flat, [len(present), *(g.numel() for g in gradients)])
+        for p, gradient, total, somewhere in zip(self.parameters, gradients, sums, anywhere.tolist(), strict=True):
             if somewhere:
-                gradient.copy_((mean / dist.get_world_size()).reshape(gradient.shape))
+                gradient.copy_((total / dist.get_world_size()).reshape(gradient.shape))
                 p.grad = gradient
 
 

@@ -1,7 +1,7 @@
 """What a co-training run is doing, at a chosen interval, as a flat dict that any logger takes.
 
-    Watch(cotrain, every=100, to=wandb.log)                     Weights & Biases
-    Watch(cotrain, every=100, to=tensorboard(writer))           TensorBoard
+    cotrain.watch(every=100, to=wandb.log)                     Weights & Biases
+    cotrain.watch(every=100, to=tensorboard(writer))           TensorBoard
 
     policy, total                 the policy's own loss and the whole
     raw/<term>, strength/<term>   a term's unweighted value and its strength
@@ -22,21 +22,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._core.rows import Rows
+from ..strength.strength import leaves
 from ..terms.discriminator import DomainClassifier
-from ..terms.pair import Pair
-from .cotrain import CoTrain
 from .divergence import Divergence
 from .losses import Losses
+from .step import Labels, Observer, Sides, TrainingStep
 
 
-class Watch:
-    """Records of a `CoTrain` while it trains.
+class Watch(Observer):
+    """Records of training steps, those of an installed method included (`CoTrain.watch`).
 
     Args:
-        cotrain: what is watched.  Attach before DDP or torch.compile wrap it.
+        step: what is watched, `cotrain.step`.
         every: steps between records; step 0 is recorded.
         to: called as `to(values, step=step)` at each record.  None leaves the record in `values`.
 
@@ -48,56 +48,49 @@ class Watch:
         ValueError: `every` below 1; or, at the first training step, a step that was not passed.
     """
 
-    def __init__(self, cotrain: CoTrain, *, every: int = 100, to: Callable[..., Any] | None = None) -> None:
+    def __init__(self, step: TrainingStep, *, every: int = 100, to: Callable[..., Any] | None = None) -> None:
         if every < 1:
             raise ValueError(f"every is the number of steps between records and at least 1, got {every}.")
         self.every, self.to, self.step = every, to, -1
         self.values: dict[str, float] = {}
         self.divergence = Divergence()
-        self._target, self._counts = cotrain.domains.target, dict.fromkeys(cotrain.domains.names, 0)
+        self._watched, self._target = step, step.domains.target
+        self._counts = dict.fromkeys(step.domains.names, 0)
         self._due, self._seen = False, dict[str, Tensor]()
-        self._handles = [
-            cotrain.register_forward_pre_hook(self._before, with_kwargs=True),
-            cotrain.register_forward_hook(self._after, with_kwargs=True),
-        ]
-        if cotrain.regularizer is not None:
-            self._terms = cotrain.regularizer.parts()
-            self._handles.append(cotrain.regularizer.register_pair_hook(self._observe))
+        step.observers.append(self)
 
     def remove(self) -> None:
         """Stop watching."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        if self in self._watched.observers:
+            self._watched.observers.remove(self)
 
-    def _before(self, cotrain: nn.Module, args: Any, kwargs: Any) -> None:
-        if not (cotrain.training and torch.is_grad_enabled()):
-            return
-        step = kwargs.get("step")
-        if step is None:
+    def on_start(self, labels: Labels) -> None:
+        if labels.step is None:
             raise ValueError(
                 "a watch records every so many optimizer steps and counts none itself, got step=None. "
                 "Pass it at the call: cotrain(batch, domain=..., step=step)."
             )
-        self._due = step % self.every == 0
+        self._due = labels.step % self.every == 0
 
-    @torch.no_grad()
-    def _observe(self, pair: Pair) -> None:
-        if not self._due:
+    def on_rows(self, rows: Rows, sides: Sides) -> None:
+        if not self._due or self._watched.regularizer is None:
             return
-        self._seen |= {"norm/source": _norm(pair.source), "norm/target": _norm(pair.target)}
-        for name, _, term in self._terms:
-            if isinstance(term, DomainClassifier) and min(len(pair.source), len(pair.target)):
-                self._seen[f"accuracy/{name}"] = _accuracy(term.logits(pair.source), term.logits(pair.target))
+        with torch.no_grad():
+            for _, source, target in sides:
+                self._seen |= {"norm/source": _norm(source), "norm/target": _norm(target)}
+                for name, strength, term in self._watched.regularizer.parts():
+                    if isinstance(term, DomainClassifier) and min(len(source), len(target)):
+                        pair = (source, target)
+                        for measured in leaves(strength):
+                            pair = measured.transform(*pair)
+                        self._seen[f"accuracy/{name}"] = _accuracy(*(term.logits(side) for side in pair))
 
-    def _after(self, cotrain: nn.Module, args: Any, kwargs: Any, losses: Losses) -> None:
-        if not (cotrain.training and torch.is_grad_enabled()):
-            return
+    def on_losses(self, losses: Losses, labels: Labels) -> None:
         for name, count in losses.counts.items():
             self._counts[name] += count
         if not self._due:
             return
-        self.step, self._due = kwargs["step"], False
+        self.step, self._due = int(labels.step or 0), False
         self.values = self._record(losses)
         self.divergence.look(self.values, self.step)
         if self.to is not None:

@@ -70,7 +70,7 @@ def test_the_released_pi_policies_have_the_parts_their_adapters_name(kind: str) 
     policy = real.as_released(kind)
     seam = CoTrain(policy, Method(guidance=DomainGuidance(), regularizer=0.1 * MMD())).seam
     assert seam is not None and seam.condition_width(policy) == 1024  # Gemma 300M
-    assert adapters.found(policy).seam_of(policy) is seam  # type: ignore[union-attr]
+    assert adapters.find(policy).seam_of(policy) is seam  # type: ignore[union-attr]
 
 
 def test_a_frozen_smolvla_refuses_a_term_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def made(policy: str | Factory, spaces: Spaces) -> Any:
         raise TypeError(f"a policy has parameters to train, {named} without any. Register its parts as modules.")
     if not isinstance(seam := getattr(built, "seam", None), ctl.Seam | None):
         raise TypeError(f"a policy's seam is a ctl.Seam, {named} with a {type(seam).__name__}.")
-    if seam is None and adapters.found(built) is None:
+    if seam is None and adapters.find(built) is None:
         raise TypeError(
             f"a policy says where its features are, {named}, which no adapter knows. Give it an attribute such as "
             "seam = ctl.Seam(feature='encoder', head='decoder')."

@@ -1,65 +1,63 @@
-"""What is known of one policy class: its seam, its loss entry, what a training script calls."""
+"""What is known of the policies of one codebase: their seam, their loss, what a training script calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from ..entries import InstalledStep, ReturnedLoss
 from ..paths import submodule, unwrapped
 from ..seam import Seam
 
 
-@dataclass(frozen=True)
 class Adapter:
-    """What is known of one policy class.
+    """What is known of some policies of one codebase: what the arguments say, and what a subclass overrides.
 
     Args:
-        package: a component of the class's module path, "lerobot" of lerobot.policies.act.modeling_act.
-        policy: name of the class.
-        seam: its seam, or several of which the first that the policy has the parts for is taken.
-        loss: the loss entry, by name or as a function `loss(policy, batch)`.
-        entry: the method a training script calls for the loss, which `install` makes return task + regularizer.
-        opens: a method called before it in the same step, in which the policy already runs.
-        key: where the loss is in a mapping that the entry returns.
-        sealed: whether the entry keeps its loss to itself (forward, backward and step in one method), so that
-            the regularizer's gradient is joined to the predictions' instead.
-        optimizers: function of the policy giving the optimizers it holds.
-        drops: a method through which batches lose keys it does not know; `install` keeps their "domain".
-        unfit: function of the policy that says which of its settings has no seam, or None.
+        package: a component of the classes' module path, "lerobot" of lerobot.policies.act.modeling_act.
+        policies: name of the class, or several.
+        seams: where co-training happens in them; of several, the first that a policy has the parts for is taken.
+        entry: the method that a training script calls for the loss; "forward" is the policy's call.
     """
 
-    package: str
-    policy: str
-    seam: Seam | tuple[Seam, ...]
-    loss: str | Callable[[Any, Any], Any] | None = None
-    entry: str = "forward"
-    opens: str | None = None
-    key: str = "loss"
-    sealed: bool = False
-    optimizers: Callable[[Any], list[Any]] | None = None
-    drops: str | None = None
-    unfit: Callable[[Any], str | None] | None = None
+    def __init__(
+        self, package: str, policies: str | tuple[str, ...], seams: Seam | tuple[Seam, ...] = (), entry: str = "forward"
+    ) -> None:
+        self.package, self.entry = package, entry
+        self.policies = (policies,) if isinstance(policies, str) else policies
+        self.seams = (seams,) if isinstance(seams, Seam) else seams
 
     def knows(self, policy: object) -> bool:
-        """Whether the policy's class, or one it inherits from, is this one."""
+        """Whether the policy's class, or one it inherits from, is one of these."""
         return any(
-            kind.__name__ == self.policy and self.package in kind.__module__.split(".")
+            kind.__name__ in self.policies and self.package in kind.__module__.split(".")
             for kind in type(unwrapped(policy)).__mro__
         )
 
-    def seam_of(self, policy: object) -> Seam:
+    def loss(self, policy: Any, batch: Any) -> Any:
+        """The policy's loss on a batch, in whatever form it returns it."""
+        return policy(batch) if self.entry == "forward" else getattr(unwrapped(policy), self.entry)(batch)
+
+    def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
+        """What `install` does to the policy's methods: `call(original, ...)` for each that is overridden."""
+        return {self.entry: ReturnedLoss(installed)}
+
+    def optimizers(self, policy: Any) -> list[Any]:
+        """Optimizers that the policy holds."""
+        return []
+
+    def seam_of(self, policy: object) -> Seam | None:
         """The first of the seams that the policy has the parts for, and something to learn at."""
-        if self.unfit is not None and (setting := self.unfit(unwrapped(policy))) is not None:
-            raise ValueError(f"{self.policy} is wrapped as its codebase trains it by default, got {setting}.")
-        seams = self.seam if isinstance(self.seam, tuple) else (self.seam,)
-        fitting = [seam for seam in seams if seam.fits(policy)]
-        for seam in fitting:
-            if seam.feature is None or any(True for _ in submodule(policy, seam.feature).parameters()):
-                return seam
-        if fitting:
-            return fitting[0]
-        raise ValueError(
-            f"the adapter of {self.package} {self.policy} knows {len(seams)} seams, got a policy that has the parts "
-            f"of none: {', '.join(seam.place for seam in seams)}. Its version may differ: pass CoTrain(seam=Seam(...))."
-        )
+        fitting = [seam for seam in self.seams if seam.fits(policy)]
+        if self.seams and not fitting:
+            raise ValueError(
+                f"the adapter of {self.package} {type(unwrapped(policy)).__name__} knows {len(self.seams)} seams, got "
+                f"a policy that has the parts of none: {', '.join(seam.place for seam in self.seams)}. "
+                "Its version may differ: pass CoTrain(seam=Seam(...))."
+            )
+        learning = (seam for seam in fitting if seam.feature is None or _learns(policy, seam.feature))
+        return next(learning, fitting[0] if fitting else None)
+
+
+def _learns(policy: object, path: str) -> bool:
+    return any(True for _ in submodule(policy, path).parameters())

@@ -6,13 +6,11 @@ from ..seam import Seam
 from .adapter import Adapter
 from .seams import unet
 
+_UNETS = ("DiffusionUnetImagePolicy", "DiffusionUnetHybridImagePolicy", "DiffusionUnetLowdimPolicy")
+_TRANSFORMERS = ("DiffusionTransformerHybridImagePolicy", "DiffusionTransformerLowdimPolicy")
 _TRANSFORMER = Seam(head="model", condition="cond", time="timestep", width="model.cond_obs_emb.in_features")
 
 ADAPTERS = [
-    Adapter("diffusion_policy", name, seam, "compute_loss", "compute_loss")
-    for seam, names in (
-        (unet("model"), ("DiffusionUnetImagePolicy", "DiffusionUnetHybridImagePolicy", "DiffusionUnetLowdimPolicy")),
-        (_TRANSFORMER, ("DiffusionTransformerHybridImagePolicy", "DiffusionTransformerLowdimPolicy")),
-    )
-    for name in names
+    Adapter("diffusion_policy", _UNETS, unet("model"), "compute_loss"),
+    Adapter("diffusion_policy", _TRANSFORMERS, _TRANSFORMER, "compute_loss"),
 ]

@@ -5,39 +5,67 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..paths import resolved
+import torch
+from torch import Tensor, nn
+
+from ..arguments import Argument
+from ..paths import resolved, unwrapped
 from ..seam import Seam
 from .adapter import Adapter
 
+_MASK = "encoder_attention_mask"
+
 
 @dataclass(frozen=True)
-class _ExpandedBatch:
+class ActionHeadSeam(Seam):
+    """A transformer over action tokens that cross attends to the backbone's, and a decoder behind it.
+
+    The features are the mean of the backbone's tokens that are not padding.  While actions are sampled the
+    transformer keeps the keys it made of one condition, so the other is given none of them.
+    """
+
+    decoder: str | None = None
+
+    @property
+    def prediction(self) -> str | None:
+        return self.decoder
+
+    def features_of(self, condition: Tensor, head: nn.Module, args: Any, kwargs: Any) -> Tensor:
+        if not torch.is_grad_enabled() and _MASK not in kwargs:  # while actions are sampled
+            return condition
+        mask = Argument(head, self.head or "", _MASK).of(args, kwargs)
+        real = mask.to(condition)[..., None]
+        return (condition * real).sum(1) / real.sum(1).clamp_min(1.0)
+
+    def call_again(self, head: nn.Module, args: Any, kwargs: Any) -> Any:
+        return head(*args, **{name: value for name, value in kwargs.items() if name != "kv_cache"})
+
+
+class Gr00t(Adapter):
     """GR00T N1.5 can repeat a batch end to end, where labels are unfolded side by side."""
 
-    path: str
-
-    def __call__(self, policy: Any) -> str | None:
-        times = getattr(resolved(policy, self.path), "expand_batch", None)
-        return None if times is None else f"expand_batch={times}, which repeats a batch past its labels. Set it to None"
+    def seam_of(self, policy: object) -> Seam | None:
+        seam = super().seam_of(policy)
+        head = resolved(policy, (seam.head if seam and seam.head else "").rpartition(".")[0])
+        if (times := getattr(head.config, "expand_batch", None)) is not None:
+            raise ValueError(
+                f"{type(unwrapped(policy)).__name__} is wrapped as its codebase trains it by default, got "
+                f"expand_batch={times}, which repeats a batch past its labels. Set it to None."
+            )
+        return seam
 
 
 def _seam(prefix: str = "") -> Seam:
-    """A transformer over action tokens that cross attends to the backbone's, and a decoder behind it."""
-    return Seam(
+    return ActionHeadSeam(
         head=f"{prefix}action_head.model",
         condition="encoder_hidden_states",
-        mask="encoder_attention_mask",
-        cache="kv_cache",
         time="timestep",
-        then=f"{prefix}action_head.action_decoder",
+        decoder=f"{prefix}action_head.action_decoder",
         width=f"{prefix}action_head.config.backbone_embedding_dim",
     )
 
 
-_CLASSES = (("lerobot", "_groot_model.", ("GrootPolicy",)), ("gr00t", "", ("GR00T_N1_5", "Gr00tN1d6", "Gr00tN1d7")))
-
 ADAPTERS = [
-    Adapter(package, name, _seam(prefix), "__call__", unfit=_ExpandedBatch(f"{prefix}action_head.config"))
-    for package, prefix, names in _CLASSES
-    for name in names
+    Gr00t("gr00t", ("GR00T_N1_5", "Gr00tN1d6", "Gr00tN1d7"), _seam()),
+    Gr00t("lerobot", "GrootPolicy", _seam("_groot_model.")),
 ]

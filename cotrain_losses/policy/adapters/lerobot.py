@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..seam import Seam
@@ -9,8 +10,12 @@ from .adapter import Adapter
 from .seams import PALIGEMMA, expert, over_pixels, unet
 
 
-def _codebook_first(policy: Any) -> bool:
-    return not bool(policy.vqbet.action_head.vqvae_model.discretized)
+@dataclass(frozen=True)
+class CodebookSeam(Seam):
+    """VQ-BeT learns its codebook first, without images."""
+
+    def dormant(self, policy: Any) -> bool:
+        return not bool(policy.vqbet.action_head.vqvae_model.discretized)
 
 
 _ACT = tuple(
@@ -21,7 +26,7 @@ _ACT = tuple(
         ("encoder_robot_state_input_proj", None),
     )
 )
-_VQBET = Seam(feature="vqbet.rgb_feature_projector", head="vqbet.action_head", sampler=False, dormant=_codebook_first)
+_VQBET = CodebookSeam(feature="vqbet.rgb_feature_projector", head="vqbet.action_head", sampler=False)
 _DIT = Seam(
     head="noise_predictor",
     condition="conditioning_vec",
@@ -30,11 +35,11 @@ _DIT = Seam(
 )
 
 ADAPTERS = [
-    Adapter("lerobot", "DiffusionPolicy", unet("diffusion.unet"), "__call__"),
-    Adapter("lerobot", "ACTPolicy", _ACT, "__call__"),
-    Adapter("lerobot", "VQBeTPolicy", _VQBET, "__call__"),
-    Adapter("lerobot", "MultiTaskDiTPolicy", _DIT, "__call__"),
-    Adapter("lerobot", "SmolVLAPolicy", expert("vlm_with_expert.vlm.model.connector", "action_out_proj"), "__call__"),
-    Adapter("lerobot", "PI0Policy", expert(PALIGEMMA, "action_out_proj"), "__call__"),
-    Adapter("lerobot", "PI05Policy", expert(PALIGEMMA, "action_out_proj", "time_mlp_out"), "__call__"),
+    Adapter("lerobot", "DiffusionPolicy", unet("diffusion.unet")),
+    Adapter("lerobot", "ACTPolicy", _ACT),
+    Adapter("lerobot", "VQBeTPolicy", _VQBET),
+    Adapter("lerobot", "MultiTaskDiTPolicy", _DIT),
+    Adapter("lerobot", "SmolVLAPolicy", expert("vlm_with_expert.vlm.model.connector", "action_out_proj")),
+    Adapter("lerobot", "PI0Policy", expert(PALIGEMMA, "action_out_proj")),
+    Adapter("lerobot", "PI05Policy", expert(PALIGEMMA, "action_out_proj", "time_mlp_out")),
 ]

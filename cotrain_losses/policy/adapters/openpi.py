@@ -8,17 +8,15 @@ from .adapter import Adapter
 from .seams import PALIGEMMA, expert
 
 
-def _spread(policy: Any, batch: Any) -> Any:
-    return policy(*batch)
+class OpenPi(Adapter):
+    """A model that takes observation and actions, which a batch here is the pair of."""
 
+    def loss(self, policy: Any, batch: Any) -> Any:
+        return policy(*batch)
+
+
+_TIMES = ("action_time_mlp_out", "time_mlp_out")
 
 ADAPTERS = [
-    Adapter(
-        "openpi",
-        "PI0Pytorch",
-        tuple(
-            expert(PALIGEMMA, "action_out_proj", time, prefix="") for time in ("action_time_mlp_out", "time_mlp_out")
-        ),
-        _spread,
-    ),
+    OpenPi("openpi", "PI0Pytorch", tuple(expert(PALIGEMMA, "action_out_proj", time, prefix="") for time in _TIMES))
 ]

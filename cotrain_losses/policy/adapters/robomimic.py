@@ -2,49 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..entries import InstalledStep, SealedStep, SplitLoss
+from ..paths import exists
 from ..seam import Seam
 from .adapter import Adapter
 from .seams import unet
 
 
-def _bc_loss(algo: Any, batch: Any) -> Any:
-    losses = algo._compute_losses(algo._forward_training(batch), batch)
-    return losses["action_loss"], losses
+class Robomimic(Adapter):
+    """An algo that holds its optimizer."""
+
+    def optimizers(self, policy: Any) -> list[Any]:
+        return [policy.optimizers["policy"]]
 
 
-def _policy_optimizer(algo: Any) -> list[Any]:
-    return [algo.optimizers["policy"]]
+class BehaviourCloning(Robomimic):
+    """Predictions and losses are two methods of one training step."""
+
+    def loss(self, policy: Any, batch: Any) -> Any:
+        losses = policy._compute_losses(policy._forward_training(batch), batch)
+        return losses["action_loss"], losses
+
+    def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
+        split = SplitLoss(installed, self.entry, "action_loss")
+        return {"_forward_training": split.forward, self.entry: split.losses, **_keeping_labels(installed)}
 
 
-_BC = (
+class SealedDiffusion(Robomimic):
+    """Forward, backward and step are one method."""
+
+    def loss(self, policy: Any, batch: Any) -> Any:
+        raise ValueError(
+            f"{type(policy).__name__} keeps its loss inside {self.entry}, got a call that needs it. Let its own loop "
+            "train, cotrain.install(domain=...), or pass CoTrain(loss=lambda policy, batch: ...)."
+        )
+
+    def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
+        return {self.entry: SealedStep(installed), **_keeping_labels(installed)}
+
+
+@dataclass(frozen=True)
+class AveragedSeam(Seam):
+    """Actions are sampled from an average of the UNet, where the algo keeps one."""
+
+    def copies(self, policy: Any) -> tuple[Seam, ...]:
+        average = "ema.averaged_model.policy.noise_pred_net"
+        return (replace(self, head=average),) if exists(policy, average) else ()
+
+
+def _keeping_labels(installed: InstalledStep) -> dict[str, Callable[..., Any]]:
+    """Batches lose the keys that an algo does not know in one of its methods; their domain stays."""
+    name = "process_batch_for_training"
+    return {name: _keeping_domain} if hasattr(installed.policy, name) else {}
+
+
+def _keeping_domain(original: Callable[..., Any], batch: Any) -> Any:
+    return {**original(batch), **{key: batch[key] for key in ("domain",) if key in batch}}
+
+
+_CLONING = ("BC", "BC_Gaussian", "BC_GMM", "BC_RNN", "BC_RNN_GMM", "BC_Transformer", "BC_Transformer_GMM")
+_CLONING_SEAMS = (
     Seam(feature="nets.policy.nets.encoder", head="nets.policy.nets.decoder", sampler=False),
     Seam(head="nets.policy.nets.decoder", condition=0, sampler=False),  # low-dimensional encoders only concatenate
 )
+_UNET = unet("nets.policy.noise_pred_net", AveragedSeam)
 
 ADAPTERS = [
-    *(
-        Adapter(
-            "robomimic",
-            name,
-            _BC,
-            _bc_loss,
-            entry="_compute_losses",
-            opens="_forward_training",
-            key="action_loss",
-            optimizers=_policy_optimizer,
-            drops="process_batch_for_training",
-        )
-        for name in ("BC", "BC_Gaussian", "BC_GMM", "BC_RNN", "BC_RNN_GMM", "BC_Transformer", "BC_Transformer_GMM")
-    ),
-    Adapter(
-        "robomimic",
-        "DiffusionPolicyUNet",
-        unet("nets.policy.noise_pred_net", copies=("ema.averaged_model.policy.noise_pred_net",)),
-        entry="train_on_batch",
-        sealed=True,
-        optimizers=_policy_optimizer,
-        drops="process_batch_for_training",
-    ),
+    BehaviourCloning("robomimic", _CLONING, _CLONING_SEAMS, "_compute_losses"),
+    SealedDiffusion("robomimic", "DiffusionPolicyUNet", _UNET, "train_on_batch"),
 ]

@@ -28,9 +28,9 @@ def unet_width(unet: nn.Module) -> int:
     return int(blocks[0][0].cond_encoder[1].in_features - steps[-1].out_features)
 
 
-def unet(path: str, **more: Any) -> Seam:
+def unet(path: str, kind: type[Seam] = Seam) -> Seam:
     """A one-dimensional UNet over actions that takes the observations as its global condition."""
-    return Seam(head=path, condition="global_cond", time="timestep", width=_UNetWidth(path), **more)
+    return kind(head=path, condition="global_cond", time="timestep", width=_UNetWidth(path))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,177 @@
+"""One training step of a policy under a method: one forward pass of the policy, plus what the method asks.
+
+    L = weights * l_policy  +  sum_k lambda_k R_k(source, target)
+
+Whatever takes a step (an installed method, a check, a held-out loss, a watch) goes through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from .._core.rows import Rows
+from ..importance.samples import Samples
+from ..method import Method
+from ..mixing.domains import Domains
+from ..strength.strength import MeasuredStrength
+from ..terms.term import Evaluation, Regularizer
+from .fitting import refuse_features, warn_of_batch_norm
+from .gather import gathered
+from .hooks import Hooks
+from .losses import Losses, PolicyLoss, mean_over_sources
+from .paths import networks, unwrapped
+from .seam import Seam
+from .training import TrainingPass
+
+OfBatch = Callable[[Any], Any]
+Sides = list[tuple[str, Rows, Rows]]
+OnRows = Callable[[Rows, Sides], None]
+P = TypeVar("P", bound=TrainingPass)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What travels beside a batch: domains, weights, places in the dataset, and the optimizer step."""
+
+    domain: Any
+    weight: Tensor | None = None
+    index: Tensor | None = None
+    step: int | None = None
+
+
+class Observer:
+    """Is told of every training step, from its start to its losses; this one ignores it."""
+
+    def on_start(self, labels: Labels) -> None:
+        """Before the policy runs."""
+
+    def on_rows(self, rows: Rows, sides: Sides) -> None:
+        """The features of the batch, and what the regularizer compared."""
+
+    def on_losses(self, losses: Losses, labels: Labels) -> None:
+        """What the step was made of."""
+
+
+@dataclass(eq=False)
+class TrainingStep:
+    """What a training step of one policy under one method is."""
+
+    policy: Any
+    """the policy, in whatever wrappers it came."""
+    method: Method
+    loss: Callable[[Any, Any], Any]
+    """the policy's loss entry, `loss(policy, batch)`."""
+    seam: Seam | None
+    """where the method acts, or None."""
+    domains: Domains
+    extras: OfBatch | None = None
+    """function of the batch, like `groups` and `valid`; see `CoTrain`."""
+    groups: OfBatch | None = None
+    valid: OfBatch | None = None
+    gather: bool = False
+    """under DDP, compare the rows of all ranks."""
+
+    def __post_init__(self) -> None:
+        method, seam, policy = self.method, self.seam, self.policy
+        self.regularizer = method.regularizer if isinstance(method.regularizer, Regularizer) else None
+        self.hooks = None if seam is None else Hooks(seam).attach(policy)
+        self.observers: list[Observer] = []
+        self._inner, self._roots = unwrapped(policy), networks(policy)
+        self._warned_of_batch_norm = False
+        for strength in self.measured_strengths():
+            strength.gathered = self.gather
+
+    def measured_strengths(self) -> list[MeasuredStrength]:
+        """The strengths in the regularizer that are measured while training."""
+        return [] if self.regularizer is None else self.regularizer.measured_strengths()
+
+    @property
+    def learns(self) -> bool:
+        """Whether a call now is one of training, in which the method acts."""
+        return torch.is_grad_enabled() and (not self._roots or any(root.training for root in self._roots))
+
+    @property
+    def dormant(self) -> bool:
+        """Whether the policy is in a phase of training that does not reach the seam."""
+        return self.seam is not None and self.seam.dormant(self._inner)
+
+    def __call__(self, batch: Any, labels: Labels, run: Callable[[], Any] | None = None) -> Losses:
+        """One step, of which observers are told if it is one of training; `run` stands for the policy's own loss."""
+        if not self.observers or not self.learns:
+            return self.run(batch, labels, run=run)
+        for observer in self.observers:
+            observer.on_start(labels)
+        losses = self.run(batch, labels, run=run, on_rows=[observer.on_rows for observer in self.observers])
+        for observer in self.observers:
+            observer.on_losses(losses, labels)
+        return losses
+
+    def run(
+        self,
+        batch: Any,
+        labels: Labels,
+        *,
+        run: Callable[[], Any] | None = None,
+        regularizes: bool = True,
+        on_rows: Sequence[OnRows] = (),
+    ) -> Losses:
+        """One step, of which nobody is told but `on_rows`."""
+        acting = self.begin(batch, labels, TrainingPass, regularizes=regularizes)
+        known = acting.samples.domain
+        with nullcontext() if self.hooks is None else self.hooks.use(acting):
+            returned = PolicyLoss.of(self.loss(self.policy, batch) if run is None else run(), len(known))
+        acting.check_fired(self.hooks)
+        policy, weighted = acting.weighed(returned) if acting.weighs else (returned.scalar, None)
+        evaluation = self.evaluate(acting, batch, on_rows) if acting.regularizes else None
+        value = policy.new_zeros(()) if evaluation is None else evaluation.value.to(policy.device)
+        return Losses(
+            total=policy if evaluation is None else policy + value,
+            policy=returned.scalar.detach(),
+            regularizer=value.detach(),
+            raw={} if evaluation is None else evaluation.raw,
+            strengths={} if evaluation is None else evaluation.strengths,
+            counts=self.domains.counts(known),
+            skipped=() if evaluation is None else evaluation.skipped,
+            readings={} if self.regularizer is None else self.regularizer.readings(),
+            weighted=weighted,
+            info=returned.info,
+            shares=self.domains.shares(known, self.valid(batch) if self.valid else None),
+        )
+
+    def begin(self, batch: Any, labels: Labels, kind: type[P], *, regularizes: bool = True) -> P:
+        """The pass that acts in one step."""
+        known = self.domains.labels(labels.domain, batch)
+        samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
+        learns = self.learns and (self.seam is None or not self.seam.dormant(self._inner))
+        acting = kind(self.seam, self.method, samples, labels.weight, learns=learns, regularizes=regularizes)
+        if acting.regularizes and not self._warned_of_batch_norm and self.seam is not None:
+            self._warned_of_batch_norm = True
+            warn_of_batch_norm(self.policy, self.seam)
+        return acting
+
+    def evaluate(self, acting: TrainingPass, batch: Any, on_rows: Sequence[OnRows] = ()) -> Evaluation | None:
+        """The regularizer on the features that a pass captured; None where it has none to compare."""
+        regularizer, seam, step = self.regularizer, self.seam, acting.samples.step
+        if regularizer is None or seam is None or not acting.regularizes:
+            return None
+        rows = Rows(
+            acting.captured(seam),
+            extras=self.extras(batch) if self.extras else {},
+            group=self.groups(batch) if self.groups else None,
+            valid=self.valid(batch) if self.valid else None,
+        )
+        if not rows.features.requires_grad:
+            refuse_features(self.policy, seam, regularizer, step)
+        sides = self.domains.sides(rows, acting.samples.domain)
+        if self.gather:
+            sides = [(name, gathered(source), gathered(target)) for name, source, target in sides]
+        evaluations = [(name, regularizer.evaluate(source, target, step=step)) for name, source, target in sides]
+        for told in on_rows:
+            told(rows, sides)
+        return evaluations[0][1] if len(evaluations) == 1 else mean_over_sources(evaluations)
