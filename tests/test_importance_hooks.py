@@ -212,7 +212,7 @@ def test_per_sample_weights_resume_from_a_checkpoint():
         (lambda: TimeWindow({"source": (0, 1)})(samples([0])), "Seam(..., time=...)"),
         (lambda: TimeWindow({"sim": (0, 1)}), "got ['sim']"),
         (lambda: TimeWindow({"source": (1, 0)}), "low <= high"),
-        (lambda: RatioWeights(0.5, 0.0), "got ratio [0.5, 0.5] and share [1.0, 0.0]"),
+        (lambda: RatioWeights(0.5, 0.0), "got share 0 and ratio 0.5 for 'target'"),
         (lambda: GroupDRO({"a": 1.0, "b": 0.0}), "prior and a share above 0"),
         (lambda: GroupDRO({"a": 1.0}, step_size=0.0), "step_size is above 0"),
         (lambda: GroupDRO({"a": 1.0}).update(torch.ones(2), torch.zeros(3)), "(2,) and (3,)"),

@@ -139,23 +139,23 @@ def target_contribution(
     return sums.target / sums.total
 
 
-def relative_contribution(ratio: float, n_target: int, n_source: int, *, advantage: float = 0.0) -> float:
+def relative_contribution(ratio: float, *, source: int, target: int, advantage: float = 0.0) -> float:
     """g_t / (g_t + g_s) of one target and one source sample.
 
     Args:
-        ratio: w.   n_target, n_source: N, M.
+        ratio: w.   source, target: how many samples, M and N.
         advantage: (r_s^2 - r_t^2) d / 2, how much nearer the target sample is; 0 gives the paper's scaling curves,
             (w / rho) / (w / rho + 1 - w) with rho = N / M.
 
-    >>> round(relative_contribution(0.0909, 1, 100), 3)
+    >>> round(relative_contribution(0.0909, source=100, target=1), 3)
     0.909
     """
     check_share("ratio", ratio)
-    if min(n_target, n_source) < 1:
-        raise ValueError(f"sizes are at least 1, got n_target={n_target} and n_source={n_source}.")
+    if min(source, target) < 1:
+        raise ValueError(f"sizes are at least 1, got source={source} and target={target}.")
     if ratio in (0.0, 1.0):
         return ratio
-    odds = math.log(ratio) - math.log1p(-ratio) + math.log(n_source / n_target) + advantage
+    odds = math.log(ratio) - math.log1p(-ratio) + math.log(source / target) + advantage
     return 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))
 
 

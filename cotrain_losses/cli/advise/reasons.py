@@ -12,29 +12,29 @@ _UNITS = {
 }
 
 
-def reasons(found: dict[str, Any]) -> list[dict[str, str]]:
+def reasons(report: dict[str, Any]) -> list[dict[str, str]]:
     """Advice as {"do", "because"}, the most urgent first."""
     parts = [
-        _units(found),
-        _constant(found),
-        _far(found),
-        _ratio(found),
-        _batches(found),
-        _passes(found),
-        _weights(found),
+        _units(report),
+        _constant(report),
+        _far(report),
+        _ratio(report),
+        _batches(report),
+        _passes(report),
+        _weights(report),
     ]
     return [{"do": do, "because": because} for part in parts for do, because in part]
 
 
-def _units(found: dict[str, Any]) -> list[tuple[str, str]]:
+def _units(report: dict[str, Any]) -> list[tuple[str, str]]:
     out = []
     for what in ("action", "state"):
-        rows = [r for r in found[f"{what}_shift"] if r["scale"] not in (None, 0.0) and not 1 / 3 < r["scale"] < 3]
+        rows = [r for r in report[f"{what}_shift"] if r["scale"] not in (None, 0.0) and not 1 / 3 < r["scale"] < 3]
         for source in dict.fromkeys(r["source"] for r in rows):
             own = [r for r in rows if r["source"] == source]
             scales = ", ".join(f"{r['name']} x{r['scale']:.3g}" for r in own[:6])
             guess = _guess([r["scale"] for r in own])
-            normalised = _normalised([r for r in found[f"{what}_shift"] if r["source"] == source])
+            normalised = _normalised([r for r in report[f"{what}_shift"] if r["source"] == source])
             hint = f" This looks like {guess}." if guess else (f" {normalised}" if normalised else "")
             out.append(
                 (
@@ -58,16 +58,16 @@ def _normalised(rows: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _constant(found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [r for r in found["action_shift"] if (r["target_std"] == 0) != (r["source_std"] == 0)]
+def _constant(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [r for r in report["action_shift"] if (r["target_std"] == 0) != (r["source_std"] == 0)]
     if not rows:
         return []
     names = ", ".join(f"{r['name']} ({'target' if r['target_std'] == 0 else r['source']})" for r in rows[:6])
     return [("Check the action dimensions that never move in one domain.", f"Constant: {names}.")]
 
 
-def _far(found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [r for r in found["action_shift"] if r["shift"] is not None and abs(r["shift"]) > 1]
+def _far(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [r for r in report["action_shift"] if r["shift"] is not None and abs(r["shift"]) > 1]
     if not rows:
         return []
     worst = sorted(rows, key=lambda r: -abs(r["shift"]))[:4]
@@ -82,9 +82,9 @@ def _far(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _ratio(found: dict[str, Any]) -> list[tuple[str, str]]:
-    ratio, target = found["ratio"], found["datasets"][0]["frames"]
-    source = sum(d["frames"] for d in found["datasets"][1:])
+def _ratio(report: dict[str, Any]) -> list[tuple[str, str]]:
+    ratio, target = report["ratio"], report["datasets"][0]["frames"]
+    source = sum(d["frames"] for d in report["datasets"][1:])
     if target >= source:
         return [("Start at a ratio of 0.5.", f"The target is the larger side ({target} against {source} frames).")]
     return [
@@ -97,9 +97,9 @@ def _ratio(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _batches(found: dict[str, Any]) -> list[tuple[str, str]]:
-    enough, size = found["settings"]["enough"], found["settings"]["batch_size"]
-    few = [b for b in found["batches"] if b["too_few_independent"] > 0.05]
+def _batches(report: dict[str, Any]) -> list[tuple[str, str]]:
+    enough, size = report["settings"]["enough"], report["settings"]["batch_size"]
+    few = [b for b in report["batches"] if b["too_few_independent"] > 0.05]
     if not few:
         return []
     worst = few[0]
@@ -115,8 +115,8 @@ def _batches(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _passes(found: dict[str, Any]) -> list[tuple[str, str]]:
-    often = [b for b in found["batches"] if b["target_passes"] > 20]
+def _passes(report: dict[str, Any]) -> list[tuple[str, str]]:
+    often = [b for b in report["batches"] if b["target_passes"] > 20]
     if not often:
         return []
     return [
@@ -128,8 +128,8 @@ def _passes(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _weights(found: dict[str, Any]) -> list[tuple[str, str]]:
-    ratio = found["density_ratio"]
+def _weights(report: dict[str, Any]) -> list[tuple[str, str]]:
+    ratio = report["density_ratio"]
     if ratio is None:
         return [("Collect more target frames before weighing by density ratios.", "Fewer than 10 were sampled.")]
     share, apart = ratio["ess_share"], ratio["told_apart"]
