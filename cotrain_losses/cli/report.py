@@ -144,6 +144,14 @@ def as_markdown(table: Table) -> str:
     return "\n".join([head, "|---" * len(table.columns) + "|", *body])
 
 
+def console() -> Console:
+    """The terminal; 120 columns where there is none."""
+    from rich.console import Console
+
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=120)
+
+
 def print_table(table: Table, console: Console, *, title: str = "", most: int | None = None) -> None:
     """A table on the terminal, of its first `most` rows."""
     from rich.table import Table as Grid
@@ -154,9 +162,9 @@ def print_table(table: Table, console: Console, *, title: str = "", most: int | 
         grid.add_column(column, justify="right" if cells and cells[0][number][1] else "left", overflow="fold")
     for row in cells[:most]:
         grid.add_row(*(text for text, _ in row))
-    console.print(grid)
+    terminal.print(grid)
     if most is not None and len(cells) > most:
-        console.print(f"  ... and {len(cells) - most} more; --json and --out show all")
+        terminal.print(f"  ... and {len(cells) - most} more; --json and --out show all")
 
 
 def shown(value: Any) -> str:

@@ -35,6 +35,7 @@ def advise(
         cotrain advise --target data/real --source data/sim --source data/other_robot --out advice
     """
     from .advice import advice
+    from .render import text
 
     try:
         report = advice(
@@ -55,18 +56,9 @@ def advise(
         json.dump(report, sys.stdout, indent=1, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        _printed(report)
+        text(report)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
-
-
-def _printed(report: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from .render import text
-
-    console = Console()
-    text(report, Console(width=120) if not console.is_terminal else console)
 
 
 def _files(report: dict[str, Any], out: Path) -> list[Path]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..report import Figure, Points, Section, Table, page, print_table
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from ..report import Figure, Points, Section, Table, console, page, print_table
 
 
-def text(report: dict[str, Any], console: Console) -> None:
+def text(report: dict[str, Any]) -> None:
     """Print the tables, then the advice."""
     from rich.padding import Padding
     from rich.text import Text
 
+    terminal = console()
     for title, table in tables(report).items():
-        print_table(table, console, title=title, most=40)
-    console.print(Text("Advice", style="bold"))
+        print_table(table, terminal, title=title, most=40)
+    terminal.print(Text("Advice", style="bold"))
     for number, item in enumerate(report["advice"], 1):
-        console.print(Text(f"{number}. {item['do']}"), Padding(Text(item["because"], style="dim"), (0, 0, 0, 3)))
+        terminal.print(Text(f"{number}. {item['do']}"), Padding(Text(item["because"], style="dim"), (0, 0, 0, 3)))
 
 
 def html(report: dict[str, Any], png: Path) -> str:
