@@ -152,7 +152,7 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=120)
 
 
-def print_table(table: Table, console: Console, *, title: str = "", most: int | None = None) -> None:
+def print_table(table: Table, terminal: Console, *, title: str = "", most: int | None = None) -> None:
     """A table on the terminal, of its first `most` rows."""
     from rich.table import Table as Grid
 

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .ratio import DensityRatio, checked_sides, median_distance, spread
+from .._core.distances import squared_distances
+from .ratio import DensityRatio, checked_sides, kernel_centres, median_distance
 
 SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))
 PENALTIES = tuple(10.0 ** (k / 2) for k in range(-6, 3))
@@ -90,7 +91,7 @@ class RuLSIF:
     def _centres(self, target: Tensor) -> Tensor:
         if isinstance(self.centres, Tensor):
             return self.centres.detach().to(target)
-        return spread(target, self.centres, self.seed)
+        return kernel_centres(target, self.centres, self.seed)
 
     def _gram(self, phi_s: Tensor, phi_t: Tensor) -> Tensor:
         return self.alpha * (phi_t.T @ phi_t) / len(phi_t) + (1 - self.alpha) * (phi_s.T @ phi_s) / len(phi_s)
@@ -176,11 +177,6 @@ class _LeaveOneOut(NamedTuple):
         f, g = root_s * (hs - st / self.m), root_t * (ht - tt / self.m)
         determinant = a * d - b * b
         return root_s * (d * f - b * g) / determinant, root_t * (a * g - b * f) / determinant - 1 / self.m
-
-
-def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """(n, k) of |x - y|^2, by differences: exact near zero."""
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square_()
 
 
 def gaussian(squared: Tensor, bandwidth: float) -> Tensor:

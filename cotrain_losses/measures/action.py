@@ -126,7 +126,7 @@ def action_gap(
     return ActionGap(across, within, chance, across / within if within else (1.0 if across == 0 else math.inf), far)
 
 
-def target_contribution(
+def neighbour_contribution(
     source: Any,
     target: Any,
     *,

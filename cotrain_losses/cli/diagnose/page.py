@@ -14,9 +14,9 @@ LEAD = (
 )
 CAPTION = (
     "W, SW, GW: Wasserstein, sliced and Gromov-Wasserstein distance in units of the pooled spread, between halves of "
-    'the domains; "x split-half" is W over the distance of the target\'s halves from one another; u is the debiased W over '
-    "the distance of two target samples; mixing is the share of cross-domain neighbours against perfect mixing; probe "
-    "and linear are held-out accuracies, 95 % intervals in brackets."
+    'the domains; "x split-half" is W over the distance of the target\'s halves from one another; u is the debiased W '
+    "over the distance of two target samples; mixing is the share of cross-domain neighbours against perfect mixing; "
+    "probe and linear are held-out accuracies, 95 % intervals in brackets."
 )
 
 
@@ -64,7 +64,8 @@ def _section(layer: Layer) -> Section:
 
     parts: list[Part] = []
     if layer.diagnosis and (regime := layer.diagnosis.regime):
-        parts += [Text(f"{regime.because}."), Text(regime.found), Text(f"Next: {regime.next}")]
+        because = f"{regime.because[0].upper()}{regime.because[1:]}."
+        parts += [Text(because), Text(regime.found), Text(f"Next: {regime.next}")]
     if layer.embeddings:
         parts.append(Figure(as_png(portraits(layer)), f"Embeddings of {layer.title}"))
     return Section(f"{layer.title}: {layer.regime}", parts)
