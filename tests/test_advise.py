@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cotrain_losses.cli.advise import advice
 from cotrain_losses.cli.advise.advice import batches
 from cotrain_losses.cli.advise.statistics import Moments, pooled, summarised
-from cotrain_losses.datasets import Unreadable, open_demonstrations
+from cotrain_losses.datasets import Demonstrations, Frames, Unreadable, open_demonstrations, register
 from cotrain_losses.mixing import MixedBatchSampler
 
 LENGTHS = (4, 1, 7)
@@ -117,6 +117,25 @@ def test_every_format_gives_back_the_frames_that_were_written(tmp_path, form):
     np.testing.assert_allclose(np.concatenate([p.state for p in pieces]), np.concatenate([s for _, s in data]))
     assert np.concatenate([p.episode for p in pieces]).tolist() == np.repeat(range(3), LENGTHS).tolist()
     assert len(list(found.read())) == len(pieces)  # it can be read again
+
+
+def test_a_format_of_ones_own_is_one_function(tmp_path):
+    """Rows of text: episode, then the action.  Nothing else of the package is touched, and `advice` reads it too."""
+
+    @register("a .rows file", lambda path: path.suffix == ".rows")
+    def rows(path, action=None, state=None):
+        table = np.loadtxt(path)
+        read = lambda: iter([Frames(table[:, 0].astype(int), table[:, 1:], None)])
+        return Demonstrations(path, "rows", len(table), len(np.unique(table[:, 0])), read)
+
+    paths = tmp_path / "real.rows", tmp_path / "sim.rows"
+    for path, frames in zip(paths, (20, 60), strict=True):
+        episode = np.arange(frames)[:, None] // 10
+        np.savetxt(path, np.hstack([episode, np.random.default_rng(frames).normal(size=(frames, 2))]))
+    report = advice(source=[paths[1]], target=paths[0])
+    assert [(d["format"], d["episodes"], d["frames"]) for d in report["datasets"]] == [("rows", 2, 20), ("rows", 6, 60)]
+    with pytest.raises(Unreadable, match=r"Give .*an \.npz, .*or a \.rows file"):
+        open_demonstrations(broken(tmp_path, "not a dataset"))
 
 
 def test_lerobot_names_its_dimensions(tmp_path):
