@@ -193,7 +193,7 @@ def test_the_numbers_are_those_of_the_data(pair):
     assert row["shift"] == pytest.approx((source[:, 1].mean() - target[:, 1].mean()) / spread, abs=1e-4)
     assert row["pooled_std"] == pytest.approx(np.concatenate([target, source])[:, 1].std(), rel=1e-4)
     assert [b["ratio"] for b in found["batches"]] == [0.1, 0.5]
-    assert 0 < found["density_ratio"]["ess_share"] < 1 and found["density_ratio"]["told_apart"] > 0.6
+    assert 0 < found["density_ratio"]["ess_share"] < 1 and found["density_ratio"]["domain_accuracy"] > 0.6
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SOURCE, TARGET = "#0072b2", "#d55e00"
 COLOURS = (SOURCE, "#e69f00", "#009e73", "#cc79a7", TARGET, "#56b4e9", "#555555")
-"""the colours of all figures (Okabe & Ito 2008): told apart in every kind of colour vision"""
+"""the colours of all figures (Okabe & Ito 2008): distinct in every kind of colour vision"""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,6 @@ class Text:
 
     text: str
 
-    @property
-    def kind(self) -> str:
-        return "text"
-
 
 @dataclass(frozen=True)
 class Code:
@@ -39,20 +35,12 @@ class Code:
 
     text: str
 
-    @property
-    def kind(self) -> str:
-        return "code"
-
 
 @dataclass(frozen=True)
 class Points:
     """Numbered points, each a sentence and what stands behind it."""
 
     points: Sequence[tuple[str, str]]
-
-    @property
-    def kind(self) -> str:
-        return "points"
 
 
 @dataclass(frozen=True)
@@ -70,10 +58,6 @@ class Table:
     caption: str = ""
 
     @property
-    def kind(self) -> str:
-        return "table"
-
-    @property
     def cells(self) -> list[list[tuple[str, bool]]]:
         """Each value as text, and whether its column holds numbers."""
         texts = [[shown(value) for value in row] for row in self.rows]
@@ -87,10 +71,6 @@ class Figure:
 
     png: bytes | Path
     caption: str = ""
-
-    @property
-    def kind(self) -> str:
-        return "figure"
 
     @property
     def address(self) -> str:
@@ -216,13 +196,13 @@ _PAGE = """<!doctype html>
 {% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
 {% for section in sections %}
 <h2>{{ section.title }}</h2>
-{% for part in section.parts %}
-{% if part.kind == "text" %}<p>{{ part.text }}</p>
-{% elif part.kind == "code" %}<pre>{{ part.text }}</pre>
-{% elif part.kind == "points" %}<ol>{% for point, reason in part.points %}
+{% for part in section.parts %}{% set kind = part.__class__.__name__ %}
+{% if kind == "Text" %}<p>{{ part.text }}</p>
+{% elif kind == "Code" %}<pre>{{ part.text }}</pre>
+{% elif kind == "Points" %}<ol>{% for point, reason in part.points %}
 <li>{{ point }}<span>{{ reason }}</span></li>{% endfor %}
 </ol>
-{% elif part.kind == "table" %}<div class="wide"><table>{% set cells = part.cells %}
+{% elif kind == "Table" %}<div class="wide"><table>{% set cells = part.cells %}
 <thead><tr>{% for column in part.columns %}
 <th{% if cells and cells[0][loop.index0][1] %} class="number"{% endif %}>{{ column }}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in cells %}

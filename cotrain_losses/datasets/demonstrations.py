@@ -48,7 +48,7 @@ class Demonstrations:
 
 @contextmanager
 def readable(path: Path, what: str) -> Iterator[None]:
-    """Whatever a format's library says of a broken file, said in one sentence with the path."""
+    """The error of a format's library on a broken file, as one sentence with the path."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:

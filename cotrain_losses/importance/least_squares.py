@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -77,7 +78,11 @@ class RuLSIF:
         best = min((self._best(b, to_source, to_target) for b in bandwidths), key=lambda choice: choice.score)
         theta, bandwidth = best.theta, best.bandwidth
         chosen = {"bandwidth": bandwidth, "penalty": best.penalty, "score": best.score}
-        return DensityRatio(KernelSum(centres, theta, bandwidth), gaussian(to_source, bandwidth) @ theta, chosen)
+        return DensityRatio(
+            partial(log_kernel_sum, centres=centres, theta=theta, bandwidth=bandwidth),
+            gaussian(to_source, bandwidth) @ theta,
+            chosen,
+        )
 
     def coefficients(self, source: Tensor, target: Tensor, *, bandwidth: float, penalty: float) -> Tensor:
         """(k,) theta at one bandwidth and penalty, for the centres this estimator uses."""
@@ -114,16 +119,9 @@ class ULSIF(RuLSIF):
     alpha: float = 0.0
 
 
-@dataclass(frozen=True)
-class KernelSum:
-    """x (b, d) -> (b,) ln sum_l theta_l k(x, c_l)."""
-
-    centres: Tensor
-    theta: Tensor
-    bandwidth: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return (gaussian(squared_distances(x, self.centres), self.bandwidth) @ self.theta).log()
+def log_kernel_sum(x: Tensor, centres: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+    """(b,) ln sum_l theta_l k(x, c_l) at x (b, d)."""
+    return (gaussian(squared_distances(x, centres), bandwidth) @ theta).log()
 
 
 class _Choice(NamedTuple):

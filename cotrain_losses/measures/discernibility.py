@@ -1,6 +1,6 @@
 """Discernibility: how well the domain can be read from features it was not fitted on.
 
-    accuracy         (P(say source | source) + P(say target | target)) / 2, held out; chance is 1/2
+    accuracy         (P(source | source) + P(target | target)) / 2 as classified, held out; chance is 1/2
     proxy A-distance 2 (1 - 2 (1 - accuracy)), in [0, 2] (Ben-David et al. 2007)
 
 A probe is a small network trained on the frozen features: 2 layers (one hidden, the domain classifier of Lei et al.
@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sides import Side, numbered, subsample
+from .sides import Side, normalised, numbered, subsample
 
 CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 
@@ -204,8 +204,7 @@ def _sampled(mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 def _standardised(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows (n, d), and each member's mean and scale (e, 1, d)."""
-    x = x - x.mean(0)
-    x = (x / x.square().sum(1).mean().sqrt().clamp_min(1e-300)).float()
+    x = normalised(x)
     share = train.float() / train.sum(1, keepdim=True)
     mean = share @ x
     deviation = (share @ x.square() - mean.square()).clamp_min(0).sqrt()

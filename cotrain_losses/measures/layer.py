@@ -1,4 +1,4 @@
-"""One layer diagnosed: alignment, discernibility, regime; what cannot be measured is said and the rest kept."""
+"""One layer diagnosed: alignment, discernibility, regime; what cannot be measured is noted and the rest kept."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _note_groups(result: Diagnosis, s: Side, t: Side) -> None:
         elif side.episodes < 3:
             result.notes.append(
                 f"the {name} comes in {side.episodes} episode{'s' * (side.episodes > 1)}: too few to hold any out, so "
-                "its rows were split instead. What is said holds for these episodes, not for the domain."
+                "its rows were split instead. The result holds for these episodes, not for the domain."
             )
 
 

@@ -87,7 +87,7 @@ def ratio_weights(
     Args:
         domain: (b,) bool, True = target, or (b,) integers with `domains`, or names.
         ratio: the target's share that the policy is to see, or a mapping name -> share.
-        share: the share that is drawn, in the same form; `natural_ratio(N, M)` for data read in its own order.
+        share: the share that is drawn, in the same form; for data read in its own order the `natural_ratio`.
         domains: the names that integer labels index.
         target: which of two domains a mask and a single number speak of.
 

@@ -112,8 +112,8 @@ class MixedBatchSampler(Sampler[list[int]]):
     def realised(self, batches: int | None = None) -> dict[str, float]:
         """The share of each domain in the run's first `batches` batches (None: one epoch), all ranks together."""
         batches = self._length if batches is None else whole("batches", batches)
-        drawn = self._counts.before(batches)
-        return {name: n / max(1, batches * self._global) for name, n in zip(self.names, drawn, strict=True)}
+        counts = self._counts.before(batches)
+        return {name: n / max(1, batches * self._global) for name, n in zip(self.names, counts, strict=True)}
 
     def passes(self) -> dict[str, float]:
         """How often an epoch passes each domain: a target seen sixty times an epoch is soon overfitted."""
@@ -147,11 +147,11 @@ class MixedBatchSampler(Sampler[list[int]]):
             mine = rows[(self.rank - number) % self.world_size :: self.world_size]
             yield self._generator(len(counts), number, self.rank).permutation(mine).tolist()
 
-    def _shifts(self, epoch: int, drawn: list[int]) -> list[int]:
+    def _shifts(self, epoch: int, before: list[int]) -> list[int]:
         """Each domain is read as one endless stream of shuffled passes; the largest begins a fresh one every epoch."""
         n = len(self._rows[self._largest])
         fresh = epoch * (2 + self._global * self._length // n) * n
-        return [fresh - drawn[k] if k == self._largest else 0 for k in range(len(self.names))]
+        return [fresh - before[k] if k == self._largest else 0 for k in range(len(self.names))]
 
     def _taken(self, k: int, begin: int, count: int) -> NDArray[Any]:
         pieces, end = [self._rows[k][:0]], begin + count

@@ -31,14 +31,14 @@ def shares(
 
 def factors(ratio: Ratio, share: Ratio, names: Sequence[str], *, target: str = "target") -> list[float]:
     """ratio_k / share_k of each domain: what its samples count, drawn at `share`, to train as if drawn at `ratio`."""
-    wanted, drawn = (shares(what, x, names, target=target) for what, x in (("ratio", ratio), ("share", share)))
-    for name, w, s in zip(names, wanted, drawn, strict=True):
+    wanted, sampled = (shares(what, x, names, target=target) for what, x in (("ratio", ratio), ("share", share)))
+    for name, w, s in zip(names, wanted, sampled, strict=True):
         if w > 0 and s == 0:
             raise ValueError(
                 f"weights scale samples that are drawn, got share 0 and ratio {w:g} for {name!r}. "
                 "Draw some of it (a share above 0), or set its ratio to 0."
             )
-    return [w / s if s > 0 else 0.0 for w, s in zip(wanted, drawn, strict=True)]
+    return [w / s if s > 0 else 0.0 for w, s in zip(wanted, sampled, strict=True)]
 
 
 def check_drawn(sizes: Mapping[str, int], share: Mapping[str, float]) -> None:

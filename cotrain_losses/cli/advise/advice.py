@@ -1,4 +1,4 @@
-"""Advice before training: what the datasets alone say about co-training.
+"""Advice before training: what follows from the datasets alone.
 
 The answer is a plain dict of numbers, lists and text, so that it can be printed, plotted, or written as JSON:
 
@@ -38,7 +38,7 @@ def advice(
     state_key: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What the datasets say about co-training a policy for the target.
+    """What the datasets imply for co-training a policy for the target.
 
     Args:
         source: one or more datasets to help.
@@ -166,4 +166,4 @@ def _density_ratio(sources: Sequence[Summary], target: Summary) -> dict[str, Any
     ess = float(effective_sample_size(normalised_weights(ratio.log(x_source))))
     correct = ((ratio.log(x_target) > 0).double().mean() + (ratio.log(x_source) < 0).double().mean()) / 2
     on, n = "actions and states" if len(keys) == 2 else "actions", len(x_source)
-    return {"on": on, "samples": n, "ess": ess, "ess_share": ess / n, "told_apart": float(correct)}
+    return {"on": on, "samples": n, "ess": ess, "ess_share": ess / n, "domain_accuracy": float(correct)}

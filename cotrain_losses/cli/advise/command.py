@@ -28,7 +28,7 @@ def advise(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the frames that distances and overlaps are taken on.")] = 0,
 ) -> None:
-    """Say what the datasets alone tell about co-training: ratio, shifts, overlap, batches.
+    """What the datasets alone imply for co-training: ratio, shifts, overlap, batches.
 
     Reads LeRobot directories (v2.1, v3), robomimic HDF5, zarr replay buffers and npz; never decodes video.
 

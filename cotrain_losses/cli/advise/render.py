@@ -70,5 +70,5 @@ def _shifts(report: dict[str, Any], what: str) -> Table:
 
 
 def _density_ratio(ratio: dict[str, Any]) -> Table:
-    row = [ratio["on"], f"{ratio['ess']:.0f} of {ratio['samples']}", f"{ratio['told_apart']:.0%}"]
-    return Table(["on", "effective source samples", "domains told apart"], [row])
+    row = [ratio["on"], f"{ratio['ess']:.0f} of {ratio['samples']}", f"{ratio['domain_accuracy']:.0%}"]
+    return Table(["on", "effective source samples", "accuracy of a domain classifier"], [row])

@@ -5,7 +5,8 @@ Where checkpoints differ in their mixing ratio, the curves run over it instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,7 +58,7 @@ def _draw_curves(figure: Figure | SubFigure, layers: Sequence[Layer]) -> None:
     over_ratio = len({layer.ratio for layer in layers if layer.ratio is not None}) > 1
     panels = (left, "transport", "Wasserstein, debiased (spreads)"), (right, "accuracy", "probe accuracy")
     for axes, what, label in panels:
-        (_over_ratio if over_ratio else _over_layers)(axes, layers, what)
+        _plot_lines(axes, layers, what, over_ratio)
         axes.set(ylabel=label, xlabel="mixing ratio w (share of target)" if over_ratio else "layer")
         axes.grid(alpha=0.3)
     left.set_ylim(bottom=0)
@@ -67,46 +68,40 @@ def _draw_curves(figure: Figure | SubFigure, layers: Sequence[Layer]) -> None:
         left.legend(fontsize=8)
 
 
-def _colours(names: Iterable[str]) -> list[tuple[str, Any]]:
-    """A colour for each name, none of them a domain's."""
+def _plot_lines(axes: Axes, layers: Sequence[Layer], what: str, over_ratio: bool) -> None:
+    """A line for each layer over the ratio, or for each checkpoint over the layers; no colour is a domain's."""
     from matplotlib import colormaps
-
-    distinct = list(dict.fromkeys(names))
-    return [(name, colormaps["viridis"](0.9 * i / max(len(distinct) - 1, 1))) for i, name in enumerate(distinct)]
-
-
-def _over_ratio(axes: Axes, layers: Sequence[Layer], what: str) -> None:
     from matplotlib.ticker import ScalarFormatter
 
-    for name, colour in _colours(layer.name for layer in layers):
-        points = [(x.ratio, getattr(x, what)) for x in layers if x.name == name and x.ratio is not None]
-        points = sorted(p for p in points if p[1] is not None)
-        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name) if points else None
-    axes.set_xscale("symlog", linthresh=0.01)
-    axes.set_xticks(sorted({x.ratio for x in layers if x.ratio is not None}))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.tick_params(axis="x", labelrotation=60, labelsize=8)
+    names, lines = (
+        list(dict.fromkeys(layer.name for layer in layers)),
+        defaultdict[str, list[tuple[float, float]]](list),
+    )
+    for layer in layers:
+        x, y = layer.ratio if over_ratio else names.index(layer.name), getattr(layer, what)
+        if x is not None and y is not None:
+            lines[layer.name if over_ratio else layer.checkpoint].append((x, y))
+    for k, (name, points) in enumerate(lines.items()):
+        colour = colormaps["viridis"](0.9 * k / max(len(lines) - 1, 1))
+        axes.plot(*zip(*sorted(points), strict=True), "o-", color=colour, label=name or None)
+    if over_ratio:
+        axes.set_xscale("symlog", linthresh=0.01)
+        axes.set_xticks(sorted({layer.ratio for layer in layers if layer.ratio is not None}))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.tick_params(axis="x", labelrotation=60, labelsize=8)
+    else:
+        axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 8 else 0, fontsize=8)
+        axes.set_xlim(-0.5, len(names) - 0.5)
 
 
-def _over_layers(axes: Axes, layers: Sequence[Layer], what: str) -> None:
-    names = list(dict.fromkeys(layer.name for layer in layers))
-    for checkpoint, colour in _colours(layer.checkpoint for layer in layers):
-        points = [(names.index(x.name), getattr(x, what)) for x in layers if x.checkpoint == checkpoint]
-        points = [p for p in points if p[1] is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), "o-", color=colour, label=checkpoint or None)
-    axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 8 else 0, fontsize=8)
-    axes.set_xlim(-0.5, len(names) - 0.5)
-
-
-def portraits(layer: Layer) -> Figure:
+def views(layer: Layer) -> Figure:
     """2-D and 3-D views of every embedding of a layer, side by side."""
     from matplotlib.figure import Figure
 
-    views = [(e, k) for e in layer.embeddings for k in (2, 3)]
-    figure = Figure(figsize=(3.6 * len(views), 3.5), layout="constrained")
-    for i, (embedding, dimensions) in enumerate(views):
-        axes = figure.add_subplot(1, len(views), i + 1, projection="3d" if dimensions == 3 else None)
+    shown = [(e, k) for e in layer.embeddings for k in (2, 3)]
+    figure = Figure(figsize=(3.6 * len(shown), 3.5), layout="constrained")
+    for i, (embedding, dimensions) in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), i + 1, projection="3d" if dimensions == 3 else None)
         _scatter(axes, embedding, dimensions)
         axes.set_title(f"{embedding.method}, {dimensions}-D", fontsize=9)
         if i == 0:
@@ -115,7 +110,7 @@ def portraits(layer: Layer) -> Figure:
 
 
 def _scatter(axes: Any, embedding: Embedding, dimensions: int) -> None:
-    points = embedding.points(dimensions)
+    points = embedding.points[dimensions]
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
     colours = [TARGET if t else SOURCE for t in embedding.is_target[order].tolist()]
     axes.scatter(*points[order].T.tolist(), c=colours, s=4, alpha=0.5, linewidths=0)

@@ -61,7 +61,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest names that tell the files apart."""
+    """The shortest names that are all different."""
     for name in (lambda p: p.stem, lambda p: f"{p.parent.name}/{p.stem}", str):
         names = [name(path) for path in paths]
         if len(set(names)) == len(names):

@@ -60,12 +60,12 @@ def notes(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 
 def _section(layer: Layer) -> Section:
-    from .figures import portraits
+    from .figures import views
 
     parts: list[Part] = []
     if layer.diagnosis and (regime := layer.diagnosis.regime):
         because = f"{regime.because[0].upper()}{regime.because[1:]}."
         parts += [Text(because), Text(regime.found), Text(f"Next: {regime.next}")]
     if layer.embeddings:
-        parts.append(Figure(as_png(portraits(layer)), f"Embeddings of {layer.title}"))
+        parts.append(Figure(as_png(views(layer)), f"Embeddings of {layer.title}"))
     return Section(f"{layer.title}: {layer.regime}", parts)
