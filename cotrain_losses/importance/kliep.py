@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from .._core.distances import squared_distances
-from .least_squares import gaussian, log_kernel_sum
+from .least_squares import gaussian, kernel_ratio
 from .ratio import DensityRatio, checked_sides, kernel_centres, median_distance
 
 
@@ -54,11 +53,7 @@ class KLIEP:
         score, bandwidth = max(scored, default=(float("nan"), bandwidths[0]))
         theta, gap = self._theta(gaussian(to_target, bandwidth), gaussian(to_source, bandwidth).mean(0), gap=self.gap)
         chosen = {"bandwidth": bandwidth, "held_out": score, "gap": gap}
-        return DensityRatio(
-            partial(log_kernel_sum, centres=centres, theta=theta, bandwidth=bandwidth),
-            gaussian(to_source, bandwidth) @ theta,
-            chosen,
-        )
+        return kernel_ratio(centres, theta, bandwidth, to_source, chosen)
 
     def _held_out(self, bandwidth: float, to_source: Tensor, to_target: Tensor) -> float:
         """The mean log-ratio of target samples that did not take part."""

@@ -76,13 +76,8 @@ class RuLSIF:
         bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in SCALES]
         to_source, to_target = squared_distances(source, centres), squared_distances(target, centres)
         best = min((self._best(b, to_source, to_target) for b in bandwidths), key=lambda choice: choice.score)
-        theta, bandwidth = best.theta, best.bandwidth
-        chosen = {"bandwidth": bandwidth, "penalty": best.penalty, "score": best.score}
-        return DensityRatio(
-            partial(log_kernel_sum, centres=centres, theta=theta, bandwidth=bandwidth),
-            gaussian(to_source, bandwidth) @ theta,
-            chosen,
-        )
+        chosen = {"bandwidth": best.bandwidth, "penalty": best.penalty, "score": best.score}
+        return kernel_ratio(centres, best.theta, best.bandwidth, to_source, chosen)
 
     def coefficients(self, source: Tensor, target: Tensor, *, bandwidth: float, penalty: float) -> Tensor:
         """(k,) theta at one bandwidth and penalty, for the centres this estimator uses."""
@@ -119,8 +114,15 @@ class ULSIF(RuLSIF):
     alpha: float = 0.0
 
 
-def log_kernel_sum(x: Tensor, centres: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
-    """(b,) ln sum_l theta_l k(x, c_l) at x (b, d)."""
+def kernel_ratio(
+    centres: Tensor, theta: Tensor, bandwidth: float, to_source: Tensor, chosen: dict[str, float]
+) -> DensityRatio:
+    """The ratio sum_l theta_l k(x, c_l), from squared distances (n, k) of the source samples to the centres."""
+    log_ratio = partial(_log_kernel_sum, centres=centres, theta=theta, bandwidth=bandwidth)
+    return DensityRatio(log_ratio, gaussian(to_source, bandwidth) @ theta, chosen)
+
+
+def _log_kernel_sum(x: Tensor, centres: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
     return (gaussian(squared_distances(x, centres), bandwidth) @ theta).log()
 
 

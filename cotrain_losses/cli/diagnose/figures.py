@@ -73,10 +73,8 @@ def _plot_lines(axes: Axes, layers: Sequence[Layer], what: str, over_ratio: bool
     from matplotlib import colormaps
     from matplotlib.ticker import ScalarFormatter
 
-    names, lines = (
-        list(dict.fromkeys(layer.name for layer in layers)),
-        defaultdict[str, list[tuple[float, float]]](list),
-    )
+    names = list(dict.fromkeys(layer.name for layer in layers))
+    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for layer in layers:
         x, y = layer.ratio if over_ratio else names.index(layer.name), getattr(layer, what)
         if x is not None and y is not None:
