@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, Method, Seam
-from cotrain_losses.measures import action_gap, domain_losses, target_contribution
+from cotrain_losses.measures import action_gap, domain_losses, neighbour_contribution
 from cotrain_losses.policy import collect_features
 from cotrain_losses.terms.term import Regularizer
 from tests.fakes import robomimic, vla
@@ -147,14 +147,14 @@ def test_actions_of_another_number_are_refused():
 def test_the_target_contributes_the_ratio_where_domains_coincide(ratio):
     """Two copies of three points far from one another: every kernel sum is the same in both domains."""
     points = 10 * torch.eye(3).repeat(4, 1)
-    found = target_contribution(points, points, ratio=ratio, bandwidth=0.5, target_groups=range(12))
+    found = neighbour_contribution(points, points, ratio=ratio, bandwidth=0.5, target_groups=range(12))
     kept = 3 / 11 / (4 / 12)  # a row's own episode is left out: 3 of 11 others coincide, 4 of 12 in the source
     assert found == pytest.approx(ratio * kept / (ratio * kept + 1 - ratio), abs=1e-9)
 
 
 def test_the_source_contributes_nothing_from_afar():
     z = torch.randn(50, 2)
-    assert target_contribution(z + 1000, z, ratio=0.01) == 1.0
+    assert neighbour_contribution(z + 1000, z, ratio=0.01) == 1.0
 
 
 def wrapped(every: int, received: list):

@@ -111,7 +111,7 @@ def test_one_target_and_one_source_sample_weigh_as_the_paper_says():
     g = score_weights(noised, mixture, alpha=0.6, sigma=0.4)[0]
     r_t, r_s = ((noised - 0.6 * actions).norm(dim=1) / (0.4 * math.sqrt(2))).square().tolist()
     assert float(g[0] / g[1]) == pytest.approx(w / (1 - w) * math.exp((r_s - r_t) * 2 / 2))
-    assert relative_contribution(w, 1, 1, advantage=(r_s - r_t) * 2 / 2) == pytest.approx(float(g[0]))
+    assert relative_contribution(w, source=1, target=1, advantage=(r_s - r_t) * 2 / 2) == pytest.approx(float(g[0]))
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,11 @@ def test_one_target_and_one_source_sample_weigh_as_the_paper_says():
 def test_the_scaling_curves_of_the_paper(rho, crossing):
     n_target, n_source = round(1000 * rho), 1000
     for w in (0.001, 0.016, 0.1, 0.3, 0.8):
-        assert relative_contribution(w, n_target, n_source) == pytest.approx((w / rho) / (w / rho + 1 - w), abs=1e-12)
-    assert relative_contribution(crossing, n_target, n_source) == pytest.approx(1 - crossing, abs=1e-3)
-    assert crossing_ratio(n_target, n_source) == pytest.approx(crossing, abs=1e-4)
+        assert relative_contribution(w, source=n_source, target=n_target) == pytest.approx(
+            (w / rho) / (w / rho + 1 - w), abs=1e-12
+        )
+    assert relative_contribution(crossing, source=n_source, target=n_target) == pytest.approx(1 - crossing, abs=1e-3)
+    assert crossing_ratio(source=n_source, target=n_target) == pytest.approx(crossing, abs=1e-4)
 
 
 @given(st.floats(0.01, 0.99), st.floats(0, 30))
@@ -168,7 +170,7 @@ def test_domains_of_one_observation_mix_and_apart_latents_do_not():
         (lambda: score_weights(torch.zeros(1, 2), one(), alpha=1.0, sigma=1.0), "(queries, 3)"),
         (lambda: score_weights(torch.zeros(1, 3), one(), alpha=1.0, sigma=0.0), "above 0, got 0"),
         (lambda: score_weights(torch.zeros(1, 3), one(), alpha=1.0, sigma=1.0, latent=torch.zeros(1, 1)), "here None"),
-        (lambda: relative_contribution(0.5, 0, 3), "at least 1"),
+        (lambda: relative_contribution(0.5, source=3, target=0), "at least 1"),
     ],
 )
 def test_what_is_no_mixture_is_said(act, says):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from cotrain_losses.mixing import MixedBatchSampler, crossing_ratio, natural_ratio, ratio_range, ratio_weights
+from cotrain_losses.mixing.domains import Domains
 from cotrain_losses.mixing.rounding import ONE, Counts, floor_sum
 
 ratios = st.sampled_from([0.0, 0.016, 0.1, 1 / 3, 0.5, 0.9, 1.0]) | st.floats(0, 1)
@@ -259,6 +260,30 @@ def test_the_realised_share_and_the_passes_are_what_was_drawn():
     assert "0.13 of target (7 frames)" in repr(sampler)
 
 
+@pytest.mark.parametrize("names", [("source", "target"), ("real", "sim"), ("sim", "real"), ("b", "target", "c")])
+def test_every_form_of_a_label_is_read_as_the_same_domain_everywhere(names):
+    target = "target" if "target" in names else "real"
+    positions = [k * 5 % 7 % len(names) for k in range(12)]
+    domains = Domains.named(names, target)
+    text, numbers = [names[k] for k in positions], torch.tensor(positions)
+    forms = [positions, numbers, numbers.to(torch.uint8), numbers.numpy(), [np.int64(k) for k in positions]]
+    forms += [list(numbers), text, np.array(text), np.array(text, dtype=object), tuple(text)]
+    if len(names) == 2:
+        is_target = [name == target for name in text]
+        forms += [is_target, torch.tensor(is_target), np.array(is_target), np.array(is_target, dtype=object)]
+    for form in forms:
+        assert domains.labels(form).tolist() == positions and domains.labels(form).dtype == torch.long
+        assert domains.is_target(domains.labels(form)).tolist() == [name == target for name in text]
+        sampler = MixedBatchSampler(form, 5, 0.4, domains=names, target=target)
+        assert sampler.sizes == domains.counts(numbers) and sampler.ratio[target] == 0.4
+
+
+@pytest.mark.parametrize("number", [np.float32(0.25), np.float64(0.25), np.array(0.25), torch.tensor(0.25)])
+def test_numbers_of_numpy_and_torch_are_numbers(number):
+    sampler = MixedBatchSampler(mask(10, 90), torch.tensor(8), number, seed=np.int64(3))
+    assert list(sampler) == list(MixedBatchSampler(mask(10, 90), 8, 0.25, seed=3))
+
+
 # --- weights and ratios ---
 
 
@@ -275,7 +300,7 @@ def test_sampling_weighing_and_any_mix_of_both_have_the_same_expected_gradient()
     is_target, ratio, draws = mask(8, 120), 0.1, 400
     slope = torch.randn(128, dtype=torch.float64)  # each frame's own gradient
     exact = ratio * slope[is_target].mean() + (1 - ratio) * slope[~is_target].mean()
-    for share in (ratio, natural_ratio(8, 120), 0.5):
+    for share in (ratio, natural_ratio(source=120, target=8), 0.5):
         sampler = MixedBatchSampler(is_target, 16, ratio, share=share)
         batches = [sampler.batch(k * 7) for k in range(draws)]
         means = torch.stack([(sampler.weights(is_target[b]).double() * slope[b]).mean() for b in batches])
@@ -290,16 +315,16 @@ def test_weights_follow_the_labels_and_what_never_counts_may_stay_undrawn():
 
 
 def test_the_paper_figures_of_the_guideline():
-    assert natural_ratio(50, 3000) == pytest.approx(0.0164, abs=5e-5)
-    assert ratio_range(50, 3000) == pytest.approx((0.0164, 0.129), abs=5e-4)
+    assert natural_ratio(source=3000, target=50) == pytest.approx(0.0164, abs=5e-5)
+    assert ratio_range(source=3000, target=50) == pytest.approx((0.0164, 0.129), abs=5e-4)
     published = {0.01: 0.0909, 0.05: 0.1827, 0.1: 0.2403, 0.3: 0.3539, 0.5: 0.4142, 0.7: 0.4555, 0.9: 0.4868}
     for size_ratio, crossing in published.items():
-        assert crossing_ratio(round(1000 * size_ratio), 1000) == pytest.approx(crossing, abs=5e-5)
+        assert crossing_ratio(source=1000, target=round(1000 * size_ratio)) == pytest.approx(crossing, abs=5e-5)
 
 
 @given(st.integers(1, 500), st.integers(1, 5000), st.floats(0.5, 0.95))
 def test_the_range_lies_between_the_natural_ratio_and_a_half(n, m, q):
-    lower, upper = ratio_range(n, m, q)
+    lower, upper = ratio_range(source=m, target=n, contribution=q)
     assert lower <= upper + 1e-12 <= 0.5 + 1e-12
     if m <= 5 * n and upper < 0.5:  # the wanted contribution, by its definition: g_t / g_s = q / (1 - q)
         assert upper / (1 - upper) * m / n == pytest.approx(q / (1 - q))
@@ -307,7 +332,7 @@ def test_the_range_lies_between_the_natural_ratio_and_a_half(n, m, q):
 
 @given(st.integers(1, 500), st.integers(1, 5000))
 def test_at_the_crossing_the_target_contributes_what_the_source_is_given(n, m):
-    w, rho = crossing_ratio(n, m), n / m
+    w, rho = crossing_ratio(source=m, target=n), n / m
     assert (w / rho) / (w / rho + 1 - w) == pytest.approx(1 - w)
 
 
@@ -325,17 +350,25 @@ def test_at_the_crossing_the_target_contributes_what_the_source_is_given(n, m):
         (lambda: MixedBatchSampler([0, 1], 4, 0.5), TypeError, "domains=('real', 'sim_a', 'sim_b')"),
         (lambda: MixedBatchSampler([0, 3], 4, 0.5, domains=("a", "b")), ValueError, "got values from 0 to 3"),
         (lambda: MixedBatchSampler(["a", "b"], 4, 0.5), ValueError, "target='a'"),
-        (lambda: MixedBatchSampler(["a", "b"], 4, 0.5, domains=("a", "c")), ValueError, "got ['b']"),
+        (lambda: MixedBatchSampler(["a", "b"], 4, 0.5, domains=("a", "c")), ValueError, "got 'b'"),
         (lambda: MixedBatchSampler(mask(1, 1), 4, 0.5, domains=("a", "b", "c")), TypeError, "a bool mask tells"),
         (lambda: MixedBatchSampler(torch.ones(2, 2), 4, 0.5), ValueError, "Flatten it"),
         (lambda: MixedBatchSampler(torch.ones(2), 4, 0.5), TypeError, "got float32"),
+        (lambda: MixedBatchSampler([True, None], 4, 0.5), TypeError, "got a mixture of NoneType, bool. Label every"),
+        (lambda: MixedBatchSampler(np.array([None]), 4, 0.5), TypeError, "got NoneType"),
+        (lambda: MixedBatchSampler(np.array([1.0, math.nan]), 4, 0.5), TypeError, "got float64 with 1 NaN"),
+        (lambda: MixedBatchSampler(["a", math.nan], 4, 0.5), TypeError, "got a mixture of float, str"),
+        (lambda: MixedBatchSampler([True, 2], 4, 0.5), TypeError, "got a mixture of bool, int"),
+        (lambda: MixedBatchSampler(mask(1, 1), 4, "0.5"), ValueError, "lies in [0, 1], got '0.5'"),
+        (lambda: MixedBatchSampler(mask(1, 1), 4.5, 0.5), ValueError, "got batch_size=4.5. Pass int(batch_size)"),
+        (lambda: MixedBatchSampler(mask(1, 1), True, 0.5), ValueError, "got batch_size=True"),
         (lambda: MixedBatchSampler(mask(1, 1), 0, 0.5), ValueError, "batch_size=0"),
         (lambda: MixedBatchSampler(mask(1, 1), 1, 0.5, rank=2, world_size=2), ValueError, "rank=2"),
         (lambda: MixedBatchSampler(mask(1, 1), 1, 0.5, start=-1), ValueError, "start is a whole number"),
         (lambda: ratio_weights([True], ratio=0.1, share=0.0), ValueError, "Draw some of it"),
-        (lambda: natural_ratio(0, 0), ValueError, "one in all"),
-        (lambda: ratio_range(0, 10), ValueError, "at least 1 of each"),
-        (lambda: ratio_range(1, 10, 0.3), ValueError, "the paper uses 0.8"),
+        (lambda: natural_ratio(source=0, target=0), ValueError, "one in all"),
+        (lambda: ratio_range(source=10, target=0), ValueError, "at least 1 of each"),
+        (lambda: ratio_range(source=10, target=1, contribution=0.3), ValueError, "the paper uses 0.8"),
     ],
 )
 def test_what_cannot_be_mixed_is_said(make, error, says):

@@ -208,7 +208,7 @@ def test_settings_and_extras_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one pair"):
         PairedSampler([], [], [], 0)
     rows = Rows(torch.zeros(2, 3), {"action": torch.zeros(2, 3)})
-    with pytest.raises(ValueError, match="pairing reads"):
+    with pytest.raises(ValueError, match=r"reads rows.extras\['state'\]"):
         NearestByDTW("state")(rows, rows)
     with pytest.raises(ValueError, match=r"shape \(rows, steps, width\), got \(2, 3\)"):
         NearestByDTW()(rows, rows)

@@ -354,7 +354,7 @@ def test_plain_co_training_adds_nothing_to_the_policy_loss() -> None:
 
 
 def test_the_structured_recipe_mixes_in_the_middle_of_the_papers_range_unless_told() -> None:
-    ratio = recipes.structured(4, frames=(50, 3000)).ratio
+    ratio = recipes.structured(4, frames=(3000, 50)).ratio
     assert (
         ratio == pytest.approx((50 / 3050 * (50 / 3000) ** 0.5) ** 0.5)
         and recipes.structured(4, ratio=0.3).ratio == 0.3

@@ -7,6 +7,7 @@ as flags, so that a training step never waits for them; under torch.compile not 
 from __future__ import annotations
 
 import math
+from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
 import torch
@@ -101,18 +102,33 @@ def _negative(what: str, value: float, where: str) -> None:
     )
 
 
-def check_share(name: str, value: float) -> float:
-    """A share of target samples, in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+def check_share(name: str, value: object) -> float:
+    """A share of target samples, in [0, 1], as a plain number."""
+    share = _number(value)
+    if share is None or not 0.0 <= share <= 1.0:
         remedy = "Use 0.5 for halves."
-        if _is_odds(value):
-            remedy = f'For "{value:g} source to 1 target" use {1 / (1 + value):g}.'
+        if share is not None and 1.0 < share < math.inf:
+            remedy = f'For "{share:g} source to 1 target" use {1 / (1 + share):g}.'
         raise ValueError(f"{name} is the share of target samples and lies in [0, 1], got {value!r}. {remedy}")
-    return float(value)
+    return share
 
 
-def _is_odds(value: object) -> bool:
-    return isinstance(value, (int, float)) and 1.0 < value < float("inf")
+def whole(name: str, value: object, least: int = 0) -> int:
+    """A whole number of at least `least`, as a plain integer."""
+    number = _number(value)
+    if number is None or not number.is_integer() or number < least:
+        raise ValueError(f"{name} is a whole number, {least} or more, got {name}={value!r}. Pass int({name}).")
+    return int(value) if isinstance(value, SupportsIndex) else int(number)
+
+
+def _number(value: object) -> float | None:
+    """A number of Python, numpy or torch; None for anything else, bool and arrays of several included."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsFloat):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _received(source: Tensor, target: Tensor) -> str:

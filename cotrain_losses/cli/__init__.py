@@ -13,6 +13,7 @@ EXTRAS = {
     "matplotlib": "cli",
     "scipy": "cli",
     "jinja2": "cli",
+    "sklearn": "cli",
     "h5py": "data",
     "pyarrow": "data",
     "zarr": "data",
@@ -21,7 +22,6 @@ EXTRAS = {
     "gymnasium": "bench",
     "packaging": "bench",
     "submitit": "cluster",
-    "sklearn": "dev",
     "tslearn": "dtw",
 }
 """optional modules and the extra that brings each"""

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, as_columns, missing_key, readable
+from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, readable
+from .formats import register
 
 
+@register("an .npz", lambda path: path.suffix == ".npz")
 def arrays(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
     """The dataset in an npz file.  It is read whole: npz cannot be read in pieces."""
     with readable(path, "npz"), np.load(path, allow_pickle=False) as file:
         held = {key: file[key] for key in file.files if file[key].dtype.kind in "fiub"}
-    action_key = action or _first(held, "action", "actions")
+    action_key = action or _first(held, "action", "actions") or "action"
     state_key = state or _first(held, "state", "states", "obs", "observation")
-    if action_key not in held:
-        raise missing_key(path, action_key or "action", sorted(held), "--action-key")
-    if state_key is not None and state_key not in held:
-        raise missing_key(path, state_key, sorted(held), "--state-key")
+    check_key(path, action_key, held, "--action-key")
+    check_key(path, state_key, held, "--state-key")
     actions = as_columns(held[action_key])
     states = as_columns(held[state_key]) if state_key else None
     episode = _episodes(held, len(actions))

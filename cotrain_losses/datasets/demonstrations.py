@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ class Demonstrations:
 
 @contextmanager
 def readable(path: Path, what: str) -> Iterator[None]:
-    """Whatever a format's library says of a broken file, said in one sentence with the path."""
+    """The error of a format's library on a broken file, as one sentence with the path."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
@@ -65,11 +65,17 @@ class Unreadable(ValueError):
     """A dataset that is not what it should be."""
 
 
-def missing_key(path: Path, key: str, found: list[str], option: str) -> Unreadable:
-    """The one sentence for a key that is not there."""
-    return Unreadable(
-        f"{path} has no {key!r}, its keys are {', '.join(found) or 'none'}. Name the right one: {option}."
-    )
+def check_key(path: Path, key: str | None, held: Iterable[str], option: str) -> None:
+    """A key that a user named, or the format's own, is there; None is no key.
+
+    Raises:
+        Unreadable: with the keys that are held, and the option that names another.
+    """
+    held = sorted(held)
+    if key is not None and key not in held:
+        raise Unreadable(
+            f"{path} has no {key!r}, its keys are {', '.join(held) or 'none'}. Name the right one: {option}."
+        )
 
 
 def as_columns(values: Array) -> Array:

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, Unreadable, as_columns, missing_key, readable
+from .demonstrations import Array, Demonstrations, Frames, Unreadable, as_columns, check_key, readable
+from .formats import register
 
 
+@register("a LeRobot directory (with meta/info.json)", lambda path: (path / "meta" / "info.json").is_file())
 def lerobot(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
     """The dataset in a LeRobot directory; `action` and `state` name features, "action" and "observation.state"."""
     with readable(path, "a LeRobot dataset (meta/info.json)"):
@@ -25,10 +27,8 @@ def lerobot(path: Path, action: str | None = None, state: str | None = None) -> 
         features, version = info["features"], str(info.get("codebase_version", "unknown"))
         frames, episodes = int(info["total_frames"]), int(info["total_episodes"])
     action = action or "action"
-    if action not in features:
-        raise missing_key(path, action, sorted(features), "--action-key")
-    if state is not None and state not in features:
-        raise missing_key(path, state, sorted(features), "--state-key")
+    check_key(path, action, features, "--action-key")
+    check_key(path, state, features, "--state-key")
     state = state or ("observation.state" if "observation.state" in features else None)
     files = sorted((path / "data").rglob("*.parquet"))
     if not files:
@@ -50,10 +50,8 @@ def _read(files: list[Path], action: str, state: str | None) -> Iterator[Frames]
     wanted = ["episode_index", action, *([state] if state else [])]
     for file in files:
         with readable(file, "parquet"), parquet.ParquetFile(file) as table:
-            present = set(table.schema_arrow.names)
             for key in wanted:
-                if key not in present:
-                    raise missing_key(file, key, sorted(present), "--action-key or --state-key")
+                check_key(file, key, table.schema_arrow.names, "--action-key or --state-key")
             for batch in table.iter_batches(batch_size=65_536, columns=wanted):
                 episode = batch.column("episode_index").to_numpy(zero_copy_only=False)
                 yield Frames(episode, _matrix(batch.column(action)), _matrix(batch.column(state)) if state else None)

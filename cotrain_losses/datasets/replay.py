@@ -8,27 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, as_columns, is_proprioception, missing_key, readable
+from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, is_proprioception, readable
+from .formats import register
 
 _PIECE = 65_536
 
 
+def _is_zarr(path: Path) -> bool:
+    return path.suffix == ".zip" or any((path / name).exists() for name in (".zgroup", "zarr.json"))
+
+
+@register("a zarr replay buffer (with .zgroup or zarr.json)", _is_zarr)
 def replay_buffer(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
     """The dataset in a zarr directory or zip; `state` names one array, None joins all vectors of floats."""
     action = action or "action"
     with readable(path, "a zarr replay buffer"):
         root = _opened(path)
-        if "data" not in root:
-            raise missing_key(path, "data", sorted(root), "a replay buffer has groups data and meta")
+        check_key(path, "data", root, "a replay buffer has groups data and meta")
         data = {key: root["data"][key] for key in root["data"]}
-        if action not in data:
-            raise missing_key(path, action, sorted(data), "--action-key")
-        if state is not None and state not in data:
-            raise missing_key(path, state, sorted(data), "--state-key")
+        check_key(path, action, data, "--action-key")
+        check_key(path, state, data, "--state-key")
         vectors = [k for k, v in sorted(data.items()) if k != action and is_proprioception(v.shape, v.dtype)]
         keys = [state] if state else vectors
-        if "meta" not in root or "episode_ends" not in root["meta"]:
-            raise missing_key(path, "meta/episode_ends", sorted(root), "a replay buffer says where episodes end")
+        ends_held = [f"meta/{key}" for key in root["meta"]] if "meta" in root else []
+        check_key(path, "meta/episode_ends", [*root, *ends_held], "a replay buffer says where episodes end")
         ends = np.asarray(root["meta"]["episode_ends"][:])
         frames = int(data[action].shape[0])
     return Demonstrations(

@@ -14,12 +14,14 @@ from .demonstrations import (
     Frames,
     Unreadable,
     as_columns,
+    check_key,
     is_proprioception,
-    missing_key,
     readable,
 )
+from .formats import register
 
 
+@register("a robomimic .hdf5", lambda path: path.suffix in (".hdf5", ".h5"))
 def robomimic(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
     """The dataset in a robomimic file; `state` names one observation, None joins all vectors of floats."""
     import h5py  # type: ignore[import-untyped]  # only those who read robomimic files need it
@@ -30,12 +32,10 @@ def robomimic(path: Path, action: str | None = None, state: str | None = None) -
             raise Unreadable(f"{path} holds no demonstrations under 'data', its groups are {', '.join(file)}.")
         demos = sorted(file["data"], key=_natural)
         first = file["data"][demos[0]]
-        if action not in first:
-            raise missing_key(path, action, sorted(first), "--action-key")
+        check_key(path, action, first, "--action-key")
         observations = first.get("obs", {})
         vectors = sorted(k for k, v in observations.items() if is_proprioception(v.shape, v.dtype))
-        if state is not None and state not in observations:
-            raise missing_key(path, state, sorted(observations), "--state-key")
+        check_key(path, state, observations, "--state-key")
         keys = [state] if state else vectors
         frames = sum(len(file["data"][demo][action]) for demo in demos)
         names = tuple(name for key in keys for name in _numbered(key, observations[key].shape))

@@ -10,20 +10,11 @@ from .hooks import ProductWeights, RatioWeights, TableWeights, TimeWindow
 from .kliep import KLIEP
 from .kmm import KMM
 from .least_squares import ULSIF, RuLSIF
+from .overlap import empirical_overlap, overlap_coefficient, relative_contribution
 from .parametric import GaussianRatio, LogisticRatio
 from .ratio import DensityRatio, Estimator, effective_sample_size, normalised_weights
 from .reweighting import DiscrepancyWeights
-from .score import (
-    EmpiricalMixture,
-    denoised,
-    empirical_overlap,
-    log_density,
-    optimal_score,
-    overlap_coefficient,
-    relative_contribution,
-    score_weights,
-    target_contribution,
-)
+from .score import EmpiricalMixture, denoised, log_density, optimal_score, score_weights, target_contribution
 
 __all__ = [
     "DensityRatio",

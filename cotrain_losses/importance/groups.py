@@ -61,18 +61,18 @@ class GroupDRO(nn.Module):
         self.names: Sequence[str] = tuple(prior)
         self.step_size, self.smoothing = step_size, smoothing
         begin = torch.tensor(shares("prior", prior, self.names), dtype=torch.float64)
-        drawn = begin if share is None else torch.tensor(shares("share", share, self.names), dtype=torch.float64)
-        if not ((begin > 0) & (drawn > 0)).all():
+        sampled = begin if share is None else torch.tensor(shares("share", share, self.names), dtype=torch.float64)
+        if not ((begin > 0) & (sampled > 0)).all():
             raise ValueError(
                 f"every domain has a prior and a share above 0, got {prior} and {share}. Leave out what is not drawn."
             )
-        for name, value in {"prior": begin, "share": drawn, "alpha": begin, "total": torch.zeros_like(begin)}.items():
+        for name, value in {"prior": begin, "share": sampled, "alpha": begin, "total": torch.zeros_like(begin)}.items():
             self.register_buffer(name, value.clone())
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def update(self, excess: Tensor, domain: Tensor) -> None:
-        """One step from per-sample excess losses (b,) and labels (b,); a domain without samples has no say in it."""
+        """One step from per-sample excess losses (b,) and labels (b,); a domain without samples changes none."""
         if excess.ndim != 1 or excess.shape != domain.shape:
             raise ValueError(
                 "excess losses and labels are (samples,) each, got "

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .._core.checks import check_finite
-from ..mixing.shares import Ratio, shares
+from ..mixing.shares import Ratio, factors
 from .samples import Samples, SampleWeights
 
 
@@ -36,11 +36,7 @@ class RatioWeights(nn.Module):
         self, ratio: Ratio, share: Ratio, *, domains: Sequence[str] = ("source", "target"), target: str = "target"
     ) -> None:
         super().__init__()
-        wanted, drawn = (shares(what, x, domains, target=target) for what, x in (("ratio", ratio), ("share", share)))
-        if any(w > 0 and s == 0 for w, s in zip(wanted, drawn, strict=True)):
-            raise ValueError(f"weights scale samples that are drawn, got ratio {wanted} and share {drawn}.")
-        factors = [w / s if s > 0 else 0.0 for w, s in zip(wanted, drawn, strict=True)]
-        self.register_buffer("factors", torch.tensor(factors))
+        self.register_buffer("factors", torch.tensor(factors(ratio, share, domains, target=target)))
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) the factor of each sample's domain."""

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .least_squares import KernelSum, gaussian, squared_distances
-from .ratio import DensityRatio, checked_sides, median_distance, spread
+from .._core.distances import squared_distances
+from .least_squares import gaussian, kernel_ratio
+from .ratio import DensityRatio, checked_sides, kernel_centres, median_distance
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class KLIEP:
     def fit(self, source: Tensor, target: Tensor) -> DensityRatio:
         """The ratio target / source."""
         source, target = checked_sides("KLIEP", source, target)
-        centres = spread(target, self.centres, self.seed)
+        centres = kernel_centres(target, self.centres, self.seed)
         scales = (2.0**k for k in (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2))
         bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in scales]
         to_source, to_target = squared_distances(source, centres), squared_distances(target, centres)
@@ -52,17 +53,17 @@ class KLIEP:
         score, bandwidth = max(scored, default=(float("nan"), bandwidths[0]))
         theta, gap = self._theta(gaussian(to_target, bandwidth), gaussian(to_source, bandwidth).mean(0), gap=self.gap)
         chosen = {"bandwidth": bandwidth, "held_out": score, "gap": gap}
-        return DensityRatio(KernelSum(centres, theta, bandwidth), gaussian(to_source, bandwidth) @ theta, chosen)
+        return kernel_ratio(centres, theta, bandwidth, to_source, chosen)
 
     def _held_out(self, bandwidth: float, to_source: Tensor, to_target: Tensor) -> float:
         """The mean log-ratio of target samples that did not take part."""
         kernel, mean = gaussian(to_target, bandwidth), gaussian(to_source, bandwidth).mean(0)
         folds = torch.arange(len(kernel), device=kernel.device) % min(self.folds, len(kernel))
-        found = []
+        held_out = []
         for fold in range(int(folds.max()) + 1):
             theta, _ = self._theta(kernel[folds != fold], mean, gap=10 * self.gap)
-            found.append((kernel[folds == fold] @ theta).log())
-        return float(torch.cat(found).mean())
+            held_out.append((kernel[folds == fold] @ theta).log())
+        return float(torch.cat(held_out).mean())
 
     def _theta(self, kernel: Tensor, mean: Tensor, *, gap: float) -> tuple[Tensor, float]:
         """The coefficients (k,), and how far the objective may still be from its optimum."""

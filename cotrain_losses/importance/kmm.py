@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .least_squares import gaussian, squared_distances
+from .._core.distances import squared_distances
+from .least_squares import gaussian
 from .ratio import DensityRatio, checked_sides, median_distance
 
 
@@ -74,20 +75,19 @@ class KMM:
         return z, residual
 
     def _projected(self, w: Tensor) -> Tensor:
-        """The nearest weights within the box and the slab: a shift, found by bisection, then the box."""
+        """The nearest weights within the box and the slab: one shift, then the box."""
         n, inside = len(w), w.clamp(0, self.bound)
         slack = (n**0.5 - 1) / n**0.5 if self.slack is None else self.slack
         total = min(max(float(inside.sum()), n * (1 - slack)), n * (1 + slack))
         if total == float(inside.sum()):
             return inside
-        low, high = float(w.min()) - self.bound, float(w.max())
-        for _ in range(100):
-            middle = (low + high) / 2
-            if float((w - middle).clamp(0, self.bound).sum()) > total:
-                low = middle
-            else:
-                high = middle
-        return (w - high).clamp(0, self.bound)
+        from scipy.optimize import brentq  # type: ignore[import-untyped]  # comes with POT, and takes a while to import
+
+        def excess(shift: float) -> float:
+            return float((w - shift).clamp(0, self.bound).sum()) - total
+
+        shift: float = brentq(excess, float(w.min()) - self.bound, float(w.max()), xtol=1e-15)
+        return (w - shift).clamp(0, self.bound)
 
 
 _RESTARTS = {0: 1e-1, 100: 1e-2, 300: 1e-3, 1000: 1e-4}

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .ratio import DensityRatio, checked_sides, median_distance, spread
+from .._core.distances import squared_distances
+from .ratio import DensityRatio, checked_sides, kernel_centres, median_distance
 
 SCALES = tuple(2.0 ** (k / 2) for k in range(-4, 5))
 PENALTIES = tuple(10.0 ** (k / 2) for k in range(-6, 3))
@@ -74,9 +76,8 @@ class RuLSIF:
         bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in SCALES]
         to_source, to_target = squared_distances(source, centres), squared_distances(target, centres)
         best = min((self._best(b, to_source, to_target) for b in bandwidths), key=lambda choice: choice.score)
-        theta, bandwidth = best.theta, best.bandwidth
-        chosen = {"bandwidth": bandwidth, "penalty": best.penalty, "score": best.score}
-        return DensityRatio(KernelSum(centres, theta, bandwidth), gaussian(to_source, bandwidth) @ theta, chosen)
+        chosen = {"bandwidth": best.bandwidth, "penalty": best.penalty, "score": best.score}
+        return kernel_ratio(centres, best.theta, best.bandwidth, to_source, chosen)
 
     def coefficients(self, source: Tensor, target: Tensor, *, bandwidth: float, penalty: float) -> Tensor:
         """(k,) theta at one bandwidth and penalty, for the centres this estimator uses."""
@@ -90,7 +91,7 @@ class RuLSIF:
     def _centres(self, target: Tensor) -> Tensor:
         if isinstance(self.centres, Tensor):
             return self.centres.detach().to(target)
-        return spread(target, self.centres, self.seed)
+        return kernel_centres(target, self.centres, self.seed)
 
     def _gram(self, phi_s: Tensor, phi_t: Tensor) -> Tensor:
         return self.alpha * (phi_t.T @ phi_t) / len(phi_t) + (1 - self.alpha) * (phi_s.T @ phi_s) / len(phi_s)
@@ -113,16 +114,16 @@ class ULSIF(RuLSIF):
     alpha: float = 0.0
 
 
-@dataclass(frozen=True)
-class KernelSum:
-    """x (b, d) -> (b,) ln sum_l theta_l k(x, c_l)."""
+def kernel_ratio(
+    centres: Tensor, theta: Tensor, bandwidth: float, to_source: Tensor, chosen: dict[str, float]
+) -> DensityRatio:
+    """The ratio sum_l theta_l k(x, c_l), from squared distances (n, k) of the source samples to the centres."""
+    log_ratio = partial(_log_kernel_sum, centres=centres, theta=theta, bandwidth=bandwidth)
+    return DensityRatio(log_ratio, gaussian(to_source, bandwidth) @ theta, chosen)
 
-    centres: Tensor
-    theta: Tensor
-    bandwidth: float
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return (gaussian(squared_distances(x, self.centres), self.bandwidth) @ self.theta).log()
+def _log_kernel_sum(x: Tensor, centres: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+    return (gaussian(squared_distances(x, centres), bandwidth) @ theta).log()
 
 
 class _Choice(NamedTuple):
@@ -176,11 +177,6 @@ class _LeaveOneOut(NamedTuple):
         f, g = root_s * (hs - st / self.m), root_t * (ht - tt / self.m)
         determinant = a * d - b * b
         return root_s * (d * f - b * g) / determinant, root_t * (a * g - b * f) / determinant - 1 / self.m
-
-
-def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """(n, k) of |x - y|^2, by differences: exact near zero."""
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square_()
 
 
 def gaussian(squared: Tensor, bandwidth: float) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,8 @@ class LogisticRatio:
         design, labels = inputs(torch.cat([source, target])), _ones_after(len(source), len(target), source)
         loss, penalty = min((self._held_out(design, labels, penalty), penalty) for penalty in self.penalties)
         weights = _regression(design, labels, penalty)
-        log_ratio = _LogOdds(inputs, weights, math.log(len(source) / len(target)))
+        offset = math.log(len(source) / len(target))
+        log_ratio = partial(_log_odds, inputs=inputs, weights=weights, offset=offset)
         return DensityRatio(log_ratio, log_ratio(source).exp(), {"penalty": penalty, "held_out_loss": loss})
 
     def _held_out(self, design: Tensor, labels: Tensor, penalty: float) -> float:
@@ -83,8 +85,7 @@ class GaussianRatio:
         if self.shrinkage is not None and not 0.0 < self.shrinkage <= 1.0:
             raise ValueError(f"shrinkage lies in (0, 1], got {self.shrinkage!r}. 1e-3 changes little.")
         source, target = checked_sides("GaussianRatio", source, target)
-        p_source, p_target = (self._gaussian(x) for x in (source, target))
-        log_ratio = _LogGaussians(p_target, p_source)
+        log_ratio = partial(_log_gaussians, source=self._gaussian(source), target=self._gaussian(target))
         return DensityRatio(log_ratio, log_ratio(source).exp(), {})
 
     def _gaussian(self, x: Tensor) -> MultivariateNormal:
@@ -131,23 +132,12 @@ class _Inputs:
         return torch.cat([x.new_ones(len(x), 1), x, *products], 1)
 
 
-@dataclass(frozen=True)
-class _LogOdds:
-    inputs: _Inputs
-    weights: Tensor
-    offset: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.inputs(x) @ self.weights + self.offset
+def _log_odds(x: Tensor, inputs: _Inputs, weights: Tensor, offset: float) -> Tensor:
+    return inputs(x) @ weights + offset
 
 
-@dataclass(frozen=True)
-class _LogGaussians:
-    target: MultivariateNormal
-    source: MultivariateNormal
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.target.log_prob(x) - self.source.log_prob(x)  # type: ignore[no-untyped-call,no-any-return]
+def _log_gaussians(x: Tensor, source: MultivariateNormal, target: MultivariateNormal) -> Tensor:
+    return target.log_prob(x) - source.log_prob(x)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def _regression(design: Tensor, labels: Tensor, penalty: float, steps: int = 100) -> Tensor:

@@ -120,8 +120,8 @@ def median_distance(x: Tensor, y: Tensor) -> float:
     return median
 
 
-def spread(x: Tensor, number: int, seed: int) -> Tensor:
-    """`number` rows of x drawn without replacement: kernel centres."""
+def kernel_centres(x: Tensor, number: int, seed: int) -> Tensor:
+    """`number` rows of x, drawn without replacement."""
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     return x[order[:number].to(x.device)]
 

@@ -8,12 +8,10 @@ and 0 on the source, d a constant on the source, peak = weight decay * |paramete
 when it is easy and near, and the budget says how much of the source in all.
 
 The problem is convex and separable but for the sum and the maximum.  Given a cap c on q and a multiplier v of the sum,
-q_i = clip(soft-threshold, floor_i, c) is explicit; v is found by bisection, c by golden section.  O(N) a step.
+q_i = clip(soft-threshold, floor_i, c) is explicit; v and c are found by Brent's methods (scipy).  O(N) a step.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -99,14 +97,20 @@ class DiscrepancyWeights(nn.Module):
         """Set q to the optimum for the losses remembered; a sample never seen counts the mean of those seen."""
         if not self.seen.any():
             return
-        losses = torch.where(self.seen, self.losses, self.losses[self.seen].mean())
-        cost = losses + self.discrepancy_weight * self.discrepancy
+        cost = self._cost()
         lower = self.floor * self.is_target.double()
-        least = max(float(lower.max()), self.total / len(lower))
         cap = self.bound
         if self.peak > 0:
-            cap = _golden(lambda cap: self._objective(self._within(cost, lower, cap), cost), least, cap)
+            from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]  # comes with POT, slow to import
+
+            least = max(float(lower.max()), self.total / len(lower))
+            value = lambda cap: self._objective(self._within(cost, lower, cap), cost) + self.peak * cap  # noqa: E731
+            cap = min(minimize_scalar(value, bounds=(least, cap), options={"xatol": 1e-9}).x, least, cap, key=value)
         self.q.copy_(self._within(cost, lower, cap))
+
+    def objective(self, q: Tensor) -> float:
+        """What `solve` minimises, at any weights (N,)."""
+        return self._objective(q, self._cost()) + self.peak * float(q.max())
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) q at the samples' indices."""
@@ -114,6 +118,8 @@ class DiscrepancyWeights(nn.Module):
 
     def _within(self, cost: Tensor, lower: Tensor, cap: float) -> Tensor:
         """The optimum with every weight at most `cap`, without the peak term."""
+        from scipy.optimize import brentq
+
         prior = self.is_target.double()
 
         def weights(multiplier: float) -> Tensor:
@@ -123,40 +129,19 @@ class DiscrepancyWeights(nn.Module):
             free = torch.where(above > prior, above, torch.where(below < prior, below, prior))
             return torch.minimum(torch.maximum(free, lower), lower.new_tensor(cap))
 
+        def excess(multiplier: float) -> float:
+            return float(weights(multiplier).sum()) - self.total
+
         reach = float(cost.abs().max()) + self.sparse + 2 * self.smooth * (self.bound + 1)
-        low, high = -reach, reach
-        for _ in range(200):
-            middle = (low + high) / 2
-            if float(weights(middle).sum()) > self.total:
-                low = middle
-            else:
-                high = middle
-        return _summing_to(self.total, weights(low), weights(high))
+        if excess(-reach) <= 0 or excess(reach) >= 0:  # all weights at one end
+            return weights(-reach if excess(-reach) <= 0 else reach)
+        return weights(brentq(excess, -reach, reach, xtol=1e-15))
 
     def _objective(self, q: Tensor, cost: Tensor) -> float:
-        prior = self.is_target.double()
-        parts = (q * cost).sum() + self.sparse * (q - prior).abs().sum() + self.smooth * q.square().sum()
-        return float(parts + self.peak * q.max())
+        """Without the peak term."""
+        parts = (q * cost).sum() + self.sparse * (q - self.is_target.double()).abs().sum()
+        return float(parts + self.smooth * q.square().sum())
 
-
-def _summing_to(total: float, more: Tensor, fewer: Tensor) -> Tensor:
-    """The point between two nearly equal solutions whose sum is exact."""
-    gap = float((more - fewer).sum())
-    return fewer if gap <= 0 else fewer + (total - float(fewer.sum())) / gap * (more - fewer)
-
-
-def _golden(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a convex function of one variable is least."""
-    shrink = (5**0.5 - 1) / 2
-    left, right = high - shrink * (high - low), low + shrink * (high - low)
-    at_left, at_right = function(left), function(right)
-    for _ in range(80):
-        if at_left <= at_right:  # a tie lies where the cap no longer binds: go down
-            high, right, at_right = right, left, at_left
-            left = high - shrink * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + shrink * (high - low)
-            at_right = function(right)
-    return min((low, high, (low + high) / 2), key=function)
+    def _cost(self) -> Tensor:
+        losses = torch.where(self.seen, self.losses, self.losses[self.seen].mean())
+        return losses + self.discrepancy_weight * self.discrepancy

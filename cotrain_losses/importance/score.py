@@ -11,9 +11,6 @@ learn.  Its sum over the target is the target's contribution.  Lei et al. 2026, 
 (none: one fixed observation, the form on the project page; that page's special case leaves out the factor d of
 r^2 d / 2, which is true for d = 1 only).  The score is the gradient of the log-density of the mixture, which the tests
 hold it to.
-
-    relative contribution    g_t / g_s = [w / (1 - w)] [M / N] exp((r_s^2 - r_t^2) d / 2)      one sample of each
-    Bhattacharyya overlap    exp(-alpha^2 D^2 / 8 sigma^2)                                     two points at distance D
 """
 
 from __future__ import annotations
@@ -137,52 +134,6 @@ def target_contribution(
     """(q,) the summed weights of the target samples; exactly 0 at ratio 0 and 1 at ratio 1."""
     sums = _Sums.over(noised, mixture, alpha, sigma, latent)
     return sums.target / sums.total
-
-
-def relative_contribution(ratio: float, n_target: int, n_source: int, *, advantage: float = 0.0) -> float:
-    """g_t / (g_t + g_s) of one target and one source sample.
-
-    Args:
-        ratio: w.   n_target, n_source: N, M.
-        advantage: (r_s^2 - r_t^2) d / 2, how much nearer the target sample is; 0 gives the paper's scaling curves,
-            (w / rho) / (w / rho + 1 - w) with rho = N / M.
-
-    >>> round(relative_contribution(0.0909, 1, 100), 3)
-    0.909
-    """
-    check_share("ratio", ratio)
-    if min(n_target, n_source) < 1:
-        raise ValueError(f"sizes are at least 1, got n_target={n_target} and n_source={n_source}.")
-    if ratio in (0.0, 1.0):
-        return ratio
-    odds = math.log(ratio) - math.log1p(-ratio) + math.log(n_source / n_target) + advantage
-    return 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))
-
-
-def overlap_coefficient(distance: Level, *, alpha: Level, sigma: Level) -> Tensor:
-    """exp(-alpha^2 D^2 / 8 sigma^2): Bhattacharyya's coefficient of two actions at distance D once noised.
-
-    The overlap figure of Lei et al. 2026 is this with alpha = 1 - x, sigma = x, D^2 = 100 (real, real) and
-    700 (real, sim).
-
-    >>> round(overlap_coefficient(10.0, alpha=0.5, sigma=0.5).item(), 6)
-    4e-06
-    """
-    distance, alpha, sigma = (torch.as_tensor(x, dtype=torch.float64) for x in (distance, alpha, sigma))
-    return torch.where(
-        sigma > 0, torch.exp(-((alpha * distance / sigma).square()) / 8), (alpha * distance == 0).double()
-    )
-
-
-def empirical_overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Bhattacharyya's coefficient, the integral of sqrt(p q), from log-densities at draws of (p + q) / 2.
-
-    Args:
-        first, second: (q,) ln p and ln q at the same draws, half of them from each side.
-
-    The integrand 2 sqrt(p q) / (p + q) lies in [0, 1], so q draws give a standard error below 1 / (2 sqrt(q)).
-    """
-    return (1 / torch.cosh(((first - second) / 2).clamp(-700, 700))).mean()
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ Lei et al., "A Mechanistic Analysis of Sim-and-Real Co-Training in Generative Ro
 transfers where the domains are close, yet distinguishable.
 """
 
-from .action import ActionGap, DomainLosses, action_gap, domain_losses, target_contribution
+from .action import ActionGap, DomainLosses, action_gap, domain_losses, neighbour_contribution
 from .alignment import Estimate, pooled_spread, wasserstein
-from .discernibility import Reading
+from .discernibility import ProbeReading
 from .features import Features
 from .layer import Diagnosis, diagnosis
 from .neighbours import KernelTest
@@ -25,12 +25,12 @@ __all__ = [
     "Estimate",
     "Features",
     "KernelTest",
-    "Reading",
+    "ProbeReading",
     "Regime",
     "action_gap",
     "diagnosis",
     "domain_losses",
     "pooled_spread",
-    "target_contribution",
+    "neighbour_contribution",
     "wasserstein",
 ]

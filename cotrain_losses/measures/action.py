@@ -65,9 +65,9 @@ def domain_losses(
     """Losses and gradients of a policy on validation batches of each domain.
 
     Args:
-        loss: function of a batch giving a scalar, `policy.compute_loss` say, in the mode to be examined.
+        loss: function of a batch giving a scalar, such as `policy.compute_loss`, in the mode to be examined.
         source, target: at least two batches each.
-        parameters: with respect to which gradients are taken, the encoder's say.
+        parameters: with respect to which gradients are taken, such as the encoder's.
         seed: batch i of both domains sees the same draws of noise and diffusion time.
 
     The policy's gradients and the global random state stay as they were.  Mean gradients are noisy, which takes the
@@ -126,7 +126,7 @@ def action_gap(
     return ActionGap(across, within, chance, across / within if within else (1.0 if across == 0 else math.inf), far)
 
 
-def target_contribution(
+def neighbour_contribution(
     source: Any,
     target: Any,
     *,

@@ -1,6 +1,6 @@
 """Discernibility: how well the domain can be read from features it was not fitted on.
 
-    accuracy         (P(say source | source) + P(say target | target)) / 2, held out; chance is 1/2
+    accuracy         (P(source | source) + P(target | target)) / 2 as classified, held out; chance is 1/2
     proxy A-distance 2 (1 - 2 (1 - accuracy)), in [0, 2] (Ben-David et al. 2007)
 
 A probe is a small network trained on the frozen features: 2 layers (one hidden, the domain classifier of Lei et al.
@@ -22,17 +22,18 @@ import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sides import Side, numbered, subsample
+from .sides import Side, normalised, numbered, subsample
 
 CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProbeReading:
     """How well a probe reads the domain."""
 
     accuracy: float
@@ -58,7 +59,7 @@ def probe_accuracy(
     rows: int = 2048,
     batch: int = 128,
     seed: int = 0,
-) -> Reading:
+) -> ProbeReading:
     """Held-out accuracy of a probe; `hidden=None` is the linear one.
 
     Args:
@@ -89,18 +90,20 @@ def probe_accuracy(
     stops = torch.stack([held[s] == (k + 1) % folds for s in range(seeds) for k in range(folds)])
     logits = _trained(_standardised(x, ~(tests | stops)), domain, ~(tests | stops), stops, hidden, batch, generator)
     units = torch.cat([pieces[0], pieces[1] + int(pieces[0].max()) + 1])
-    return _reading(logits, domain, tests, units)
+    return _probe_reading(logits, domain, tests, units)
 
 
-def _reading(logits: Tensor, domain: Tensor, tests: Tensor, units: Tensor) -> Reading:
+def _probe_reading(logits: Tensor, domain: Tensor, tests: Tensor, units: Tensor) -> ProbeReading:
+    from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]  # the extra cli; takes a second to import
+
     right = 0.5 * (1 + torch.sign(logits) * (2 * domain - 1)).double()
     per_row = (right * tests).sum(0) / tests.sum(0)
     accuracy, variance, episodes = _clustered(per_row, domain, units)
-    auc = sum(_auc(score[test], domain[test]) for score, test in zip(logits, tests, strict=True)) / len(tests)
-    return Reading(
+    aucs = [roc_auc_score(domain[test], score[test]) for score, test in zip(logits, tests, strict=True)]
+    return ProbeReading(
         accuracy=accuracy,
         interval=clustered_interval(accuracy, variance, clusters=episodes, rows=len(domain)),
-        auc=auc,
+        auc=float(np.mean(aucs)),
         proxy_a_distance=max(2 * (2 * accuracy - 1), 0.0),
         episodes=episodes,
     )
@@ -132,14 +135,17 @@ def _clustered(per_row: Tensor, domain: Tensor, units: Tensor) -> tuple[float, f
 
 
 class _Ensemble(nn.Module):
-    """Networks side by side, each with parameters of its own: inputs (e, b, d) -> logits (e, b)."""
+    """Networks side by side, each with parameters of its own: inputs (e, b, d) -> logits (e, b).
+
+    Not scikit-learn's: its MLPClassifier draws no balanced classes and cannot stop early on episodes of our choice.
+    """
 
     def __init__(self, members: int, width: int, hidden: int | None, generator: torch.Generator) -> None:
         super().__init__()
         sizes = [width, 1] if hidden is None else [width, hidden, 1]
         scale = 0.0 if hidden is None else 1.0  # a linear probe has one minimum and starts unbiased, at zero
-        drawn = [scale * torch.randn(members, i, o, generator=generator) / math.sqrt(i) for i, o in pairwise(sizes)]
-        self.weights = nn.ParameterList(drawn)
+        begin = [scale * torch.randn(members, i, o, generator=generator) / math.sqrt(i) for i, o in pairwise(sizes)]
+        self.weights = nn.ParameterList(begin)
         self.biases = nn.ParameterList([torch.zeros(members, 1, o) for o in sizes[1:]])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,7 +179,7 @@ def _trained(
                 stale = 0 if better.any() else stale + 1
                 if stale == PATIENCE:
                     break
-            rows = torch.cat([_drawn(train & (domain == k), batch // 2, generator) for k in (0, 1)], 1)
+            rows = torch.cat([_sampled(train & (domain == k), batch // 2, generator) for k in (0, 1)], 1)
             loss = F.binary_cross_entropy_with_logits(net((x[rows] - mean) / scale), labels.expand(len(train), -1))
             optimizer.zero_grad()
             (loss * len(train)).backward()  # type: ignore[no-untyped-call]
@@ -192,14 +198,13 @@ def _balanced_loss(logits: Tensor, domain: Tensor, rows: Tensor) -> Tensor:
     return torch.stack([(loss * side).sum(1) / side.sum(1).clamp_min(1) for side in sides]).mean(0)
 
 
-def _drawn(mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _sampled(mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return torch.multinomial(mask.float(), count, replacement=True, generator=generator)
 
 
 def _standardised(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows (n, d), and each member's mean and scale (e, 1, d)."""
-    x = x - x.mean(0)
-    x = (x / x.square().sum(1).mean().sqrt().clamp_min(1e-300)).float()
+    x = normalised(x)
     share = train.float() / train.sum(1, keepdim=True)
     mean = share @ x
     deviation = (share @ x.square() - mean.square()).clamp_min(0).sqrt()
@@ -220,12 +225,3 @@ def _folds(pieces: list[Tensor], folds: int, generator: torch.Generator) -> Tens
         count = int(piece.max()) + 1
         dealt.append((torch.randperm(count, generator=generator) % folds)[piece])
     return torch.cat(dealt)[None]
-
-
-def _auc(score: Tensor, domain: Tensor) -> float:
-    """The share of (target, source) pairs in which the target scores higher, ties counting half."""
-    from scipy.stats import rankdata
-
-    m, n = int((domain == 1).sum()), int((domain == 0).sum())
-    ranks = rankdata(score.numpy())[(domain == 1).numpy()].sum()
-    return float((ranks - m * (m + 1) / 2) / (m * n))

@@ -6,15 +6,20 @@ the episode of each row.  Pickled objects are refused: they run code when read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 GROUPS = ("groups", "episodes")
+SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,14 @@ class Features:
             ValueError: a file of another kind, unreadable, pickled, or without layers.
         """
         path = Path(path)
-        readers = {".npy": _read_npy, ".npz": _read_npz, ".pt": _read_pt, ".pth": _read_pt}
-        if path.suffix not in readers:
+        if path.suffix not in SUFFIXES:
             raise ValueError(
                 f"features are read from .npy, .npz or .pt files, got {path.name}. "
                 "Save them with numpy.savez(path, layer_name=features, groups=episode_of_each_row)."
             )
         if not path.is_file():
             raise ValueError(f"features are read from a file, got {path}, which does not exist.")
-        arrays = readers[path.suffix](path)
+        arrays = _read_numpy(path) if path.suffix in (".npy", ".npz") else _read_torch(path)
         groups = next((arrays.pop(name) for name in GROUPS if name in arrays), None)
         if isinstance(groups, Exception):
             raise groups
@@ -48,54 +52,41 @@ class Features:
             raise ValueError(f"a file of features holds at least one layer, got none in {path.name}.")
         return cls(arrays, groups)
 
+    def layer(self, name: str) -> Any:
+        """The features (n, ...) of one layer; raises the error of one that could not be read."""
+        if isinstance(self.layers[name], Exception):
+            raise self.layers[name]
+        return self.layers[name]
+
     def save(self, path: str | Path) -> None:
         """Write the layers and groups as an `.npz` that `read` and `cotrain diagnose` take."""
-        import numpy as np
-
         arrays: dict[str, Any] = {name: np.asarray(x) for name, x in self.layers.items()}
         if self.groups is not None:
             arrays["groups"] = np.asarray(self.groups)
         np.savez(path, **arrays)
 
 
-def _read_npy(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    try:
-        return {"features": np.load(path, allow_pickle=False)}
-    except (ValueError, OSError, EOFError) as problem:
-        raise ValueError(_unreadable(path.name, problem)) from None
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    import zipfile
-
-    import numpy as np
-
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as problem:
-        raise ValueError(_unreadable(path.name, problem)) from None
-    with archive:
-        return {name: _read_one(archive, name, path) for name in archive.files}
+def _read_numpy(path: Path) -> dict[str, Any]:
+    with _readable(path.name):
+        held = np.load(path, allow_pickle=False)
+    if isinstance(held, np.ndarray):
+        return {"features": held}
+    with held:
+        return {name: _read_one(held, name, path) for name in held.files}
 
 
 def _read_one(archive: Any, name: str, path: Path) -> Any:
-    import zipfile
-
+    """The array, or the error that says why there is none."""
     try:
-        return archive[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as problem:
-        return ValueError(_unreadable(f"{name} in {path.name}", problem))
+        with _readable(f"{name} in {path.name}"):
+            return archive[name]
+    except ValueError as error:
+        return error
 
 
-def _read_pt(path: Path) -> dict[str, Any]:
-    import pickle
-
-    try:
+def _read_torch(path: Path) -> dict[str, Any]:
+    with _readable(path.name):
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as problem:
-        raise ValueError(_unreadable(path.name, problem)) from None
     if isinstance(held, Tensor):
         return {"features": held}
     if isinstance(held, Mapping) and all(isinstance(x, Tensor) for x in held.values()):
@@ -104,6 +95,15 @@ def _read_pt(path: Path) -> dict[str, Any]:
         f"a .pt file of features holds a tensor, or a dict of tensors by layer, got {type(held).__name__} in "
         f"{path.name}. Save torch.save({{'layer': features, 'groups': episodes}}, path)."
     )
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """The libraries' errors on broken files, as one sentence."""
+    try:
+        yield
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as problem:
+        raise ValueError(_unreadable(what, problem)) from None
 
 
 def _unreadable(what: str, problem: Exception) -> str:

@@ -1,4 +1,4 @@
-"""One layer diagnosed: alignment, discernibility, regime; what cannot be measured is said and the rest kept."""
+"""One layer diagnosed: alignment, discernibility, regime; what cannot be measured is noted and the rest kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .alignment import (
     squared_sliced,
     squared_wasserstein,
 )
-from .discernibility import Reading, probe_accuracy
+from .discernibility import ProbeReading, probe_accuracy
 from .neighbours import KernelTest, kernel_test, neighbour_mixing
 from .regime import Regime, regime, relative_distance
 from .sides import Side, replicates
@@ -39,8 +39,8 @@ class Diagnosis:
     distances: dict[str, Estimate] = field(default_factory=dict)
     mixing: float | None = None
     kernel: KernelTest | None = None
-    probe: Reading | None = None
-    linear_probe: Reading | None = None
+    probe: ProbeReading | None = None
+    linear_probe: ProbeReading | None = None
     regime: Regime | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -56,12 +56,12 @@ class Diagnosis:
         discernibility = {} if self.probe is None else self.probe.as_dict()
         if self.linear_probe is not None:
             discernibility["linear"] = self.linear_probe.as_dict()
-        found: dict[str, Any] = {"alignment": alignment, "discernibility": discernibility}
-        found["regime"] = None if self.regime is None else self.regime.name
+        result: dict[str, Any] = {"alignment": alignment, "discernibility": discernibility}
+        result["regime"] = None if self.regime is None else self.regime.name
         if self.regime is not None:
-            found |= {"between": list(self.regime.between), "because": self.regime.because}
-            found |= {"found": self.regime.found, "next": self.regime.next}
-        return {**found, "rows": {"source": self.source_rows, "target": self.target_rows}, "notes": self.notes}
+            result |= {"between": list(self.regime.between), "because": self.regime.because}
+            result |= {"found": self.regime.found, "next": self.regime.next}
+        return {**result, "rows": {"source": self.source_rows, "target": self.target_rows}, "notes": self.notes}
 
 
 def diagnosis(
@@ -94,8 +94,8 @@ def diagnosis(
         ValueError, TypeError: features that are not finite real numbers, or fewer than two rows.
     """
     s, t = Side.of("source", source, source_groups), Side.of("target", target, target_groups)
-    found = Diagnosis(len(s), len(t))
-    _note_groups(found, s, t)
+    result = Diagnosis(len(s), len(t))
+    _note_groups(result, s, t)
     unit = pooled_spread(s.features, t.features)
     if unit <= 1e-12 * max(float(s.features.abs().max()), float(t.features.abs().max()), 1e-300):
         same = s.features.shape[1] == t.features.shape[1] and bool((s.features[0] == t.features[0]).all())
@@ -105,17 +105,17 @@ def diagnosis(
         )
     for name, side in (("source", s), ("target", t)):
         if spread(side.features) <= 1e-9 * unit:
-            found.notes.append(f"features of the {name} are constant: the layer has collapsed on that domain.")
+            result.notes.append(f"features of the {name} are constant: the layer has collapsed on that domain.")
     if s.features.shape[1] != t.features.shape[1]:
-        return _other_widths(found, s, t, repeats, seed)
-    return _same_width(found, s, t, unit, rows, repeats, neighbours, seed)
+        return _other_widths(result, s, t, repeats, seed)
+    return _same_width(result, s, t, unit, rows, repeats, neighbours, seed)
 
 
 def _same_width(
-    found: Diagnosis, s: Side, t: Side, unit: float, rows: int, repeats: int, neighbours: int, seed: int
+    result: Diagnosis, s: Side, t: Side, unit: float, rows: int, repeats: int, neighbours: int, seed: int
 ) -> Diagnosis:
-    drawn = list(replicates(s, t, rows=rows, repeats=repeats, seed=seed))
-    kernel = found.kernel = _kept(found, "MMD", partial(kernel_test, s, t, rows=rows, seed=seed))
+    halvings = list(replicates(s, t, rows=rows, repeats=repeats, seed=seed))
+    kernel = result.kernel = _noted(result, "MMD", partial(kernel_test, s, t, rows=rows, seed=seed))
     measures: dict[str, tuple[Squared, float]] = {
         "wasserstein": (squared_wasserstein, unit),
         "sinkhorn": (partial(squared_sinkhorn, blur=0.5 * unit), unit),
@@ -126,51 +126,55 @@ def _same_width(
         total = torch.cat([s.features, t.features])
         measures["mmd"] = (partial(squared_mmd, bandwidth=kernel.bandwidth * spread(total)), 1.0)
     for name, (measure, scale) in measures.items():
-        value = _kept(found, name, partial(estimate, measure, drawn, unit=scale))
+        value = _noted(result, name, partial(estimate, measure, halvings, unit=scale))
         if value is not None:
-            found.distances[name] = value
-    found.mixing = _kept(found, "neighbour mixing", partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed))
-    found.probe = _kept(found, "the probe", partial(probe_accuracy, s, t, seed=seed))
-    found.linear_probe = _kept(found, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
-    if found.probe is not None and "wasserstein" in found.distances:
-        distance = relative_distance(found.distances["wasserstein"], unit, spread(t.features))
-        found.regime = regime(distance, found.probe)
-    return found
+            result.distances[name] = value
+    mixing = partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed)
+    result.mixing = _noted(result, "neighbour mixing", mixing)
+    result.probe = _noted(result, "the probe", partial(probe_accuracy, s, t, seed=seed))
+    result.linear_probe = _noted(result, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
+    if result.probe is not None and "wasserstein" in result.distances:
+        distance = relative_distance(result.distances["wasserstein"], unit, spread(t.features))
+        result.regime = regime(distance, result.probe)
+    return result
 
 
-def _other_widths(found: Diagnosis, s: Side, t: Side, repeats: int, seed: int) -> Diagnosis:
-    found.notes.append(
+def _other_widths(result: Diagnosis, s: Side, t: Side, repeats: int, seed: int) -> Diagnosis:
+    result.notes.append(
         f"features of one width are compared point by point, got widths {s.features.shape[1]} (source) and "
         f"{t.features.shape[1]} (target): only Gromov-Wasserstein, which compares geometries, was measured. "
         "Take both domains from the same layer for the rest."
     )
-    drawn = list(replicates(s, t, rows=128, repeats=repeats, seed=seed))
+    halvings = list(replicates(s, t, rows=128, repeats=repeats, seed=seed))
     unit = pooled_spread(s.features, t.features)
-    value = _kept(found, "gromov_wasserstein", partial(estimate, squared_gromov, drawn, unit=unit))
+    value = _noted(result, "gromov_wasserstein", partial(estimate, squared_gromov, halvings, unit=unit))
     if value is not None:
-        found.distances["gromov_wasserstein"] = value
-    return found
+        result.distances["gromov_wasserstein"] = value
+    return result
 
 
-def _note_groups(found: Diagnosis, s: Side, t: Side) -> None:
+def _note_groups(result: Diagnosis, s: Side, t: Side) -> None:
     for name, side in (("source", s), ("target", t)):
         if not side.grouped:
-            found.notes.append(
+            result.notes.append(
                 f"no groups for the {name}: frames of one episode may be on both sides of every split, so distances "
                 "look larger against split halves and intervals narrower than they are."
             )
         elif side.episodes < 3:
-            found.notes.append(
+            result.notes.append(
                 f"the {name} comes in {side.episodes} episode{'s' * (side.episodes > 1)}: too few to hold any out, so "
-                "its rows were split instead. What is said holds for these episodes, not for the domain."
+                "its rows were split instead. The result holds for these episodes, not for the domain."
             )
 
 
-def _kept(found: Diagnosis, name: str, measure: Callable[[], T]) -> T | None:
+def _noted(result: Diagnosis, name: str, measure: Callable[[], T]) -> T | None:
     try:
         return measure()
+    except ModuleNotFoundError as error:
+        result.notes.append(f'{name} was not measured: it needs {error.name}: pip install "cotrain-losses[cli]"')
+        return None
     except (ValueError, RuntimeError, ArithmeticError) as problem:
-        found.notes.append(f"{name} was not measured: {problem}")
+        result.notes.append(f"{name} was not measured: {problem}")
         return None
 
 

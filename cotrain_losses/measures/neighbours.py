@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .._core.distances import squared_distances
 from ..terms.mmd import median_square
-from .sides import Side, numbered, subsample
+from .sides import Side, normalised, numbered, subsample
 
 
 class KernelTest(NamedTuple):
@@ -48,7 +48,7 @@ def neighbour_mixing(source: Side, target: Side, *, neighbours: int = 10, rows: 
             f"domain. Collect more, or pass neighbours={max(len(source) - 1, 1)}."
         )
     pooled, domain, episode = _pooled(source, target)
-    found, expected = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    observed, expected = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     for block in torch.split(torch.arange(len(pooled)), 512):
         distance = squared_distances(pooled[block], pooled)
         own = episode[block, None] == episode
@@ -57,9 +57,9 @@ def neighbour_mixing(source: Side, target: Side, *, neighbours: int = 10, rows: 
         real = nearest.values.isfinite().sum(1).clamp_min(1)
         hits = (cross.gather(1, nearest.indices) & nearest.values.isfinite()).sum(1) / real
         chance = cross.sum(1) / (~own).sum(1).clamp_min(1)
-        found.index_add_(0, domain[block], hits.double())
+        observed.index_add_(0, domain[block], hits.double())
         expected.index_add_(0, domain[block], chance.double())
-    return float((found / expected).mean())
+    return float((observed / expected).mean())
 
 
 def kernel_test(source: Side, target: Side, *, permutations: int = 500, rows: int = 1024, seed: int = 0) -> KernelTest:
@@ -96,8 +96,8 @@ def _permuted(domain: Tensor, episode: Tensor, permutations: int, generator: tor
     """(rows, permutations) domains, exchanged between episodes."""
     place, episodes = numbered(episode)
     of_episode = torch.zeros(episodes, dtype=domain.dtype).scatter(0, place, domain)
-    drawn = [of_episode[torch.randperm(len(of_episode), generator=generator)] for _ in range(permutations)]
-    return torch.stack(drawn, 1)[place]
+    exchanged = [of_episode[torch.randperm(len(of_episode), generator=generator)] for _ in range(permutations)]
+    return torch.stack(exchanged, 1)[place]
 
 
 def _balanced(source: Side, target: Side, rows: int, seed: int) -> tuple[Side, Side]:
@@ -111,5 +111,4 @@ def _pooled(source: Side, target: Side) -> tuple[Tensor, Tensor, Tensor]:
     pooled = torch.cat([source.features, target.features])
     domain = torch.cat([torch.zeros(len(source)), torch.ones(len(target))]).long()
     episode = torch.cat([source.groups, target.groups + int(source.groups.max()) + 1])
-    centred = pooled - pooled.mean(0)
-    return (centred / centred.square().sum(1).mean().sqrt().clamp_min(1e-300)).float(), domain, episode
+    return normalised(pooled), domain, episode

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .alignment import Estimate
-from .discernibility import Reading
+from .discernibility import ProbeReading
 
 NEAR, FAR, READ = 0.8, 1.25, 0.75
 
@@ -64,7 +64,7 @@ class Regime:
     """the suggested next move."""
 
 
-def regime(distance: tuple[float, float, float], probe: Reading) -> Regime:
+def regime(distance: tuple[float, float, float], probe: ProbeReading) -> Regime:
     """The regime from u with its interval, (u, low, high), and the probe's reading."""
     u, low, high = distance
     near, far = low < FAR, high > NEAR
@@ -77,7 +77,7 @@ def regime(distance: tuple[float, float, float], probe: Reading) -> Regime:
         f"target samples differ (near below {NEAR}, far above {FAR}); the domain is read with accuracy "
         f"{probe.accuracy:.3f} [{probe.interval[0]:.3f}, {probe.interval[1]:.3f}] (readable above {READ})"
     )
-    return Regime(name, between, distance, because, _found(between), NEXT[name])
+    return Regime(name, between, distance, because, " ".join(FOUND[each] for each in between), NEXT[name])
 
 
 def relative_distance(transport: Estimate, unit: float, target_spread: float) -> tuple[float, float, float]:
@@ -85,7 +85,3 @@ def relative_distance(transport: Estimate, unit: float, target_spread: float) ->
     factor = unit / (2**0.5 * target_spread) if target_spread > 0 else float("inf")
     low, high = transport.debiased_interval
     return transport.debiased * factor, low * factor, high * factor
-
-
-def _found(between: tuple[str, ...]) -> str:
-    return " ".join(FOUND[each] for each in between)

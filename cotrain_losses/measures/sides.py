@@ -58,6 +58,12 @@ def numbered(labels: Tensor) -> tuple[Tensor, int]:
     return place, len(values)
 
 
+def normalised(x: Tensor) -> Tensor:
+    """Rows (n, d) in float32, around their mean and in units of their spread."""
+    x = x - x.mean(0)
+    return (x / x.square().sum(1).mean().sqrt().clamp_min(1e-300)).float()
+
+
 def subsample(side: Side, rows: int, generator: torch.Generator) -> Side:
     """At most `rows` rows, drawn without replacement, in random order."""
     if len(side) <= rows:

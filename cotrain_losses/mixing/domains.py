@@ -1,20 +1,27 @@
-"""Domains: named places that samples come from, one of them the target.
+"""Domains: named places that samples come from, one of them the target; and the one reader of their labels.
 
-A label is a bool (True = target), the position of a name, or the name itself.  Comparisons are of the
-target with the sources, all together or each in turn.
+    bool      True = target, of two domains          integers   positions among the names          names   themselves
+
+Labels come as a tensor, an array or a list, all of one kind.  Whatever reads labels (CoTrain, samplers, weights,
+collected features) reads them here, so that one array means the same domains everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from .._core.rows import Rows
+
+Domain: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
+"""labels of samples, one each"""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Domains:
     sources: str = "pooled"
 
     @classmethod
-    def named(cls, names: Sequence[str], target: str | None, sources: str) -> Domains:
+    def named(cls, names: Sequence[str], target: str | None, sources: str = "pooled") -> Domains:
         """Checked domains; of the default pair the target is the last."""
         names = tuple(names)
         if len(names) < 2 or len(set(names)) != len(names) or isinstance(names, str):
@@ -57,8 +64,7 @@ class Domains:
 
     def counts(self, labels: Tensor) -> dict[str, int]:
         """Samples of each domain."""
-        found = torch.bincount(labels, minlength=len(self)).tolist()
-        return dict(zip(self.names, found, strict=True))
+        return dict(zip(self.names, torch.bincount(labels, minlength=len(self)).tolist(), strict=True))
 
     def shares(self, labels: Tensor, valid: Tensor | None = None) -> dict[str, float]:
         """Each domain's share of the samples, or of the (b, h) steps marked valid."""
@@ -68,17 +74,12 @@ class Domains:
 
     def labels(self, domain: Any, batch: Any = None) -> Tensor:
         """(b,) integer labels on the CPU, checked against the batch they label."""
-        labels = self._integers(domain)
+        labels, _ = read_labels(domain, self.names, self.target)
         rows = {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
-        if labels.ndim != 1 or (rows and len(labels) not in rows):
+        if rows and len(labels) not in rows:
             raise ValueError(
                 f"domain has one label per sample, got shape {tuple(labels.shape)} for a batch whose tensors have "
                 f"{' or '.join(map(str, sorted(rows)))} rows. Index it with the samples: it must travel with the batch."
-            )
-        if len(labels) and not (labels >= 0).logical_and(labels < len(self)).all():
-            raise ValueError(
-                f"integer labels are positions among the domains {', '.join(self.names)}, got values from "
-                f"{int(labels.min())} to {int(labels.max())}. Name them all: CoTrain(..., domains=(...), target=...)."
             )
         return labels
 
@@ -90,33 +91,93 @@ class Domains:
         others = [name for name in self.names if name != self.target]
         return [(name, rows[_places(labels == self.position(name), rows)], target) for name in others]
 
-    def _integers(self, domain: Any) -> Tensor:
-        if isinstance(domain, str) or not isinstance(domain, (Tensor, Iterable)):
-            raise TypeError(
-                f"domain labels the samples, (b,) bool (True = target), integers or names, got {type(domain).__name__}."
-            )
-        if not isinstance(domain, Tensor):
-            listed = list(domain)
-            named = bool(listed) and all(isinstance(name, str) for name in listed)
-            domain = torch.as_tensor([self.position(name) for name in listed] if named else listed)
-        if domain.dtype == torch.bool:
-            return self._from_mask(domain)
-        if domain.is_floating_point() and domain.numel():
-            raise TypeError(
-                "domain labels are bool (True = target), integers or names, got "
-                f"{str(domain.dtype).removeprefix('torch.')}. Convert a float mask with domain > 0.5."
-            )
-        labels: Tensor = domain
-        return labels.detach().to("cpu", torch.long)
 
-    def _from_mask(self, mask: Tensor) -> Tensor:
-        if len(self) != 2:
-            raise TypeError(
-                f"a bool label tells target from source, got one for {len(self)} domains ({', '.join(self.names)}). "
-                "Label the samples with integers or names."
-            )
-        target = self.position(self.target)
-        return torch.where(mask.detach().cpu(), target, 1 - target)
+def read_labels(
+    domain: Domain, names: Sequence[str] | None = None, target: str | None = "target"
+) -> tuple[Tensor, tuple[str, ...]]:
+    """(n,) integer labels on the CPU, and the names that they index.
+
+    Args:
+        domain: n labels.
+        names: of the domains.  None: (source, target) for a mask, the names that occur, sorted, for names.
+        target: which of two names True stands for.
+
+    Raises:
+        TypeError: labels of another kind or of several, integers without names, a mask for other than two domains.
+        ValueError: more than one dimension, or a label of no domain.
+    """
+    given = _of_one_kind(domain)
+    if isinstance(given, np.ndarray):
+        return _positions(given, names)
+    if given.dtype == torch.bool:
+        return _from_mask(given, ("source", "target") if names is None else tuple(names), target)
+    if names is None:
+        raise TypeError(
+            "domain is a bool mask (True = target), names, or integers with domains=(...), got integers with "
+            "domains=None. Name them: domains=('real', 'sim_a', 'sim_b')."
+        )
+    if len(given) and not 0 <= int(given.min()) <= int(given.max()) < len(names):
+        raise ValueError(
+            f"integer labels are positions among the domains {', '.join(names)}, got values from "
+            f"{int(given.min())} to {int(given.max())}. Name every domain that occurs: domains=(...), target=...."
+        )
+    return given.long(), tuple(names)
+
+
+def _of_one_kind(domain: Any) -> Tensor | NDArray[np.str_]:
+    """(n,) bool or integers as a tensor on the CPU, or names as an array of text."""
+    given = domain if isinstance(domain, Tensor) else _array(domain)
+    if given.ndim != 1:
+        raise ValueError(f"domain has one label per sample, got shape {tuple(given.shape)}. Flatten it.")
+    if isinstance(given, np.ndarray):
+        if given.dtype.kind == "U":
+            return given
+        given = torch.from_numpy(given.astype(bool if given.dtype.kind == "b" else np.int64))
+    if given.numel() and (given.is_floating_point() or given.is_complex()):
+        raise _not_labels(str(given.dtype).removeprefix("torch."), given.isnan().sum().item())
+    return given.detach().cpu()
+
+
+def _array(domain: Any) -> NDArray[Any]:
+    """Labels that are no tensor, as an array of bool, integers or text."""
+    if isinstance(domain, str | bytes) or not isinstance(domain, Iterable):
+        raise _not_labels(type(domain).__name__)
+    array = domain if isinstance(domain, np.ndarray) else np.zeros(0, object)
+    if array.dtype == object:  # of lists, numpy reads [True, 2] as [1, 2]
+        listed = [each.item() if isinstance(each, Tensor | np.generic) and not each.ndim else each for each in domain]
+        kinds = sorted({type(each).__name__ for each in listed})
+        if len(kinds) > 1:
+            raise _not_labels(f"a mixture of {', '.join(kinds)}")
+        array = np.array(listed)
+    if array.size and array.dtype.kind not in "biuU":
+        received = kinds[0] if array.dtype == object else str(array.dtype)
+        raise _not_labels(received, np.isnan(array).sum() if array.dtype.kind == "f" else 0)
+    return array
+
+
+def _not_labels(received: str, missing: float = 0) -> TypeError:
+    return TypeError(
+        f"domain labels the samples, (samples,) bool (True = target), integers or names, got {received}"
+        f"{f' with {missing:g} NaN' if missing else ''}. Label every sample; convert a float mask with domain > 0.5."
+    )
+
+
+def _positions(given: NDArray[np.str_], names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
+    occurring, place = np.unique(given, return_inverse=True)
+    names = tuple(occurring.tolist()) if names is None else tuple(names)
+    for name in occurring.tolist():
+        if name not in names:
+            raise ValueError(f"domain is one of {', '.join(names)}, got {name!r}. Name every domain that occurs.")
+    return torch.tensor([names.index(name) for name in occurring.tolist()], dtype=torch.long)[place], names
+
+
+def _from_mask(mask: Tensor, names: tuple[str, ...], target: str | None) -> tuple[Tensor, tuple[str, ...]]:
+    if len(names) != 2 or target not in names:
+        raise TypeError(
+            f"a bool mask tells target from source, got one for the {len(names)} domains {', '.join(names)} with "
+            f"target={target!r}. Label the samples with integers or names, or name two domains and the target."
+        )
+    return (mask == (names[1] == target)).long(), names
 
 
 def _places(mask: Tensor, rows: Rows) -> Tensor:

@@ -17,11 +17,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .shares import Domain, Ratio, labels_and_names, shares
+from .domains import Domain, read_labels
+from .shares import Ratio, factors
 
 
 class RatioRange(NamedTuple):
@@ -31,52 +31,52 @@ class RatioRange(NamedTuple):
     upper: float
 
 
-def natural_ratio(n_target: int, n_source: int) -> float:
+def natural_ratio(*, source: int, target: int) -> float:
     """N / (N + M): the target's share when every frame counts alike.
 
-    >>> round(natural_ratio(50, 3000), 4)
+    >>> round(natural_ratio(source=3000, target=50), 4)
     0.0164
     """
-    _check_sizes(n_target, n_source, least=0)
-    return n_target / (n_target + n_source)
+    _check_sizes(source, target, least=0)
+    return target / (target + source)
 
 
-def crossing_ratio(n_target: int, n_source: int) -> float:
+def crossing_ratio(*, source: int, target: int) -> float:
     """sqrt(N) / (sqrt(N) + sqrt(M)): where the target's contribution g equals the source's share 1 - w.
 
     A target frame then weighs sqrt(M / N) times a source frame.  These are the circles in the scaling figure of
     Lei et al. 2026.
 
-    >>> round(crossing_ratio(1, 100), 4)
+    >>> round(crossing_ratio(source=100, target=1), 4)
     0.0909
     """
-    _check_sizes(n_target, n_source, least=1)
-    return math.sqrt(n_target) / (math.sqrt(n_target) + math.sqrt(n_source))
+    _check_sizes(source, target, least=1)
+    return math.sqrt(target) / (math.sqrt(target) + math.sqrt(source))
 
 
-def ratio_range(n_target: int, n_source: int, contribution: float = 0.8) -> RatioRange:
+def ratio_range(*, source: int, target: int, contribution: float = 0.8) -> RatioRange:
     """The range in which Lei et al. 2026 search the ratio: from the natural one up.
 
     Args:
-        n_target, n_source: frames (N, M), both at least 1.
+        source, target: frames (M, N), both at least 1.
         contribution: q in [.5, 1), the target's wanted share of the score at equal distances; read when M / N <= 5.
 
     Both ends are capped at .5.  Move them up when the domains are far apart: the same authors' robot results reach .3
     where the rule ends at .13.
 
-    >>> lower, upper = ratio_range(50, 3000)
+    >>> lower, upper = ratio_range(source=3000, target=50)
     >>> round(lower, 4), round(upper, 4)
     (0.0164, 0.1291)
     """
-    _check_sizes(n_target, n_source, least=1)
+    _check_sizes(source, target, least=1)
     if not 0.5 <= contribution < 1.0:
         raise ValueError(
             f"contribution is the target's wanted share of the score and lies in [0.5, 1), got {contribution!r}. "
             "Below 0.5 the upper end would fall under the natural ratio; the paper uses 0.8."
         )
-    n, m, q = n_target, n_source, contribution
+    n, m, q = target, source, contribution
     upper = math.sqrt(n / m) if m > 5 * n else n * q / ((1 - q) * m + n * q)
-    return RatioRange(min(natural_ratio(n, m), 0.5), min(upper, 0.5))
+    return RatioRange(min(natural_ratio(source=m, target=n), 0.5), min(upper, 0.5))
 
 
 def ratio_weights(
@@ -87,7 +87,7 @@ def ratio_weights(
     Args:
         domain: (b,) bool, True = target, or (b,) integers with `domains`, or names.
         ratio: the target's share that the policy is to see, or a mapping name -> share.
-        share: the share that is drawn, in the same form; `natural_ratio(N, M)` for data read in its own order.
+        share: the share that is drawn, in the same form; for data read in its own order the `natural_ratio`.
         domains: the names that integer labels index.
         target: which of two domains a mask and a single number speak of.
 
@@ -99,22 +99,14 @@ def ratio_weights(
     >>> ratio_weights([True, False], ratio=0.1, share=0.5)
     tensor([0.2000, 1.8000])
     """
-    labels, names = labels_and_names(domain, domains, target)
-    wanted, drawn = (shares(what, x, names, target=target) for what, x in (("ratio", ratio), ("share", share)))
-    for name, w, s in zip(names, wanted, drawn, strict=True):
-        if w > 0 and s == 0:
-            raise ValueError(
-                f"weights scale samples that are drawn, got share 0 and ratio {w:g} for {name!r}. "
-                "Draw some of it (a share above 0), or set its ratio to 0."
-            )
-    table = torch.tensor([w / s if s > 0 else 0.0 for w, s in zip(wanted, drawn, strict=True)])
-    weights = table[torch.from_numpy(labels.astype(np.int64))]
+    labels, names = read_labels(domain, domains, target)
+    weights = torch.tensor(factors(ratio, share, names, target=target))[labels]
     return weights.to(domain.device) if isinstance(domain, Tensor) else weights
 
 
-def _check_sizes(n_target: int, n_source: int, least: int) -> None:
-    if min(n_target, n_source) < least or n_target + n_source < 1:
+def _check_sizes(source: int, target: int, least: int) -> None:
+    if min(source, target) < least or source + target < 1:
         raise ValueError(
-            f"sizes are numbers of frames, at least {least} of each and one in all, got n_target={n_target} and "
-            f"n_source={n_source}. Count the frames of both datasets."
+            f"sizes are numbers of frames, at least {least} of each and one in all, got source={source} and "
+            f"target={target}. Count the frames of both datasets."
         )

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from .._core.checks import whole
+from .domains import Domain, read_labels
 from .ratios import ratio_weights
 from .rounding import ONE, Counts
-from .shares import Domain, Ratio, check_drawn, labels_and_names, shares
+from .shares import Ratio, check_drawn, shares
 
 
 class MixedBatchSampler(Sampler[list[int]]):
@@ -65,11 +67,15 @@ class MixedBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        _check_ranks(batch_size, rank, world_size)
-        self.batch_size, self.rank, self.world_size, self.seed = batch_size, rank, world_size, _whole("seed", seed)
-        self.target = target
-        labels, self.names = labels_and_names(domain, domains, target)
-        self._rows = [_compact(np.flatnonzero(labels == k)) for k in range(len(self.names))]
+        self.batch_size, self.world_size = whole("batch_size", batch_size, 1), whole("world_size", world_size, 1)
+        self.rank, self.seed, self.target = whole("rank", rank), whole("seed", seed), target
+        if self.rank >= self.world_size:
+            raise ValueError(
+                f"rank lies in [0, world_size - 1], got rank={rank}, world_size={world_size}. "
+                "Take both from torch.distributed: get_rank(), get_world_size()."
+            )
+        labels, self.names = read_labels(domain, domains, target)
+        self._rows = [_compact(np.flatnonzero(labels.numpy() == k)) for k in range(len(self.names))]
         self.sizes = {name: len(rows) for name, rows in zip(self.names, self._rows, strict=True)}
         self.ratio = self._shares("ratio", ratio)
         self.share = self.ratio if share is None else self._shares("share", share)
@@ -80,7 +86,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         self._largest = self.names.index(largest)
         self._length = max(1, math.ceil(round(self.sizes[largest] / (self._global * self.share[largest]), 9)))
         self._shuffled: dict[int, tuple[int, NDArray[Any]]] = {}
-        self.epoch, self._start = divmod(_whole("start", start), self._length)
+        self.epoch, self._start = divmod(whole("start", start), self._length)
 
     def __len__(self) -> int:
         """Batches of a whole epoch, whatever `start`."""
@@ -91,8 +97,8 @@ class MixedBatchSampler(Sampler[list[int]]):
 
         Naming the epoch that is next anyway changes nothing, so a loop that sets every epoch keeps its `start`.
         """
-        if _whole("epoch", epoch) != self.epoch or start:
-            self.epoch, self._start = epoch, _whole("start", start)
+        if whole("epoch", epoch) != self.epoch or start:
+            self.epoch, self._start = epoch, whole("start", start)
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start = self.epoch, self._start
@@ -101,13 +107,13 @@ class MixedBatchSampler(Sampler[list[int]]):
 
     def batch(self, number: int) -> list[int]:
         """The dataset indices of one batch, by its number counted over epochs."""
-        return next(self._batches(*divmod(_whole("number", number), self._length)))
+        return next(self._batches(*divmod(whole("number", number), self._length)))
 
     def realised(self, batches: int | None = None) -> dict[str, float]:
         """The share of each domain in the run's first `batches` batches (None: one epoch), all ranks together."""
-        batches = self._length if batches is None else _whole("batches", batches)
-        drawn = self._counts.before(batches)
-        return {name: n / max(1, batches * self._global) for name, n in zip(self.names, drawn, strict=True)}
+        batches = self._length if batches is None else whole("batches", batches)
+        counts = self._counts.before(batches)
+        return {name: n / max(1, batches * self._global) for name, n in zip(self.names, counts, strict=True)}
 
     def passes(self) -> dict[str, float]:
         """How often an epoch passes each domain: a target seen sixty times an epoch is soon overfitted."""
@@ -127,8 +133,8 @@ class MixedBatchSampler(Sampler[list[int]]):
         return self.batch_size * self.world_size
 
     def _shares(self, what: str, value: Ratio) -> dict[str, float]:
-        found = shares(what, value, self.names, target=self.target, sizes=list(self.sizes.values()))
-        return dict(zip(self.names, found, strict=True))
+        each = shares(what, value, self.names, target=self.target, sizes=list(self.sizes.values()))
+        return dict(zip(self.names, each, strict=True))
 
     def _batches(self, epoch: int, start: int) -> Iterator[list[int]]:
         begin = epoch * self._length
@@ -141,11 +147,11 @@ class MixedBatchSampler(Sampler[list[int]]):
             mine = rows[(self.rank - number) % self.world_size :: self.world_size]
             yield self._generator(len(counts), number, self.rank).permutation(mine).tolist()
 
-    def _shifts(self, epoch: int, drawn: list[int]) -> list[int]:
+    def _shifts(self, epoch: int, before: list[int]) -> list[int]:
         """Each domain is read as one endless stream of shuffled passes; the largest begins a fresh one every epoch."""
         n = len(self._rows[self._largest])
         fresh = epoch * (2 + self._global * self._length // n) * n
-        return [fresh - drawn[k] if k == self._largest else 0 for k in range(len(self.names))]
+        return [fresh - before[k] if k == self._largest else 0 for k in range(len(self.names))]
 
     def _taken(self, k: int, begin: int, count: int) -> NDArray[Any]:
         pieces, end = [self._rows[k][:0]], begin + count
@@ -162,21 +168,6 @@ class MixedBatchSampler(Sampler[list[int]]):
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *key])
-
-
-def _check_ranks(batch_size: int, rank: int, world_size: int) -> None:
-    if batch_size < 1 or world_size < 1 or not 0 <= rank < world_size:
-        raise ValueError(
-            "batch_size and world_size are at least 1 and rank lies in [0, world_size - 1], got "
-            f"batch_size={batch_size}, rank={rank}, world_size={world_size}. "
-            "Take the last two from torch.distributed: get_rank(), get_world_size()."
-        )
-
-
-def _whole(name: str, value: int) -> int:
-    if value < 0 or int(value) != value:
-        raise ValueError(f"{name} is a whole number, 0 or more, got {value!r}.")
-    return int(value)
 
 
 def _compact(rows: NDArray[Any]) -> NDArray[Any]:

@@ -1,43 +1,14 @@
-"""What a user says of domains and shares, brought to one form: labels, names, one share per domain."""
+"""Shares of domains, brought to one form: one number per domain, summing to 1."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import SupportsFloat, TypeAlias
 
 from .._core.checks import check_share
 
-Ratio: TypeAlias = "float | Mapping[str, float]"
-Domain: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
-
-
-def labels_and_names(
-    domain: Domain, domains: Sequence[str] | None = None, target: str = "target"
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Each entry's position among the names, and the names; a mask alone reads (source, target)."""
-    given = domain.detach().cpu().numpy() if isinstance(domain, Tensor) else np.asarray(domain)
-    if given.ndim != 1:
-        raise ValueError(f"domain has one entry per sample, shape (samples,), got {given.shape}. Flatten it.")
-    if given.dtype == bool:
-        return _from_mask(given, domains, target)
-    if given.dtype.kind in "UO":
-        return _from_names(given.astype(str), domains)
-    if given.dtype.kind not in "iu" or domains is None:
-        raise TypeError(
-            f"domain is a bool mask (True = target), names, or integers with domains=(...), got {given.dtype} with "
-            f"domains={domains!r}. For integer labels name them: domains=('real', 'sim_a', 'sim_b')."
-        )
-    if len(given) and not 0 <= given.min() <= given.max() < len(domains):
-        raise ValueError(
-            f"integer labels index domains={tuple(domains)} and lie in [0, {len(domains) - 1}], got values from "
-            f"{given.min()} to {given.max()}. Name every domain that occurs."
-        )
-    return given, tuple(domains)
+Ratio: TypeAlias = "SupportsFloat | Mapping[str, float]"
 
 
 def shares(
@@ -46,7 +17,7 @@ def shares(
     """One share per domain, summing to 1; several sources split what the target leaves by their sizes."""
     if isinstance(value, Mapping):
         return _named(what, value, names)
-    check_share(what, value)
+    share = check_share(what, value)
     if target not in names or (sizes is None and len(names) != 2):
         raise ValueError(
             f"one number for {what} is the share of the target, got domains {tuple(names)} and target={target!r}. "
@@ -55,7 +26,19 @@ def shares(
     others = [0 if name == target else n for name, n in zip(names, sizes or [1] * len(names), strict=True)]
     if sum(others) == 0:  # the sources are all empty: equal parts, so that drawing them is refused by name
         others = [int(name != target) for name in names]
-    return [value if name == target else (1 - value) * n / sum(others) for name, n in zip(names, others, strict=True)]
+    return [share if name == target else (1 - share) * n / sum(others) for name, n in zip(names, others, strict=True)]
+
+
+def factors(ratio: Ratio, share: Ratio, names: Sequence[str], *, target: str = "target") -> list[float]:
+    """ratio_k / share_k of each domain: what its samples count, drawn at `share`, to train as if drawn at `ratio`."""
+    wanted, sampled = (shares(what, x, names, target=target) for what, x in (("ratio", ratio), ("share", share)))
+    for name, w, s in zip(names, wanted, sampled, strict=True):
+        if w > 0 and s == 0:
+            raise ValueError(
+                f"weights scale samples that are drawn, got share 0 and ratio {w:g} for {name!r}. "
+                "Draw some of it (a share above 0), or set its ratio to 0."
+            )
+    return [w / s if s > 0 else 0.0 for w, s in zip(wanted, sampled, strict=True)]
 
 
 def check_drawn(sizes: Mapping[str, int], share: Mapping[str, float]) -> None:
@@ -68,24 +51,6 @@ def check_drawn(sizes: Mapping[str, int], share: Mapping[str, float]) -> None:
             )
 
 
-def _from_mask(mask: NDArray[Any], domains: Sequence[str] | None, target: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    names = ("source", "target") if domains is None else tuple(domains)
-    if len(names) != 2 or target not in names:
-        raise TypeError(
-            f"a bool mask tells target from source, got one with domains {names} and target={target!r}. "
-            "Label the samples with integers or names, or name two domains and which is the target."
-        )
-    return (mask if names[1] == target else ~mask).astype(np.int8), names
-
-
-def _from_names(given: NDArray[Any], domains: Sequence[str] | None) -> tuple[NDArray[Any], tuple[str, ...]]:
-    found, labels = np.unique(given, return_inverse=True)
-    names = tuple(found.tolist()) if domains is None else tuple(domains)
-    if unknown := sorted(set(found.tolist()) - set(names)):
-        raise ValueError(f"domain is one of {names}, got {unknown}. Name every domain that occurs.")
-    return np.array([names.index(name) for name in found.tolist()], dtype=np.int64)[labels], names
-
-
 def _named(what: str, value: Mapping[str, float], names: Sequence[str]) -> list[float]:
     if set(value) != set(names):
         missing, unknown = sorted(set(names) - set(value)), sorted(set(value) - set(names))
@@ -93,9 +58,7 @@ def _named(what: str, value: Mapping[str, float], names: Sequence[str]) -> list[
             f"{what} names every domain once, got {dict(value)} for domains {tuple(names)} "
             f"(missing: {missing}, unknown: {unknown}). Write 0.0 for a domain to leave out."
         )
-    found = [check_share(f"{what}[{name!r}]", value[name]) for name in names]
-    if not math.isclose(math.fsum(found), 1.0, abs_tol=1e-6):
-        raise ValueError(
-            f"the shares of {what} sum to 1, got {math.fsum(found):g} from {dict(value)}. Divide each by the sum."
-        )
-    return [share / math.fsum(found) for share in found]
+    checked = [check_share(f"{what}[{name!r}]", value[name]) for name in names]
+    if not math.isclose(total := math.fsum(checked), 1.0, abs_tol=1e-6):
+        raise ValueError(f"the shares of {what} sum to 1, got {total:g} from {dict(value)}. Divide each by the sum.")
+    return [share / total for share in checked]

@@ -36,15 +36,8 @@ class LabelCost:
 
     def __call__(self, source: Rows, target: Rows) -> Tensor:
         """The (n, m) matrix."""
-        labels, predictions = self._read(source, self.label), self._read(target, self.prediction)
+        labels = source.extra(self.label).to(source.features).flatten(1)
+        predictions = target.extra(self.prediction).to(target.features).flatten(1)
         if self.loss == "squared":
             return self.weight * squared_distances(labels, predictions)
         return -self.weight * labels @ predictions.log_softmax(1).T
-
-    def _read(self, rows: Rows, name: str) -> Tensor:
-        if name not in rows.extras:
-            raise ValueError(
-                f"a LabelCost reads rows.extras[{name!r}], got extras {sorted(rows.extras)}.\n"
-                f"Pass CoTrain(extras=lambda batch: {{{name!r}: ...}})."
-            )
-        return rows.extras[name].to(rows.features).flatten(1)

@@ -21,7 +21,7 @@ def structured(
 
     Args:
         ratio: the target's share; None takes the middle, on a logarithmic scale, of the range in which Lei et al.
-            search (`mixing.ratio_range`), from `frames`, how many (target, source) there are.
+            search (`mixing.ratio_range`), from `frames`, how many (source, target) there are.
         fraction: the most the adversary may send to the encoder, as a share of what the policy's loss sends it.
 
     It helps where the same observation asks for another command in each domain, and is not shown to help elsewhere;
@@ -46,6 +46,7 @@ def _middle(frames: tuple[int, int] | None) -> float:
     if frames is None:
         raise ValueError(
             "the ratio follows from how many frames each domain has, got neither. Pass "
-            "structured(width, frames=(target_frames, source_frames)), or the ratio itself."
+            "structured(width, frames=(source_frames, target_frames)), or the ratio itself."
         )
-    return math.sqrt(math.prod(ratio_range(*frames)))
+    source, target = frames
+    return math.sqrt(math.prod(ratio_range(source=source, target=target)))

@@ -209,7 +209,7 @@ def full_ratio_to_real_only(draw: Draw) -> Pair:
 
 def weighing_is_sampling(draw: Draw) -> Pair:
     sampled = seams.at_the_sampler(draw, seams.cotraining(draw))
-    ratio, share = seams.cotraining(draw).ratio, natural_ratio(len(draw.target), len(draw.source))
+    ratio, share = seams.cotraining(draw).ratio, natural_ratio(source=len(draw.source), target=len(draw.target))
     weighed = step(draw, lambda: recipes.reweighted(ratio, share=share))  # type: ignore[arg-type]
     return Answer(weighed.value[0], weighed.gradients), sampled
 
@@ -219,7 +219,7 @@ def share_at_ratio(draw: Draw) -> Pair:
 
 
 def weighted_sum_of_losses(draw: Draw) -> Pair:
-    beta, share = draw.ratio / (1 - draw.ratio), natural_ratio(len(draw.target), len(draw.source))
+    beta, share = draw.ratio / (1 - draw.ratio), natural_ratio(source=len(draw.source), target=len(draw.target))
     ours = step(draw, lambda: recipes.reweighted(beta / (1 + beta), share=share))
     policy, (batch, is_target) = seams.policy_of(draw, recipes.cotraining()), seams.data_of(draw)
     each = policy.compute_loss(batch)

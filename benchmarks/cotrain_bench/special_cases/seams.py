@@ -172,7 +172,7 @@ def cfg_adda_written(draw: Draw, method: Method) -> Answer:
 
 
 def reweighted(draw: Draw) -> Method:
-    return recipes.reweighted(draw.ratio, share=natural_ratio(len(draw.target), len(draw.source)))
+    return recipes.reweighted(draw.ratio, share=natural_ratio(source=len(draw.source), target=len(draw.target)))
 
 
 def reweighted_written(draw: Draw, method: Method) -> Answer:

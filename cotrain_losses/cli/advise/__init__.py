@@ -1,5 +1,5 @@
-"""Advice before training, from the datasets alone: `cotrain advise`, or `advice(target, source)` for the numbers."""
+"""Advice before training, from the datasets alone: `cotrain advise`, or `advice(source=, target=)` for the numbers."""
 
-from .report import advice
+from .advice import advice
 
 __all__ = ["advice"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -28,18 +28,19 @@ def advise(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the frames that distances and overlaps are taken on.")] = 0,
 ) -> None:
-    """Say what the datasets alone tell about co-training: ratio, shifts, overlap, batches.
+    """What the datasets alone imply for co-training: ratio, shifts, overlap, batches.
 
     Reads LeRobot directories (v2.1, v3), robomimic HDF5, zarr replay buffers and npz; never decodes video.
 
         cotrain advise --target data/real --source data/sim --source data/other_robot --out advice
     """
-    from .report import advice
+    from .advice import advice
+    from .render import text
 
     try:
-        found = advice(
-            target,
-            source,
+        report = advice(
+            source=source,
+            target=target,
             batch_size=batch_size,
             ratios=ratio,
             enough=enough,
@@ -47,32 +48,26 @@ def advise(
             state_key=state_key or None,
             seed=seed,
         )
-        written = _files(found, out) if out else []
+        written = _files(report, out) if out else []
     except (ValueError, OSError, ModuleNotFoundError) as error:
         typer.echo(f"cotrain advise: {error}", err=True)
         raise typer.Exit(1) from error
     if as_json:
-        json.dump(found, sys.stdout, indent=1, allow_nan=False)
+        json.dump(report, sys.stdout, indent=1, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        _printed(found)
+        text(report)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
 
 
-def _printed(found: dict[str, object]) -> None:
-    from rich.console import Console
-
-    from .render import text
-
-    console = Console()
-    text(found, Console(width=120) if not console.is_terminal else console)
-
-
-def _files(found: dict[str, object], out: Path) -> list[Path]:
-    from .render import figure, page
+def _files(report: dict[str, Any], out: Path) -> list[Path]:
+    from .figure import figure
+    from .render import html
 
     out.mkdir(parents=True, exist_ok=True)
-    data, png, html = (out / f"advise.{kind}" for kind in ("json", "png", "html"))
-    data.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
-    return [data, figure(found, png), page(found, png, html)]
+    data, png, page = (out / f"advise.{kind}" for kind in ("json", "png", "html"))
+    data.write_text(json.dumps(report, indent=1, allow_nan=False), encoding="utf-8")
+    figure(report).savefig(png, dpi=120)
+    page.write_text(html(report, png), encoding="utf-8")
+    return [data, png, page]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 _UNITS = {
@@ -12,40 +13,28 @@ _UNITS = {
 }
 
 
-def reasons(found: dict[str, Any]) -> list[dict[str, str]]:
+def reasons(report: dict[str, Any]) -> list[dict[str, str]]:
     """Advice as {"do", "because"}, the most urgent first."""
-    parts = [
-        _units(found),
-        _constant(found),
-        _far(found),
-        _ratio(found),
-        _batches(found),
-        _passes(found),
-        _weights(found),
-    ]
-    return [{"do": do, "because": because} for part in parts for do, because in part]
+    parts = (_units, _constant, _far, _ratio, _batches, _passes, _weights)
+    return [{"do": do, "because": because} for part in parts for do, because in part(report)]
 
 
-def _units(found: dict[str, Any]) -> list[tuple[str, str]]:
-    out = []
+def _units(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for what in ("action", "state"):
-        rows = [r for r in found[f"{what}_shift"] if r["scale"] not in (None, 0.0) and not 1 / 3 < r["scale"] < 3]
+        rows = [r for r in report[f"{what}_shift"] if r["scale"] not in (None, 0.0) and not 1 / 3 < r["scale"] < 3]
         for source in dict.fromkeys(r["source"] for r in rows):
             own = [r for r in rows if r["source"] == source]
             scales = ", ".join(f"{r['name']} x{r['scale']:.3g}" for r in own[:6])
-            guess = _guess([r["scale"] for r in own])
-            normalised = _normalised([r for r in found[f"{what}_shift"] if r["source"] == source])
-            hint = f" This looks like {guess}." if guess else (f" {normalised}" if normalised else "")
-            out.append(
-                (
-                    f"Bring the {what}s of {source} to the target's units and normalisation before anything else.",
-                    f"{len(own)} of its dimensions spread 3 times more or less than the target's: {scales}.{hint}",
-                )
+            unit = _unit([r["scale"] for r in own])
+            normalised = _normalised([r for r in report[f"{what}_shift"] if r["source"] == source])
+            hint = f" This looks like {unit}." if unit else (f" {normalised}" if normalised else "")
+            yield (
+                f"Bring the {what}s of {source} to the target's units and normalisation before anything else.",
+                f"{len(own)} of its dimensions spread 3 times more or less than the target's: {scales}.{hint}",
             )
-    return out
 
 
-def _guess(scales: list[float]) -> str | None:
+def _unit(scales: list[float]) -> str | None:
     middle = sorted(max(s, 1 / s) for s in scales)[len(scales) // 2]
     return next((name for factor, name in _UNITS.items() if 0.6 < middle / factor < 1.6), None)
 
@@ -58,87 +47,75 @@ def _normalised(rows: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _constant(found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [r for r in found["action_shift"] if (r["target_std"] == 0) != (r["source_std"] == 0)]
-    if not rows:
-        return []
-    names = ", ".join(f"{r['name']} ({'target' if r['target_std'] == 0 else r['source']})" for r in rows[:6])
-    return [("Check the action dimensions that never move in one domain.", f"Constant: {names}.")]
+def _constant(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    rows = [r for r in report["action_shift"] if (r["target_std"] == 0) != (r["source_std"] == 0)]
+    if rows:
+        names = ", ".join(f"{r['name']} ({'target' if r['target_std'] == 0 else r['source']})" for r in rows[:6])
+        yield "Check the action dimensions that never move in one domain.", f"Constant: {names}."
 
 
-def _far(found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [r for r in found["action_shift"] if r["shift"] is not None and abs(r["shift"]) > 1]
-    if not rows:
-        return []
-    worst = sorted(rows, key=lambda r: -abs(r["shift"]))[:4]
-    listed = ", ".join(f"{r['name']} of {r['source']} {r['shift']:+.1f}" for r in worst)
-    return [
-        (
+def _far(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    rows = [r for r in report["action_shift"] if r["shift"] is not None and abs(r["shift"]) > 1]
+    if rows:
+        worst = sorted(rows, key=lambda r: -abs(r["shift"]))[:4]
+        listed = ", ".join(f"{r['name']} of {r['source']} {r['shift']:+.1f}" for r in worst)
+        yield (
             "Normalise with pooled statistics, or per domain where the shift is a matter of units, and use the same at "
             "deployment; search ratios above the range too.",
             f"The means of {len(rows)} action dimensions lie more than one deviation apart ({listed}); the guideline "
             "moves both ends up when the domains are far apart.",
         )
-    ]
 
 
-def _ratio(found: dict[str, Any]) -> list[tuple[str, str]]:
-    ratio, target = found["ratio"], found["datasets"][0]["frames"]
-    source = sum(d["frames"] for d in found["datasets"][1:])
+def _ratio(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    ratio, target = report["ratio"], report["datasets"][0]["frames"]
+    source = sum(d["frames"] for d in report["datasets"][1:])
     if target >= source:
-        return [("Start at a ratio of 0.5.", f"The target is the larger side ({target} against {source} frames).")]
-    return [
-        (
-            f"Search the ratio between {ratio['lower']:.3g} and {ratio['upper']:.3g}.",
-            f"{target} target and {source} source frames: {ratio['lower']:.3g} counts every frame alike, and at "
-            f"{ratio['crossing']:.3g} a target frame weighs {math.sqrt(source / target):.1f} source frames "
-            "(Lei et al. 2026).",
-        )
-    ]
+        yield "Start at a ratio of 0.5.", f"The target is the larger side ({target} against {source} frames)."
+        return
+    weight = math.sqrt(source / target)
+    yield (
+        f"Search the ratio between {ratio['lower']:.3g} and {ratio['upper']:.3g}.",
+        f"{target} target and {source} source frames: {ratio['lower']:.3g} counts every frame equally, and at "
+        f"{ratio['crossing']:.3g} a target frame weighs {weight:.1f} source frames (Lei et al. 2026).",
+    )
 
 
-def _batches(found: dict[str, Any]) -> list[tuple[str, str]]:
-    enough, size = found["settings"]["enough"], found["settings"]["batch_size"]
-    few = [b for b in found["batches"] if b["too_few_independent"] > 0.05]
-    if not few:
-        return []
-    worst = few[0]
-    needed = math.ceil(enough / worst["ratio"]) if worst["ratio"] > 0 else None
-    larger = f" or batches of {needed}" if needed else ""
-    return [
-        (
+def _batches(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    enough, size = report["settings"]["enough"], report["settings"]["batch_size"]
+    for worst in [b for b in report["batches"] if b["too_few_independent"] > 0.05][:1]:
+        larger = f" or batches of {math.ceil(enough / worst['ratio'])}" if worst["ratio"] > 0 else ""
+        yield (
             f"Draw with MixedBatchSampler, and below a ratio of {enough / size:.3g} with share=0.5 and ratio_weights"
             f"{larger}.",
             f"At ratio {worst['ratio']:.3g}, {worst['too_few_independent']:.0%} of independently drawn batches of "
             f"{size} hold fewer than {enough} target rows, and {worst['none_independent']:.0%} none.",
         )
-    ]
 
 
-def _passes(found: dict[str, Any]) -> list[tuple[str, str]]:
-    often = [b for b in found["batches"] if b["target_passes"] > 20]
-    if not often:
-        return []
-    return [
-        (
+def _passes(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for first in [b for b in report["batches"] if b["target_passes"] > 20][:1]:
+        passes = f"one pass of the source passes the target {first['target_passes']:.0f} times."
+        yield (
             "Judge checkpoints by held-out target episodes, not by training loss.",
-            f"At ratio {often[0]['ratio']:.3g} one pass of the source passes the target "
-            f"{often[0]['target_passes']:.0f} times.",
+            f"At ratio {first['ratio']:.3g} {passes}",
         )
-    ]
 
 
-def _weights(found: dict[str, Any]) -> list[tuple[str, str]]:
-    ratio = found["density_ratio"]
+def _weights(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    ratio = report["density_ratio"]
     if ratio is None:
-        return [("Collect more target frames before weighing by density ratios.", "Fewer than 10 were sampled.")]
-    share, apart = ratio["ess_share"], ratio["told_apart"]
-    facts = (
-        f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size; a linear classifier "
-        f"tells the domains apart {apart:.0%} of the time."
-    )
+        yield "Collect more target frames before weighing by density ratios.", "Fewer than 10 were sampled."
+        return
+    share = ratio["ess_share"]
     if share < 0.1:
-        return [("Do not weigh source samples by density ratios; mix and align instead.", facts)]
-    if share > 0.8:
-        return [("Density-ratio weights will change little.", facts)]
-    return [("Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5).", facts)]
+        do = "Do not weigh source samples by density ratios; mix and align instead."
+    elif share > 0.8:
+        do = "Density-ratio weights will change little."
+    else:
+        do = "Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5)."
+    yield (
+        do,
+        f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size; a linear classifier "
+        f"recognises the domain {ratio['domain_accuracy']:.0%} of the time.",
+    )

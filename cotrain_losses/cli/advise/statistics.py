@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...datasets import Demonstrations, Unreadable
-from ...datasets.demonstrations import Array
+
+Array = NDArray[Any]
+
+SAMPLE = 3000
+"""frames of each side that distances and overlaps are taken on"""
 
 
 @dataclass
@@ -73,9 +81,8 @@ def summarised(demonstrations: Demonstrations, *, sample: int, seed: int) -> Sum
     if demonstrations.frames < 1:
         raise Unreadable(f"{path} is empty: {demonstrations.episodes} episodes, no frames. Record or convert it again.")
     chosen = np.zeros(demonstrations.frames, bool)
-    order = np.random.default_rng(seed).permutation(demonstrations.frames)[:sample]
-    chosen[order] = True
-    pieces, lengths, seen = [], dict[int, int](), 0
+    chosen[np.random.default_rng(seed).permutation(demonstrations.frames)[:sample]] = True
+    pieces, lengths, seen = [], Counter[int](), 0
     action, state = None, None
     for frames in demonstrations.read():
         if not len(frames.action):
@@ -84,40 +91,38 @@ def summarised(demonstrations: Demonstrations, *, sample: int, seed: int) -> Sum
             _check_finite(demonstrations, what, values, frames.episode, seen)
         action = _added(action, frames.action)
         state = None if frames.state is None else _added(state, frames.state)
-        for episode, count in zip(*np.unique(frames.episode, return_counts=True), strict=True):
-            lengths[int(episode)] = lengths.get(int(episode), 0) + int(count)
-        kept = _padded(chosen, seen + len(frames.action))[seen : seen + len(frames.action)]
-        pieces.append((frames.episode[kept], frames.action[kept], None if frames.state is None else frames.state[kept]))
+        lengths.update(dict(zip(*np.unique(frames.episode, return_counts=True), strict=True)))
+        kept = chosen[seen : seen + len(frames.action)].nonzero()[0]  # tables may hold more frames than they say
+        pieces.append([None if x is None else x[kept] for x in frames])
         seen += len(frames.action)
     if action is None:
         raise Unreadable(f"{path} is empty: its tables hold no frames. Record or convert it again.")
-    episodes, actions, states = zip(*pieces, strict=True)
-    joined = None if state is None else np.concatenate([s for s in states if s is not None])
-    return Summary(
-        demonstrations,
-        np.array([lengths[e] for e in sorted(lengths)]),
-        action,
-        state,
-        np.concatenate(episodes),
-        np.concatenate(actions),
-        joined,
-    )
+    episodes, actions, states = ([x for x in column if x is not None] for column in zip(*pieces, strict=True))
+    ordered = np.array([lengths[episode] for episode in sorted(lengths)])
+    samples = np.concatenate(episodes), np.concatenate(actions), None if state is None else np.concatenate(states)
+    return Summary(demonstrations, ordered, action, state, *samples)
 
 
 def pooled(moments: Sequence[Moments]) -> Moments:
     """Those of several datasets together."""
-    total = moments[0]
-    for other in moments[1:]:
-        total = total.merged(other)
-    return total
+    return reduce(Moments.merged, moments)
+
+
+def mixed(summaries: Sequence[Summary], what: str) -> Array:
+    """At most SAMPLE frames of several datasets, each in proportion to its frames, in random order."""
+    total = sum(summary.frames for summary in summaries)
+    counts = [max(1, round(SAMPLE * summary.frames / total)) for summary in summaries]
+    parts = [shuffled(getattr(s, what), 0)[:count] for s, count in zip(summaries, counts, strict=True)]
+    return shuffled(np.concatenate(parts), 1)
+
+
+def shuffled(rows: Array, seed: int) -> Array:
+    """The rows in an order that depends on their number and the seed alone."""
+    return rows[np.random.default_rng(seed).permutation(len(rows))]
 
 
 def _added(total: Moments | None, values: Array) -> Moments:
     return Moments.of(values) if total is None else total.merged(Moments.of(values))
-
-
-def _padded(chosen: Array, length: int) -> Array:
-    return chosen if len(chosen) >= length else np.pad(chosen, (0, length - len(chosen)))
 
 
 def _check_finite(demonstrations: Demonstrations, what: str, values: Array | None, episode: Array, seen: int) -> None:

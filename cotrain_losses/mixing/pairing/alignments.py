@@ -35,7 +35,7 @@ def alignments(
     """Every source demonstration aligned with every target demonstration.
 
     Args:
-        source, target: trajectories (frames, d), of any lengths, in the same units (end-effector positions, say).
+        source, target: trajectories (frames, d), of any lengths, in the same units (end-effector positions).
         gamma: 0 is DTW; above, soft-DTW with that smoothing, in squared units: a target frame is then matched with
             the source frame of the largest expected alignment.
         normalise: divide each distance by the larger arc length of the two trajectories, so that it has no unit.
@@ -61,8 +61,8 @@ def dtw_distances(source: Sequence[Any], target: Sequence[Any], *, gamma: float 
     checked_gamma(gamma)
     metrics = _tslearn()
     x, y = [_doubles(t) for t in source], [_doubles(t) for t in target]
-    found = metrics.cdist_soft_dtw(x, y, gamma=gamma) if gamma else metrics.cdist_dtw(x, y)
-    return np.asarray(found, dtype=np.float64).reshape(len(x), len(y))
+    distances = metrics.cdist_soft_dtw(x, y, gamma=gamma) if gamma else metrics.cdist_dtw(x, y)
+    return np.asarray(distances, dtype=np.float64).reshape(len(x), len(y))
 
 
 def checked_gamma(gamma: float) -> float:
@@ -80,8 +80,8 @@ def _aligned(
         expected, distance = metrics.soft_dtw_alignment(x, y, gamma=gamma)
         path = np.stack([np.asarray(expected).argmax(0), np.arange(len(y))], 1)
     else:
-        found, distance = metrics.dtw_path(x, y)
-        path = np.array(found)
+        pairs, distance = metrics.dtw_path(x, y)
+        path = np.array(pairs)
     length = max(_arc_length(x), _arc_length(y)) if normalise else 1.0
     return Alignment(source, target, float(distance) / max(length, np.finfo(float).tiny), path.astype(np.int64))
 

@@ -44,7 +44,7 @@ class AlignedPairs:
 
     def __call__(self, source: Rows, target: Rows) -> Tensor:
         """The (n, m) factors."""
-        rows, columns = (_extra(side, self.of).reshape(-1).long().numpy() for side in (source, target))
+        rows, columns = (side.extra(self.of).detach().cpu().reshape(-1).long().numpy() for side in (source, target))
         known = np.isin(rows[:, None] * self._base + columns, self._pairs) & (columns < self._base)
         return _factors(torch.from_numpy(known), self.discount, source.features)
 
@@ -73,7 +73,7 @@ class NearestByDTW:
         return _factors(matched, self.discount, source.features)
 
     def _chunks(self, rows: Rows) -> list[NDArray[np.float64]]:
-        value = _extra(rows, self.of)
+        value = rows.extra(self.of).detach().cpu()
         if value.ndim != 3:
             raise ValueError(
                 f"DTW compares trajectories, extras[{self.of!r}] of shape (rows, steps, width), got "
@@ -90,15 +90,6 @@ def _frames(demonstrations: Sequence[Sequence[int]], number: int) -> NDArray[np.
 
 def _factors(matched: Tensor, discount: float, like: Tensor) -> Tensor:
     return like.new_ones(matched.shape).masked_fill(matched.to(like.device), discount)
-
-
-def _extra(rows: Rows, name: str) -> Tensor:
-    if name not in rows.extras:
-        raise ValueError(
-            f"pairing reads rows.extras[{name!r}], got extras {sorted(rows.extras)}.\n"
-            f"Pass CoTrain(extras=lambda batch: {{{name!r}: ...}})."
-        )
-    return rows.extras[name].detach().cpu()
 
 
 def _checked_discount(discount: float) -> float:

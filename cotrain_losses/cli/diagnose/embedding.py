@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..measures.sides import Side, subsample
+from ...measures.sides import Side, subsample
 
 
-@dataclass(frozen=True)
-class Embedding:
+class Embedding(NamedTuple):
     """Rows of both domains in the plane and in space."""
 
     method: str
-    flat: Tensor
-    """(n, 2)"""
-    solid: Tensor
-    """(n, 3)"""
+    points: dict[int, Tensor]
+    """(n, 2) and (n, 3), by their number of dimensions"""
     is_target: Tensor
-
-    def points(self, dimensions: int) -> Tensor:
-        """(n, 2) or (n, 3)."""
-        return self.flat if dimensions == 2 else self.solid
 
 
 def embeddings(source: Side, target: Side, *, rows: int = 1000, seed: int = 0) -> tuple[Embedding, ...]:
@@ -35,16 +28,15 @@ def embeddings(source: Side, target: Side, *, rows: int = 1000, seed: int = 0) -
     pooled = torch.cat([source.features, target.features])
     is_target = torch.arange(len(pooled)) >= len(source)
     solid = principal_components(pooled, 3)
-    found = [Embedding("PCA", solid[:, :2], solid, is_target)]
+    pictures = [Embedding("PCA", {2: solid[:, :2], 3: solid}, is_target)]
     if find_spec("umap") is not None and len(pooled) > 15:
-        found.append(Embedding("UMAP", _umap(pooled, 2, seed), _umap(pooled, 3, seed), is_target))
-    return tuple(found)
+        pictures.append(Embedding("UMAP", {k: _umap(pooled, k, seed) for k in (2, 3)}, is_target))
+    return tuple(pictures)
 
 
 def principal_components(x: Tensor, number: int) -> Tensor:
     """(n, number) scores on the directions of largest variance, zeros where there are no more."""
-    x = x - x.mean(0)
-    u, s, _ = torch.svd_lowrank(x, q=min(number + 5, *x.shape), niter=4)
+    u, s, _ = torch.pca_lowrank(x, q=min(number + 5, *x.shape), niter=4)
     scores = (u * s)[:, :number]
     return torch.nn.functional.pad(scores, (0, number - scores.shape[1]))
 

@@ -1,0 +1,127 @@
+"""Files in; a table, JSON, or a page with figures out.  What fails is named and the rest kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...measures.features import Features
+from ...measures.layer import diagnosis
+from ...measures.sides import Side
+from .embedding import Embedding, embeddings
+from .files import Checkpoint, checkpoints, common_layers
+from .layer import Layer
+from .page import html, text
+
+
+def diagnose(
+    target: Annotated[list[Path], typer.Option(help="Features of the target domain; repeat for more checkpoints.")],
+    source: Annotated[list[Path], typer.Option(help="Features of the source domain, one file for each target.")],
+    ratio: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of target each checkpoint was trained with; read off names if left."),
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="Layers to look at; all if left.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for diagnosis.html, .png and .json ['diagnosis'; none with --json].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")] = False,
+    rows: Annotated[int, typer.Option(help="Distances are measured between halves of at most this many rows.")] = 1024,
+    repeats: Annotated[int, typer.Option(help="Halvings that distances are averaged over.")] = 5,
+    neighbours: Annotated[int, typer.Option(help="Neighbours that mixing looks at.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+) -> None:
+    """Say for every layer whether sim and real are disjoint, structured or overlapping.
+
+    Files: .npy (one layer), .npz or .pt (a layer per name).  The names `groups` or `episodes` hold the episode of each
+    row; without them frames of one episode are taken for independent.  A folder stands for the files in it.
+    """
+    options = {"rows": rows, "repeats": repeats, "neighbours": neighbours, "seed": seed}
+    try:
+        given = checkpoints(source, target, ratio)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    folder = out or (None if as_json else Path("diagnosis"))
+    layers = list(_layers(given, layer or [], options, pictures=folder is not None))
+    numbers = as_nested(layers)
+    if as_json:
+        print(json.dumps(numbers, indent=2, allow_nan=False))
+    else:
+        text(layers)
+    if folder is not None:
+        _write(layers, numbers, folder)
+    for each in layers:
+        if each.error:
+            typer.echo(f"{each.title}: {each.error}", err=True)
+    if any(each.error for each in layers):
+        raise typer.Exit(1)
+
+
+def as_nested(layers: Sequence[Layer]) -> Any:
+    """{checkpoint: {layer: {...}}}; a level with a single entry is left out."""
+    nested: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        numbers: dict[str, Any] = {"error": layer.error} if layer.diagnosis is None else layer.diagnosis.as_dict()
+        if layer.ratio is not None:
+            numbers["ratio"] = layer.ratio
+        nested.setdefault(layer.checkpoint, {})[layer.name] = numbers
+    by_checkpoint = {name: next(iter(x.values())) if len(x) == 1 else x for name, x in nested.items()}
+    return next(iter(by_checkpoint.values())) if len(by_checkpoint) == 1 else by_checkpoint
+
+
+def _layers(
+    given: Sequence[Checkpoint], wanted: Sequence[str], options: dict[str, int], *, pictures: bool
+) -> Iterator[Layer]:
+    """A `Layer` for every layer of every checkpoint; a bad one holds its error."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("files", total=len(given))
+        for each in given:
+            title = each.name if len(given) > 1 else ""
+            try:
+                source, target = Features.read(each.source), Features.read(each.target)
+                names, left_out = common_layers(source, target, wanted, each)
+            except ValueError as error:
+                yield Layer(title or each.name, "file", each.ratio, error=str(error))
+                names, left_out = [], set()
+            for name in sorted(left_out):
+                where = f"one of {each.target.name} and {each.source.name} only"
+                typer.echo(f"{name} is in {where} and was left out.", err=True)
+            for name in names:
+                progress.update(task, description=f"{each.name} {name}")
+                yield _layer(Layer(title, name, each.ratio), source, target, options, pictures)
+            progress.advance(task)
+
+
+def _layer(layer: Layer, source: Features, target: Features, options: dict[str, int], pictures: bool) -> Layer:
+    """The layer with its diagnosis, or with the sentence that says why there is none."""
+    try:
+        s, t = (side.layer(layer.name) for side in (source, target))
+        measured = diagnosis(s, t, source_groups=source.groups, target_groups=target.groups, **options)
+    except (ValueError, TypeError) as error:
+        return replace(layer, error=str(error))
+    return replace(layer, diagnosis=measured, embeddings=_embeddings(s, t) if pictures else ())
+
+
+def _embeddings(source: Any, target: Any) -> tuple[Embedding, ...]:
+    s, t = Side.of("source", source), Side.of("target", target)
+    return embeddings(s, t) if s.features.shape[1] == t.features.shape[1] else ()
+
+
+def _write(layers: Sequence[Layer], numbers: Any, folder: Path) -> None:
+    from .figures import figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "diagnosis.json").write_text(json.dumps(numbers, indent=2, allow_nan=False), encoding="utf-8")
+    figure(layers).savefig(folder / "diagnosis.png", dpi=150)
+    (folder / "diagnosis.html").write_text(html(layers, " ".join(["cotrain", *sys.argv[1:]])), encoding="utf-8")
+    typer.echo(f"wrote {folder / 'diagnosis.html'}, diagnosis.png and diagnosis.json", err=True)

@@ -1,0 +1,120 @@
+"""The figures of a diagnosis, after the paper's: embeddings coloured by domain, distance and readability over layers.
+
+Where checkpoints differ in their mixing ratio, the curves run over it instead.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..report import SOURCE, TARGET
+from .embedding import Embedding
+from .layer import Layer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+
+def figure(layers: Sequence[Layer]) -> Figure:
+    """Curves on top, embeddings below."""
+    from matplotlib.figure import Figure
+
+    shown = [layer for layer in layers if layer.embeddings][:12]
+    columns = min(4, max(len(shown), 2))
+    rows = -(-len(shown) // columns)
+    whole = Figure(figsize=(3.4 * columns, 3.0 + 3.1 * rows), layout="constrained")
+    if not shown:
+        _draw_curves(whole, layers)
+        return whole
+    parts: Any = whole.subfigures(2, 1, height_ratios=[3.0, 3.1 * rows])
+    top, below = parts
+    _draw_curves(top, layers)
+    for i, layer in enumerate(shown):
+        axes = below.add_subplot(rows, columns, i + 1)
+        _scatter(axes, layer.embeddings[0], 2)
+        axes.set_title(f"{layer.title}\n{layer.regime}", fontsize=9)
+        if i == 0:
+            axes.legend(fontsize=8, loc="best", markerscale=3)
+    return whole
+
+
+def curves(layers: Sequence[Layer]) -> Figure:
+    """Distance and accuracy of the probe, side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    _draw_curves(figure, layers)
+    return figure
+
+
+def _draw_curves(figure: Figure | SubFigure, layers: Sequence[Layer]) -> None:
+    """Distance and accuracy over the ratio where there are several, else over layers."""
+    left, right = figure.subplots(1, 2)
+    over_ratio = len({layer.ratio for layer in layers if layer.ratio is not None}) > 1
+    panels = (left, "transport", "Wasserstein, debiased (spreads)"), (right, "accuracy", "probe accuracy")
+    for axes, what, label in panels:
+        _plot_lines(axes, layers, what, over_ratio)
+        axes.set(ylabel=label, xlabel="mixing ratio w (share of target)" if over_ratio else "layer")
+        axes.grid(alpha=0.3)
+    left.set_ylim(bottom=0)
+    right.axhline(0.5, color="grey", lw=1, ls=":")
+    right.set_ylim(0.4, 1.03)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize=8)
+
+
+def _plot_lines(axes: Axes, layers: Sequence[Layer], what: str, over_ratio: bool) -> None:
+    """A line for each layer over the ratio, or for each checkpoint over the layers; no colour is a domain's."""
+    from matplotlib import colormaps
+    from matplotlib.ticker import ScalarFormatter
+
+    names = list(dict.fromkeys(layer.name for layer in layers))
+    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for layer in layers:
+        x, y = layer.ratio if over_ratio else names.index(layer.name), getattr(layer, what)
+        if x is not None and y is not None:
+            lines[layer.name if over_ratio else layer.checkpoint].append((x, y))
+    for k, (name, points) in enumerate(lines.items()):
+        colour = colormaps["viridis"](0.9 * k / max(len(lines) - 1, 1))
+        axes.plot(*zip(*sorted(points), strict=True), "o-", color=colour, label=name or None)
+    if over_ratio:
+        axes.set_xscale("symlog", linthresh=0.01)
+        axes.set_xticks(sorted({layer.ratio for layer in layers if layer.ratio is not None}))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.tick_params(axis="x", labelrotation=60, labelsize=8)
+    else:
+        axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 8 else 0, fontsize=8)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+
+
+def views(layer: Layer) -> Figure:
+    """2-D and 3-D views of every embedding of a layer, side by side."""
+    from matplotlib.figure import Figure
+
+    shown = [(e, k) for e in layer.embeddings for k in (2, 3)]
+    figure = Figure(figsize=(3.6 * len(shown), 3.5), layout="constrained")
+    for i, (embedding, dimensions) in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), i + 1, projection="3d" if dimensions == 3 else None)
+        _scatter(axes, embedding, dimensions)
+        axes.set_title(f"{embedding.method}, {dimensions}-D", fontsize=9)
+        if i == 0:
+            axes.legend(fontsize=8, markerscale=3)
+    return figure
+
+
+def _scatter(axes: Any, embedding: Embedding, dimensions: int) -> None:
+    points = embedding.points[dimensions]
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
+    colours = [TARGET if t else SOURCE for t in embedding.is_target[order].tolist()]
+    axes.scatter(*points[order].T.tolist(), c=colours, s=4, alpha=0.5, linewidths=0)
+    for name, colour in (("source", SOURCE), ("target", TARGET)):
+        axes.scatter(*[[] for _ in range(dimensions)], c=colour, s=4, label=name)
+    axes.tick_params(labelbottom=False, labelleft=False, length=0)
+    if dimensions == 3:
+        axes.tick_params(labelright=False)
+        axes.set_zticklabels([])
