@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..terms.term import Evaluation
+from ..terms.evaluation import Evaluation
 from .joining import JoiningPass, loss_scales
 from .losses import Losses
 from .paths import unwrapped

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..terms.term import Evaluation
+from ..terms.evaluation import Evaluation
 from .adapters import Adapter
 from .entries import InstalledStep
 from .losses import Losses

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..terms.term import Evaluation
+from ..terms.evaluation import Evaluation
 from .override import Override
 from .passes import HeadCall
 from .training import TrainingPass

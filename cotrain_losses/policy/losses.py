@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..terms.term import Evaluation
+from ..terms.evaluation import Evaluation
 
 
 class Losses(NamedTuple):

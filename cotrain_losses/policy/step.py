@@ -20,7 +20,8 @@ from ..importance.samples import Samples
 from ..method import Method
 from ..mixing.domains import Domains
 from ..strength.strength import MeasuredStrength
-from ..terms.term import Evaluation, Regularizer
+from ..terms.evaluation import Evaluation
+from ..terms.term import Regularizer
 from .fitting import refuse_features, warn_of_batch_norm
 from .gather import gathered
 from .hooks import Hooks
