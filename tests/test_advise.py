@@ -264,8 +264,17 @@ def test_the_command_prints_tables_or_json_and_writes_files(command, pair, tmp_p
     assert (tmp_path / "out" / "advise.png").read_bytes().startswith(b"\x89PNG")
     html = (tmp_path / "out" / "advise.html").read_text()
     assert "data:image/png;base64," in html and 'src="http' not in html
+    assert "prefers-color-scheme: dark" in html and html.count("<table>") == html.count('class="wide"') > 4
+    assert "Search the ratio between" in html
     printed = command(*asked, "--json")
     assert json.loads(printed.stdout) == json.loads((tmp_path / "out" / "advise.json").read_text())
+
+
+def test_a_name_is_text_on_the_page_whatever_it_holds(command, pair, tmp_path):
+    path = npz(tmp_path / "<script>sim.npz", demos(1, (100,), shift=9.0))
+    command("--target", pair[0], "--source", path, "--out", tmp_path / "out")
+    html = (tmp_path / "out" / "advise.html").read_text()
+    assert "&lt;script&gt;sim" in html and "<script>" not in html
 
 
 def test_what_cannot_be_read_is_one_sentence(command, pair, tmp_path):
