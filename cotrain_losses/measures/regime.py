@@ -37,12 +37,12 @@ FOUND = {
 }
 NEXT = {
     "disjoint": "Bring the domains closer: a share of target samples between N / (N + M) and sqrt(N / M), then a term "
-    "at this seam (OptimalTransport, Sinkhorn, or DomainClassifier with a negative weight), raised until the probe "
+    "at this seam (OptimalTransport, Sinkhorn, or DomainClassifier with a negative strength), raised until the probe "
     "just stays high.",
     "structured": "Leave the alignment as it is. Search the ratio in the balanced band, and let the head know the "
     "domain (DomainGuidance, scale 0.5).",
-    "overlapping": "Lower the weight of alignment terms here, or take them off, and give the domain back to the head: "
-    "DomainGuidance, or a domain column before the head.",
+    "overlapping": "Lower the strength of alignment terms here, or take them off, and give the domain back to the "
+    "head: DomainGuidance, or a domain column before the head.",
     "uncertain": "Collect more episodes of both domains, or look at the neighbouring layers, before changing anything.",
 }
 
