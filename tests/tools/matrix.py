@@ -66,9 +66,7 @@ def pair(version: str, which: str, tests: list[str], *, keep: bool) -> dict[str,
         row["install"] = time.monotonic() - begin
         if failed:
             return row | {"outcome": f"installation failed: {failed}"}
-        row["python"], row["torch"] = said(
-            python, "import platform, torch; print(platform.python_version(), torch.__version__)"
-        )
+        row["python"], row["torch"] = versions(python)
         begin = time.monotonic()
         done = _run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests])
         return row | {"outcome": outcome(done), "tests": time.monotonic() - begin}
@@ -115,8 +113,9 @@ def installed(interpreter: Path, place: Path, promised: str) -> str:
     return (errors or ["pip ended with an error"])[-1] if done.returncode else ""
 
 
-def said(python: Path, code: str) -> list[str]:
-    """The words that a line of Python prints."""
+def versions(python: Path) -> list[str]:
+    """Those of Python and of torch, in an environment."""
+    code = "import platform, torch; print(platform.python_version(), torch.__version__)"
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout.split()
 
 

@@ -13,10 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +22,7 @@ from typing import Any
 
 from .mutants_page import page
 from .mutate import Mutant, mutants
+from .server import BROKEN, Server
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".mutants" / "results.jsonl"
@@ -35,10 +33,28 @@ ROOMS = {
     "terms/mmd": ("test_mmd*.py", "test_terms*.py"),
     "mixing": ("test_mixing*.py", "test_pair*.py"),
     "guidance.py": ("test_guidance*.py", "test_cotrain*.py"),
-    "strength": ("test_term.py", "test_strength*.py", "test_balance*.py", "test_relative*.py"),
-    "policy": ("test_cotrain*.py", "test_adapters*.py", "test_install*.py", "test_lifecycle*.py", "test_p*cy*.py"),
+    "strength": ("test_strength*.py", "test_balance*.py", "test_relative*.py", "test_term.py"),
+    "policy": (
+        "test_policy*.py",
+        "test_cotrain*.py",
+        "test_step*.py",
+        "test_adapters*.py",
+        "test_install*.py",
+        "test_life*.py",
+    ),
 }
 """each room with the tests that fit it, the most fitting first"""
+FIRST = {
+    "costs": "test_transport_cost.py",
+    "divergence": "test_transport_divergence.py",
+    "online": "test_transport_divergence.py",
+    "exact": "test_transport_exact.py",
+    "unbalanced": "test_transport_exact.py",
+    "fixed": "test_transport_solver.py",
+    "newton": "test_transport_solver.py",
+    "pairing": "test_pairing.py",
+}
+"""files, or folders of files, with the tests to begin with"""
 
 
 def main() -> None:
@@ -82,11 +98,11 @@ def _tried(left: list[tuple[str, Mutant]], processes: int) -> dict[str, dict[str
     RESULTS.parent.mkdir(exist_ok=True)
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        copies: SimpleQueue[Path] = SimpleQueue()
+        servers: SimpleQueue[Server] = SimpleQueue()
         for k in range(processes):
-            copies.put(_copy(Path(folder) / str(k)))
+            servers.put(Server(_copy(Path(folder) / str(k))))
         with ThreadPoolExecutor(processes) as pool, RESULTS.open("a") as kept:
-            for row in pool.map(lambda each: _try(*each, copies), left):
+            for row in pool.map(lambda each: _try(*each, servers), left):
                 found[row["digest"]] = row
                 print(json.dumps(row), file=kept, flush=True)
                 print(_line(row), flush=True)
@@ -102,44 +118,35 @@ def _copy(place: Path) -> Path:
     return place
 
 
-def _try(room: str, mutant: Mutant, copies: SimpleQueue[Path]) -> dict[str, Any]:
-    copy = copies.get()
-    path = copy / mutant.path
+def _try(room: str, mutant: Mutant, servers: SimpleQueue[Server]) -> dict[str, Any]:
+    server = servers.get()
+    path = server.copy / mutant.path
     original = path.read_text()
     try:
         path.write_text(mutant.source)
-        how = _run(copy, room)
+        how = _how(*server.run(_tests(server.copy, room, mutant), LIMIT))
     finally:
         path.write_text(original)
-        copies.put(copy)
+        servers.put(server)
     told = {name: getattr(mutant, name) for name in ("digest", "path", "line", "operator", "before", "after")}
     return {"room": room, **told, "how": how, "killed": how != "survived"}
 
 
-def _run(copy: Path, room: str) -> str:
-    """What the tests said: "survived", "too slow", or the test that failed."""
-    tests = [str(path) for pattern in ROOMS[room] for path in sorted((copy / "tests").glob(pattern))]
-    paths = {"PYTHONPATH": f"{copy}{os.pathsep}{copy / 'benchmarks'}", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--no-header",
-        "-p",
-        "no:cacheprovider",
-        *dict.fromkeys(tests),
-    ]
-    try:
-        done = subprocess.run(
-            command, cwd=copy, env=os.environ | paths, capture_output=True, text=True, timeout=LIMIT, check=False
-        )
-    except subprocess.TimeoutExpired:
+def _tests(copy: Path, room: str, mutant: Mutant) -> list[str]:
+    first = [FIRST[part] for part in Path(mutant.path).with_suffix("").parts if part in FIRST]
+    found = [path for pattern in (*first, *ROOMS[room]) for path in sorted((copy / "tests").glob(pattern))]
+    return [str(path.relative_to(copy)) for path in dict.fromkeys(found)]
+
+
+def _how(status: int | None, said: str) -> str:
+    """What the tests came to: "survived", "too slow", or the test that failed."""
+    if status is None:
         return "too slow"
-    if done.returncode == 0:
+    if status in (3, 4, 5, BROKEN):  # pytest itself failed, was called wrongly, or found no tests
+        raise RuntimeError(f"the tests could not be run, status {status}:\n{said[-2000:]}")
+    if status == 0:
         return "survived"
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return failed[0].split(" - ")[0].removeprefix("FAILED ").removeprefix("ERROR ") if failed else "does not start"
 
 
