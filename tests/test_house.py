@@ -11,6 +11,7 @@ from tests.tools.lines import functions
 ROOT = Path(__file__).parent.parent
 LIBRARY = Tree(ROOT / "cotrain_losses")
 BENCHMARKS = Tree(ROOT / "benchmarks" / "cotrain_bench")
+TESTS = Tree(ROOT / "tests")
 
 ROOMS = {
     "_core": "",
@@ -65,16 +66,26 @@ def test_no_module_imports_what_is_another_modules_own() -> None:
 
 
 def test_no_module_reads_a_private_attribute_that_another_module_of_ours_made() -> None:
-    modules = {**LIBRARY.parsed, **BENCHMARKS.parsed}
-    owned = {name: own_names(tree) for name, tree in modules.items()}
-    every = set().union(*owned.values())
-    wrong = [
-        f"{name}:{line} reads {text}"
-        for name, tree in modules.items()
-        for line, attribute, text in private_reads(tree)
-        if attribute in every - owned[name] - set(OTHERS)
-    ]
+    wrong = [text for tree in (LIBRARY, BENCHMARKS) for text in _private_reads(tree)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_test_reads_a_private_name() -> None:
+    taken = [str(found) for found in TESTS.imports if private(found.name) and found.name != "_core"]
+    wrong = [*taken, *_private_reads(TESTS)]
+    assert not wrong, "\n".join(wrong)
+
+
+def _private_reads(readers: Tree) -> list[str]:
+    """Reads of private attributes that a module of the library or of the benchmarks made, not the reader's own."""
+    owned = {name: own_names(tree) for name, tree in {**LIBRARY.parsed, **BENCHMARKS.parsed}.items()}
+    every = set().union(*owned.values()) - set(OTHERS)
+    return [
+        f"{name}:{line} reads {text}"
+        for name, tree in readers.parsed.items()
+        for line, attribute, text in private_reads(tree)
+        if attribute in every - own_names(tree)
+    ]
 
 
 def test_the_benchmarks_import_public_names_of_the_library_only() -> None:

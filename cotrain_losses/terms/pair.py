@@ -37,15 +37,18 @@ class Pair:
         plain: whether all rows count alike and may be compared with any.
     """
 
-    def __init__(self, source: Rows, target: Rows, flags: Flags = common, shared: dict[Any, Any] | None = None) -> None:
-        self.source, self.target, self.flags = source, target, flags
+    def __init__(
+        self, source: Rows, target: Rows, flags: Flags | None = None, shared: dict[Any, Any] | None = None
+    ) -> None:
+        self.source, self.target = source, target
+        self.flags = common if flags is None else flags  # a default that torch 2.6's compiler can trace
         self.n, self.m = source.features.shape[0], target.features.shape[0]
         self.grouped = source.group is not None
         self.plain = not self.grouped and source.mass is None and target.mass is None
         self._shared: dict[Any, Any] = {} if shared is None else shared
 
     @classmethod
-    def of(cls, name: str, source: Rows | Tensor, target: Rows | Tensor, flags: Flags = common) -> Pair:
+    def of(cls, name: str, source: Rows | Tensor, target: Rows | Tensor, flags: Flags | None = None) -> Pair:
         """Both sides as checked rows; `name` says in errors what compares them.
 
         Raises:
@@ -53,6 +56,7 @@ class Pair:
         """
         source = source if isinstance(source, Rows) else Rows.of(source)
         target = target if isinstance(target, Rows) else Rows.of(target)
+        flags = common if flags is None else flags
         check_features(name, source.features, target.features, flags)
         for side, rows in (("source", source), ("target", target)):
             if rows.mass is not None:
