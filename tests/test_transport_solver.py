@@ -83,6 +83,15 @@ def test_no_step_of_newtons_method_lowers_the_dual(seed, rho):
     assert all(after >= before - 1e-9 * (1 + abs(before)) for before, after in itertools.pairwise(values))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_newtons_method_arrives_from_potentials_drawn_at_random(seed):
+    x, y = (side.numpy() for side in features(seed, 9, 7, 2))
+    a, b = np.full(9, 1 / 9), np.full(7, 1 / 7)
+    f, g = (0.1 * np.random.default_rng(seed).normal(size=k) for k in (9, 7))
+    found = newton(Problem(a, b, a, b, 0.02, (1.0, 1.0)), squared.squared_matrix(x, y), f, g, 1e-10)
+    assert found.error < 1e-9
+
+
 @pytest.mark.filterwarnings("ignore:.*leaves nearly all mass behind")
 @pytest.mark.parametrize("term", [Sinkhorn(reach=1.0), OptimalTransport(1.0, unbalanced=10.0)])
 @pytest.mark.parametrize("n, m", [(56, 8), (63, 1), (40, 40)])
