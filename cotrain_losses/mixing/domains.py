@@ -60,16 +60,16 @@ class Domains:
 
     def is_target(self, labels: Tensor) -> Tensor:
         """(b,) bool."""
-        return labels == self.position(self.target)
+        return labels == self.names.index(self.target)
 
     def counts(self, labels: Tensor) -> dict[str, int]:
         """Samples of each domain."""
-        return dict(zip(self.names, torch.bincount(labels, minlength=len(self)).tolist(), strict=True))
+        return dict(zip(self.names, torch.bincount(labels, minlength=len(self.names)).tolist(), strict=True))
 
     def shares(self, labels: Tensor, valid: Tensor | None = None) -> dict[str, float]:
         """Each domain's share of the samples, or of the (b, h) steps marked valid."""
         steps = torch.ones(len(labels)) if valid is None else valid.detach().cpu().float().flatten(1).sum(1)
-        total = torch.zeros(len(self)).index_add_(0, labels, steps)
+        total = torch.zeros(len(self.names)).index_add_(0, labels, steps)
         return dict(zip(self.names, (total / total.sum().clamp_min(1.0)).tolist(), strict=True))
 
     def labels(self, domain: Any, batch: Any = None) -> Tensor:
@@ -85,9 +85,10 @@ class Domains:
 
     def sides(self, rows: Rows, labels: Tensor) -> list[tuple[str, Rows, Rows]]:
         """(name, source rows, target rows) for each comparison."""
-        target = rows[_places(self.is_target(labels), rows)]
+        is_target = self.is_target(labels)
+        target = rows[_places(is_target, rows)]
         if self.sources == "pooled":
-            return [("sources", rows[_places(~self.is_target(labels), rows)], target)]
+            return [("sources", rows[_places(~is_target, rows)], target)]
         others = [name for name in self.names if name != self.target]
         return [(name, rows[_places(labels == self.position(name), rows)], target) for name in others]
 
