@@ -12,7 +12,7 @@ import pytest
 import torch
 from cotrain_bench.special_cases.case import relative_error, shown_code
 from cotrain_bench.special_cases.drawn import drawn
-from cotrain_bench.special_cases.lattice import EDGES
+from cotrain_bench.special_cases.edges import EDGES
 from cotrain_bench.special_cases.pictures import PLACES, formula
 from cotrain_bench.special_cases.study import FAMILIES, failures, run
 

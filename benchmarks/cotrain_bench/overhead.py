@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -117,7 +118,7 @@ def _steps(subject: Subject, make: Callable[[int], ctl.Method], repeats: int, de
         lambda: cotrain(subject.batch, domain=domain, weight=weight).total,
     )
     memory = [_memory(loss, device) for loss in losses]
-    jobs = [lambda l=loss, o=o: step(l, o) for loss, o in zip(losses, optimizers, strict=True)]
+    jobs = [partial(step, loss, o) for loss, o in zip(losses, optimizers, strict=True)]
     return {**_ratio(_alternating(jobs, repeats, device)), "memory": memory[1] / memory[0]}
 
 
@@ -145,7 +146,7 @@ def _sampling(subject: Subject, repeats: int, device: str) -> dict[str, Any]:
         return {**_ratio(_alternating([lambda: sample(policy), guided], repeats, device)), "memory": None}
 
 
-def _alternating(jobs: list[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
+def _alternating(jobs: Sequence[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
     """(bare, wrapped) seconds of neighbouring runs, after one of each that is not counted; the order alternates."""
     for job in jobs:
         job()
@@ -237,7 +238,7 @@ def _condition_width(policy: Any, batch: dict[str, Tensor]) -> int:
 
 def _diffusion(size: int, image: bool) -> Subject:
     policies = _lerobot("diffusion")
-    kinds = {"observation.state": ("STATE", (7,))}
+    kinds: dict[str, tuple[str, tuple[int, ...]]] = {"observation.state": ("STATE", (7,))}
     kinds |= (
         {"observation.images.top": ("VISUAL", (3, 84, 84))}
         if image
@@ -276,8 +277,8 @@ def _actions(size: int, horizon: int) -> dict[str, Tensor]:
 
 def _lerobot(kind: str) -> Callable[..., Any]:
     try:
-        from lerobot.configs.types import FeatureType, PolicyFeature  # type: ignore[import-not-found, unused-ignore]
-        from lerobot.policies.factory import (  # type: ignore[import-not-found, unused-ignore]
+        from lerobot.configs.types import FeatureType, PolicyFeature
+        from lerobot.policies.factory import (
             get_policy_class,
             make_policy_config,
         )

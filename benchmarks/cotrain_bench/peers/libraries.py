@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from problems import EPS, RHO  # beside this file: other libraries' interpreters do not have the package
+from .problems import EPS, RHO
 
 Calls = dict[str, dict[str, Callable[..., Any]]]
 
@@ -27,7 +27,7 @@ def ours() -> Calls:
 
 
 def pot() -> Calls:
-    import ot
+    import ot  # type: ignore[import-untyped]
     import torch
 
     def sample(**options: Any) -> Callable[..., Any]:
@@ -45,7 +45,7 @@ def pot() -> Calls:
 
 
 def geomloss() -> Calls:
-    from geomloss import SamplesLoss
+    from geomloss import SamplesLoss  # type: ignore[import-untyped]
 
     def sinkhorn(factor: float, **options: Any) -> Callable[..., Any]:
         loss = SamplesLoss("sinkhorn", p=2, blur=(EPS / 2) ** 0.5, **options)
@@ -90,7 +90,8 @@ def ott() -> Calls:
             problem = linear_problem.LinearProblem(geometry, tau_a=power, tau_b=power)
             return sinkhorn.Sinkhorn(threshold=1e-4, max_iterations=100)(problem).reg_ot_cost
 
-        return jax.jit(jax.value_and_grad(cost, argnums=(0, 1)))
+        jitted: Callable[..., Any] = jax.jit(jax.value_and_grad(cost, argnums=(0, 1)))
+        return jitted
 
     return {
         "balanced": {"OTT-JAX, jitted": jitted(1.0)},
@@ -231,7 +232,7 @@ def all_of_pot(eps: float) -> Named:
 
 def all_of_geomloss(eps: float) -> Named:
     from geomloss import SamplesLoss
-    from geomloss.ot import solve_sample
+    from geomloss.ot import solve_sample  # type: ignore[import-untyped]
 
     def samples(name: str, **options: Any) -> Callable[..., Any]:
         loss = SamplesLoss(name, **options)

@@ -78,8 +78,7 @@ class Cell:
 
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row: settings, knobs, demonstrations, versions, source code."""
-        library = [path for path in Path(ctl.__file__).parent.iterdir() if path.name != "benchmarks"]
-        code = source_digest(__file__, *(module.__file__ for module in SOURCES), *library)
+        code = source_digest(__file__, *SOURCES, Path(ctl.__file__).parent)
         requested = {name: request.key() for name, request in self.requests().items()}
         made_by = policy_key(self.policy)
         return {**asdict(self), **requested, **made_by, "code": code, "torch": versions("torch")}

@@ -41,7 +41,7 @@ class Request:
 
     def key(self) -> dict[str, Any]:
         """All that determines the demonstrations, versions and source code included."""
-        code = source_digest(*(module.__file__ for module in (cameras, gaps, nut_assembly, tasks, world)), __file__)
+        code = source_digest(cameras, gaps, nut_assembly, tasks, world, __file__)
         return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy", "robosuite")}
 
 

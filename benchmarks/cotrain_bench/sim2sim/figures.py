@@ -23,7 +23,7 @@ from .training import READ_EVERY
 
 SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
     "text.color": INK,

@@ -34,7 +34,7 @@ class ImageRequest:
 
     def key(self) -> dict[str, Any]:
         """All that determines them, versions and source code included."""
-        code = source_digest(*(module.__file__ for module in (images, rendering)), __file__)
+        code = source_digest(images, rendering, __file__)
         return {"demos": self.demos.key(), "look": asdict(self.look), "pixels": self.pixels, "image_code": code}
 
 

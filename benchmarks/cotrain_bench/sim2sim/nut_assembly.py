@@ -200,13 +200,15 @@ def _motion(points: Array, opening: float) -> Array:
 
 def _towards(offset: Array) -> Array:
     """The motion (3,) that goes there, at most 1 long."""
-    return offset / max(REACH, float(np.linalg.norm(offset)))
+    motion: Array = offset / max(REACH, float(np.linalg.norm(offset)))
+    return motion
 
 
 def _in_view(points: Array) -> Array:
     """Points of robosuite's world, where the arm reaches along x, as the cameras expect them: along y, about CENTRE."""
     x, y, z = (points - TABLE - [0.0, 0.0, 0.15]).T
-    return np.stack([-y, x, z], axis=1) + CENTRE
+    seen: Array = np.stack([-y, x, z], axis=1) + CENTRE
+    return seen
 
 
 def _rotation_vector(matrix: Array) -> Array:

@@ -132,7 +132,7 @@ def train(
     torch.manual_seed(seed)
     learner = made(policy, data.spaces())
     method = _fitted(method, learner, data)
-    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
+    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))  # type: ignore[no-untyped-call]
     cotrain = ctl.CoTrain(learner, method, seam=getattr(learner, "seam", None), loss=loss_of, extras=extras)
     drawn = _Drawn(data, held_out, budget, method.ratio, seed)
     if held_out is not None:

@@ -52,7 +52,7 @@ class World:
 
         self.task, self.gap, self.cameras, self.view = TASKS[task], gap, cameras(gap), both(gap)
         self.env = _environment(self.task)
-        self._policy = ENV_POLICY_MAP[self.task.name]()
+        self._policy: Any = ENV_POLICY_MAP[self.task.name]()  # type: ignore[abstract]
         self._change_physics()
         self._pristine = self.placements()
         self._started: Any = None
@@ -65,7 +65,8 @@ class World:
         """The scripted expert's motion (4,) for a Meta-World state (39,), within [-1, 1]."""
         with warnings.catch_warnings():  # it says at every fast motion that motions are clipped
             warnings.simplefilter("ignore")
-            return np.clip(self._policy.get_action(state).astype(np.float64), -1.0, 1.0)
+            motion: Array = np.clip(self._policy.get_action(state), -1.0, 1.0).astype(np.float64)
+            return motion
 
     def placements(self) -> tuple[Array, Array]:
         """Where the model has its fixed bodies and sites: what Meta-World moves at a reset."""

@@ -39,7 +39,7 @@ def _rows(results: Sequence[Result], **wanted: object) -> Policies:
     }
 
 
-def _difference(name: str, one: dict, other: dict, gap: str | None = None, wanted: int = 1) -> Question:
+def _difference(name: str, one: Policies, other: Policies, gap: str | None = None, wanted: int = 1) -> Question:
     """Success of one minus success of the other, averaged over tasks and gaps within each pair."""
     common = [key for key in one if key in other and gap in (None, key[1])]
     seeds = sorted({seed for _, _, seed in common})

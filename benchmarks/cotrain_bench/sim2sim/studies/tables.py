@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...paired import Contrast, contrast, holm, mean_interval
+from ...paired import Contrast, Weighted, contrast, holm, mean_interval
 from ...report import Table
 from ..methods import TITLES
 from . import balance
@@ -28,7 +28,7 @@ PUBLISHED_R = {"visual": -0.76, "physics": 0.57, "visual-control": -0.70, "hard"
 
 def verdicts(findings: Sequence[Finding]) -> Table:
     """One line an answer; a finding's own line carries its verdict."""
-    lines = []
+    lines: list[list[object]] = []
     for finding in findings:
         lines.append([finding.claim, finding.verdict, finding.published, None, None, None])
         for answer in finding.answers:
@@ -70,7 +70,7 @@ def success(results: Sequence[Result]) -> Table:
 def differences(results: Sequence[Result]) -> Table:
     """Each method against plain co-training in the same gap, pair by pair."""
     cells = {(c.task, c.gap, c.seed, c.method, c.label, c.ratio): row for c, row in results}
-    names: dict[tuple[str, str], list] = {}
+    names: dict[tuple[str, str], list[Weighted]] = {}
     for (task, gap, seed, method, label, ratio), row in cells.items():
         base = cells.get((task, gap, seed, "cotraining", False, ratio))
         if base is not None and (method != "cotraining" or label):
