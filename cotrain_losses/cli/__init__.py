@@ -20,6 +20,8 @@ EXTRAS = {
     "mujoco": "bench",
     "gymnasium": "bench",
     "packaging": "bench",
+    "filelock": "bench",
+    "statsmodels": "bench",
     "submitit": "cluster",
     "sklearn": "dev",
     "tslearn": "dtw",
