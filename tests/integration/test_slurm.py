@@ -44,7 +44,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """On one machine answers are not late."""
     monkeypatch.setattr(slurm, "LATE", 3.0)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where a job finds the work
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # where a job finds the work
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from .measures import EPISODES
 from .methods import METHODS, Setting
 from .policies import check_name, policy_key
 from .rollouts import Rollouts, roll_out
-from .tasks import ELSEWHERE, TASKS
+from .tasks import TASKS
 from .training import Budget, Frames, HeldOut, Trained, frames, train
 from .variants import labelled, normalised, told_target
 from .world import World, domain
@@ -60,7 +60,7 @@ class Cell:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        for what, known in (("task", (*TASKS, *ELSEWHERE)), ("gap", GAPS), ("method", METHODS)):
+        for what, known in (("task", TASKS), ("gap", GAPS), ("method", METHODS)):
             if (value := getattr(self, what)) not in known:
                 raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
         check_name(self.policy)
@@ -73,8 +73,9 @@ class Cell:
             raise ValueError(f"steps counts optimizer steps from 1, got {self.budget.steps}.")
         if not 0 <= self.seed < 1000:
             raise ValueError(f"seed lies in [0, 999], so that no two seeds share an episode, got {self.seed}.")
-        if self.scales and self.method not in methods.GUIDED:
-            raise ValueError(f"scales are of a guided method, {' or '.join(methods.GUIDED)}, got {self.method!r}.")
+        if self.scales and not METHODS[self.method].guided:
+            guided = " or ".join(name for name, method in METHODS.items() if method.guided)
+            raise ValueError(f"scales are of a guided method, {guided}, got {self.method!r}.")
 
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row: settings, knobs, demonstrations, versions, source code."""
@@ -134,7 +135,7 @@ def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
 
 
 def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
-    share = methods.HOLDS_OUT.get(cell.method)
+    share = METHODS[cell.method].holds_out
     held_out = None if share is None else HeldOut(data.held_out(), share)
     return train(
         data,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..results import CannotContinue, digest, source_digest, versions, write
 from . import cameras, gaps, nut_assembly, tasks, world
 from .gaps import Gap
+from .tasks import TASKS
 from .world import COMMAND, WIDTH, World, domain
 
 GATE_SEEDS = range(10**9, 10**9 + 10)
@@ -129,7 +130,7 @@ def _record(request: Request, executor: Executor, done: Callable[[int], None]) -
     expert = executor.submit(expert_success, request.task, request.gap, GATE_SEEDS).result()
     kept: list[tuple[Any, Any]] = []
     tried = 0
-    while expert >= tasks.gate(request.task) and len(kept) < request.count and tried < 4 * request.count + 20:
+    while expert >= TASKS[request.task].gate and len(kept) < request.count and tried < 4 * request.count + 20:
         for episode in _attempts(request, executor, tried, request.count - len(kept)):
             tried += len(kept) < request.count
             if episode is not None and len(kept) < request.count:
@@ -150,10 +151,10 @@ def _attempts(request: Request, executor: Executor, tried: int, missing: int) ->
 
 
 def _check_expert(request: Request, success: float, kept: int, tried: int) -> None:
-    if success >= tasks.gate(request.task) and kept == request.count:
+    if success >= TASKS[request.task].gate and kept == request.count:
         return
     raise CannotContinue(
-        f"demonstrations come from an expert that solves at least {tasks.gate(request.task):.0%} of the episodes, got "
+        f"demonstrations come from an expert that solves at least {TASKS[request.task].gate:.0%} of the episodes, got "
         f"{success:.0%} of {len(GATE_SEEDS)} without noise and {kept} of {tried} with noise {request.noise} on "
         f"{request.task} under {request.gap.differences()}. Choose a milder gap or another task."
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy as np
 from ..results import CannotContinue
 from .cameras import CENTRE, cameras
 from .gaps import Array, Gap
+from .tasks import TASKS
 
 REACH = 0.05
 """metres ahead of the hand that a motion of 1 puts its goal"""
@@ -42,15 +42,6 @@ _STEPS = 25
 """of 2 ms in a control step"""
 
 
-@dataclass(frozen=True)
-class NutTask:
-    """When to give up."""
-
-    name: str = "NutAssemblySquare"
-    horizon: int = 240
-    """control steps"""
-
-
 class NutWorld:
     """NutAssemblySquare under a gap; its episodes share one simulator, which is set to an episode's state at each step.
 
@@ -58,8 +49,8 @@ class NutWorld:
         CannotContinue: without robosuite.
     """
 
-    def __init__(self, gap: Gap) -> None:
-        self.task, self.gap, self.cameras = NutTask(), gap, cameras(gap)
+    def __init__(self, task: str, gap: Gap) -> None:
+        self.task, self.gap, self.cameras = TASKS[task], gap, cameras(gap)
         self.env = _environment()
         self.model, self.data = self.env.sim.model._model, self.env.sim.data._data
         self.robot = self.env.robots[0]

@@ -14,7 +14,7 @@ from ..sweep import sweep
 from .cell import Cell, compute
 from .demos import Demos, Request, demonstrations
 from .policies import factory
-from .tasks import TASKS
+from .tasks import meta_world
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
             cannot be imported.
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
-    if any(cell.task in TASKS for cell in cells):
+    if any(cell.task in meta_world() for cell in cells):
         import metaworld  # noqa: F401  said here, before any work, when it is missing
 
     for name in dict.fromkeys(cell.policy for cell in cells):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from .cameras import both, cameras
 from .gaps import Array, Gap
-from .tasks import ELSEWHERE, TASKS, Task
+from .tasks import TASKS, Task, meta_world
 
 WIDTH = 25
 """numbers in an observation"""
@@ -50,7 +50,7 @@ class World:
     def __init__(self, task: str, gap: Gap) -> None:
         from metaworld.policies import ENV_POLICY_MAP
 
-        self.task, self.gap, self.cameras, self.view = TASKS[task], gap, cameras(gap), both(gap)
+        self.task, self.gap, self.cameras, self.view = meta_world()[task], gap, cameras(gap), both(gap)
         self.env = _environment(self.task)
         self._policy: Any = ENV_POLICY_MAP[self.task.name]()  # type: ignore[abstract]
         self._change_physics()
@@ -175,10 +175,8 @@ class Episode:
 
 def domain(task: str, gap: Gap) -> Any:
     """The world of a task under a gap: `World`, or that of another simulator, which has the same methods."""
-    if task not in ELSEWHERE:
-        return World(task, gap)
-    module, name = ELSEWHERE[task].split(":")
-    return getattr(importlib.import_module(f".{module}", __package__), name)(gap)
+    module, name = TASKS[task].world.split(":")
+    return getattr(importlib.import_module(f".{module}", __package__), name)(task, gap)
 
 
 def _sharing_model(env: Any) -> Any:
