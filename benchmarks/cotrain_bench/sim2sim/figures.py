@@ -1,4 +1,4 @@
-"""Pictures of a run: success with intervals, rollouts in space, features in the plane, what moved balanced strengths."""
+"""Pictures of a run: success with intervals, rollouts in space, features in the plane, balanced strengths."""
 
 from __future__ import annotations
 

@@ -6,6 +6,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
     pass
 
 SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
@@ -35,8 +38,8 @@ def styled() -> AbstractContextManager[None]:
 
 def boxes(
     columns: int, width: float, height: float, rows: int = 1, *, more: float = 0.0, shared: bool = True
-) -> tuple[Any, Any]:
-    """A figure and its (rows, columns) axes of that size each, `more` inches wider; with one vertical axis if shared."""
+) -> tuple[Figure, Any]:
+    """A figure, `more` inches wider than its (rows, columns) axes of that size each, which may share the vertical."""
     from matplotlib import pyplot as plt
 
     size = (width * columns + more, height * rows)
