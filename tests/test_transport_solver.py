@@ -1,0 +1,97 @@
+"""How plans are found: precision, leaps, early stops, the fixed budget, what is out of reach."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from drawn import features, seeds, sizes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cotrain_losses import OptimalTransport, Rows, Sinkhorn
+from cotrain_losses.terms.transport import divergence, fixed, optimal, squared
+from cotrain_losses.terms.transport.settings import Settings as problem_settings
+
+regs = st.floats(0.05, 3.0)
+prices = st.sampled_from([None, 3.0, (2.0, 5.0), (None, 2.0)])
+
+
+def test_a_price_in_float32_leaves_the_iterations_in_float32():
+    x, y = (side.float().numpy() for side in features(0, 8, 7, 3))
+    uniform = np.full(8, 1 / 8, np.float32), np.full(7, 1 / 7, np.float32)
+    solution = squared.cross(problem_settings(0.5, (1.0, 2.0)), x, y, *uniform, None).solution
+    assert solution.kernel.dtype == solution.u.dtype == solution.v.dtype == np.float32
+
+
+@pytest.mark.parametrize("rho", [math.inf, 1.0])
+def test_leaps_arrive_at_the_same_plan_in_fewer_iterations(monkeypatch, rho):
+    from cotrain_losses.terms.transport import sinkhorn
+    from cotrain_losses.terms.transport.problem import Problem
+
+    x, y = (side.numpy() for side in features(0, 40, 30, 3))
+    a, b, cost = np.full(40, 1 / 40), np.full(30, 1 / 30), squared.squared_matrix(x, y)
+    problem = Problem(a, b, a, b, 0.3, (rho, rho))
+
+    def solved():
+        return sinkhorn.iterate(sinkhorn.annealed(problem, cost), cost, 1e-10, 10_000)
+
+    leaping = solved()
+    monkeypatch.setattr(sinkhorn, "LEAP", 0.0)
+    walking = solved()
+    assert max(leaping.error, walking.error) <= 1e-10 and leaping.iterations < 0.8 * walking.iterations
+    np.testing.assert_allclose(leaping.plan, walking.plan, rtol=0, atol=1e-9)
+
+
+def test_a_solve_that_stops_early_says_so_with_its_error(monkeypatch):
+    from cotrain_losses.terms.transport import newton, sinkhorn
+
+    monkeypatch.setattr(sinkhorn, "newton", lambda *given: newton.newton(*given, steps=0))
+    x, y = features(0, 8, 7, 3)
+    with pytest.warns(UserWarning, match=r"did not converge: after \d+ iterations .* off by .* Raise reg"):
+        OptimalTransport(0.05, max_iterations=3, tolerance=1e-9)(x, y)
+
+
+def test_leaving_nearly_everything_behind_is_said():
+    x = torch.zeros(3, 2)
+    with pytest.warns(UserWarning, match="leaves nearly all mass behind"):
+        value = OptimalTransport(0.1, unbalanced=0.1)(x, x + 1e3)
+    torch.testing.assert_close(value, torch.tensor(0.1 + 0.2))
+
+
+@pytest.mark.filterwarnings("ignore:.*leaves nearly all mass behind")
+@pytest.mark.parametrize("term", [Sinkhorn(reach=1.0), OptimalTransport(1.0, unbalanced=10.0)])
+@pytest.mark.parametrize("n, m", [(56, 8), (63, 1), (40, 40)])
+def test_features_far_beyond_reach_are_finite_in_float32(term, n, m):
+    x, y = (side.float().requires_grad_() for side in features(0, n, m, 512))
+    value = term(x, y)
+    price = term.settings.rho[0]
+    assert 1.9 * price < value <= 2 * price + term.settings.eps + 1e-6
+    assert all(g.isfinite().all() for g in torch.autograd.grad(value, (x, y)))
+
+
+@settings(max_examples=8)
+@given(seeds, sizes, sizes, st.sampled_from([None, 2.0]), st.booleans())
+def test_the_fixed_budget_agrees_with_the_solver(seed, n, m, price, grouped):
+    x, y = (side.requires_grad_() for side in features(seed, n, m, 3))
+    group = (torch.arange(n) % 2, torch.arange(m) % 2) if grouped else (None, None)
+    sides = Rows(x, group=group[0]), Rows(y, group=group[1])
+    for term in (OptimalTransport(0.5, unbalanced=price), Sinkhorn(0.7, reach=price)):
+        solved = term(*sides)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optimal, "eager", lambda x: False)
+            patch.setattr(divergence, "eager", lambda x: False)
+            budgeted = term(*sides)
+        torch.testing.assert_close(budgeted, solved, rtol=2e-3, atol=1e-5)
+        found, expected = (torch.autograd.grad(v, (x, y), retain_graph=True) for v in (budgeted, solved))
+        torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-3)
+
+
+def test_exact_transport_has_no_fixed_budget(monkeypatch):
+    monkeypatch.setattr(optimal, "eager", lambda x: False)
+    with pytest.raises(ValueError, match="Use a small reg there"):
+        OptimalTransport(0.0)(*features(0, 3, 2, 1))
+    assert OptimalTransport(0.2).coupling(*features(0, 3, 2, 1)).solver == "fixed budget"
+    assert fixed.LAST > 0
