@@ -15,7 +15,8 @@ from cotrain_bench.results import CannotContinue
 from cotrain_bench.sim2sim import comparison, figures, summary
 from cotrain_bench.sim2sim.cameras import CENTRE, cameras
 from cotrain_bench.sim2sim.cell import Cell
-from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
+from cotrain_bench.sim2sim.cache import cache_folder
+from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations, expert_success
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.measures import measures
 from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
@@ -173,13 +174,13 @@ def same(one: Demos, other: Demos) -> bool:
 
 def test_demonstrations_are_cached_and_a_damaged_file_is_said_and_recorded_again(executor):
     request, said = Request("pick-place", Gap(), seed=5, count=2), []
-    first = demonstrations(request, executor, say=said.append)
+    first = demonstrations(request, executor, report=said.append)
     assert len(first) == 2 and first.lengths.sum() == len(first.observations) == len(first.commands)
     (file,) = cache_folder().iterdir()
-    assert same(demonstrations(request, None, say=said.append), first) and not said  # no executor: from the file
+    assert same(demonstrations(request, None, report=said.append), first) and not said  # no executor: from the file
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    assert same(demonstrations(request, executor, say=said.append), first)
+    assert same(demonstrations(request, executor, report=said.append), first)
     assert said == [f"{file} is damaged and not used; its demonstrations are recorded again."]
     assert file.read_bytes() == whole
 

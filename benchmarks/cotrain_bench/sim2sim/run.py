@@ -61,4 +61,4 @@ def record(requests: Sequence[Request], runner: Runner) -> dict[Request, Demos]:
     here = runner.workers if runner.executor == "local" else os.cpu_count() or 1
     with progress() as bars, processes(here) as workers:
         bar = bars.add_task("demonstrations", total=sum(request.count for request in wanted))
-        return {r: demonstrations(r, workers, say=say, done=lambda more: bars.advance(bar, more)) for r in wanted}
+        return {r: demonstrations(r, workers, report=say, done=lambda more: bars.advance(bar, more)) for r in wanted}
