@@ -13,9 +13,9 @@ import pytest
 import torch
 from cotrain_bench.results import CannotContinue
 from cotrain_bench.sim2sim import comparison, figures, summary
+from cotrain_bench.sim2sim.cache import cache_folder
 from cotrain_bench.sim2sim.cameras import CENTRE, cameras
 from cotrain_bench.sim2sim.cell import Cell
-from cotrain_bench.sim2sim.cache import cache_folder
 from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations, expert_success
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.measures import measures
@@ -25,8 +25,8 @@ from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.run import Runner
 from cotrain_bench.sim2sim.settings import settings as chosen
 from cotrain_bench.sim2sim.tasks import TASKS
-from cotrain_bench.sim2sim.training import Budget, HeldOut, _Drawn, frames, train
-from cotrain_bench.sim2sim.variants import labelled, normalised, told_target
+from cotrain_bench.sim2sim.training import Batches, Budget, HeldOut, frames, train
+from cotrain_bench.sim2sim.variants import as_target, labelled, normalised
 from cotrain_bench.sim2sim.world import World, _environment
 from hypothesis import given
 from hypothesis import strategies as st
@@ -273,7 +273,7 @@ def test_a_label_is_two_columns_in_training_and_the_targets_code_in_evaluation()
     assert torch.equal(told.observations[..., :25], data.observations)
     assert torch.equal(told.observations[..., 25] == 1, (~data.is_target)[:, None].expand(-1, 2))
     assert torch.equal(told.observations[..., 25:].sum(2), torch.ones(12, 2))
-    seen = told_target(lambda observations: observations)(data.observations[data.is_target])
+    seen = as_target(lambda observations: observations)(data.observations[data.is_target])
     assert torch.equal(seen, told.observations[data.is_target])
 
 
@@ -334,7 +334,7 @@ def test_a_target_demonstration_is_held_out_whole_and_the_last_is_not():
 def test_a_held_out_demonstration_is_trained_on_after_its_share_of_the_steps(share):
     data = frames(drawn(0, [6, 5]), drawn(1, [40]))
     held = data.held_out()
-    drawn_rows = _Drawn(data, HeldOut(held, share), Budget(steps=20, batch_size=16), 0.5, seed=0)
+    drawn_rows = Batches(data, HeldOut(held, share), Budget(steps=20, batch_size=16), 0.5, seed=0)
     seen = [bool(held[rows].any()) for rows in drawn_rows]
     assert len(seen) == 20 and seen == [step >= 20 * share for step in range(20)]
     assert drawn_rows.realised() == pytest.approx(0.5)

@@ -3,7 +3,7 @@
     seconds = (measured - raw) / steps + held-out loss / every
 
 *measured* is `balanced(-relative(0.1)) * DomainClassifier`, *raw* the same adversary at -.05: forward and backward of
-the regularizer on features of the policy's width, with what the policy's gradient at the seam costs to hear.  The
+the regularizer on features of the policy's width, with what reading the policy's gradient at the seam costs.  The
 weight reads once in `every` steps, and then takes the policy's loss on a held-out batch, no gradient.
 """
 

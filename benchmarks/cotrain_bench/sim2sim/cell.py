@@ -25,7 +25,7 @@ from .policies import check_name, policy_key
 from .rollouts import Rollouts, roll_out
 from .tasks import TASKS
 from .training import Budget, Frames, HeldOut, Trained, frames, train
-from .variants import labelled, normalised, told_target
+from .variants import as_target, labelled, normalised
 from .world import World, domain
 
 SEEDS_PER_RUN = 1_000_000
@@ -154,7 +154,7 @@ def _rolled_out(cell: Cell, trained: Trained, scale: float | None, tick: Callabl
     act: Callable[[Tensor], Tensor] = trained.policy.predict_action
     with torch.no_grad(), trained.cotrain.guided(trained.policy, scale=scale):
         return roll_out(
-            told_target(act) if cell.label else act,
+            as_target(act) if cell.label else act,
             cell.world(),
             cell.evaluation_seeds(),
             seed=cell.seed,

@@ -38,7 +38,7 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
     if any(cell.task in meta_world() for cell in cells):
-        import metaworld  # noqa: F401  said here, before any work, when it is missing
+        import metaworld  # noqa: F401  fails here, before any work, when it is missing
 
     for name in dict.fromkeys(cell.policy for cell in cells):
         factory(name)

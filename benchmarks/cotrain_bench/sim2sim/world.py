@@ -63,7 +63,7 @@ class World:
 
     def expert(self, state: Array) -> Array:
         """The scripted expert's motion (4,) for a Meta-World state (39,), within [-1, 1]."""
-        with warnings.catch_warnings():  # it says at every fast motion that motions are clipped
+        with warnings.catch_warnings():  # one at every fast motion, that it is clipped
             warnings.simplefilter("ignore")
             motion: Array = np.clip(self._policy.get_action(state), -1.0, 1.0).astype(np.float64)
             return motion

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cotrain_losses import Method, Regularizer
 
-from .drawn import Draw, drawn
+from .draws import Draw, draw_of
 
 
 class Answer(NamedTuple):
@@ -67,7 +67,7 @@ class Case:
         return max(error for error, _ in found), max(gradient) if gradient else None
 
     def _errors_at(self, seed: int) -> tuple[float, float | None]:
-        draw = drawn(seed, paired=self.paired, scale=self.scale)
+        draw = draw_of(seed, paired=self.paired, scale=self.scale)
         ours, theirs = self.measured(draw, self._method(draw)), self.written(draw, self._method(draw))
         value = relative_error([ours.value], [theirs.value])
         if not theirs.gradients:

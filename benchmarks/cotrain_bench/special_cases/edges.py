@@ -1,6 +1,7 @@
 """The lattice: which setting turns one method into another, each edge checked on drawn inputs.
 
-An equality holds to rounding; a limit is taken at a large (or small) setting and holds to the tolerance that is stated.
+An equality holds to rounding, or to what two solves leave; a definition to the last bit, since at that setting one
+method computes what the other does; a limit is taken at a large (or small) setting and holds to the tolerance stated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from cotrain_losses import Method
 
 from .case import Answer, at_the_features, doubled, relative_error
-from .drawn import Draw, drawn
+from .draws import Draw, draw_of
 
 Pair: TypeAlias = tuple[Answer, Answer]
 
@@ -24,7 +25,7 @@ class Edge:
     """`start` becomes `end` by `setting`.
 
     Args:
-        kind: "equality" or "limit".
+        kind: "equality", "definition" or "limit".
         answers: what both are on a draw.
     """
 
@@ -38,7 +39,7 @@ class Edge:
 
     def error(self, draws: int, seed: int = 0) -> float:
         """The worst relative difference of values and gradients over the draws."""
-        return max(_difference(*self.answers(drawn(seed + k, paired=self.paired))) for k in range(draws))
+        return max(_difference(*self.answers(draw_of(seed + k, paired=self.paired))) for k in range(draws))
 
 
 def _difference(first: Answer, second: Answer) -> float:
@@ -51,13 +52,12 @@ EDGES: list[Edge] = []
 
 
 def edge(
-    start: str, end: str, setting: str, *, limit: float | None = None, tolerance: float = 1e-9, paired: bool = False
+    start: str, end: str, setting: str, *, kind: str = "equality", tolerance: float = 1e-9, paired: bool = False
 ) -> Callable[[Callable[[Draw], Pair]], Callable[[Draw], Pair]]:
-    """Adds an edge to the lattice; `limit` is the tolerance of one that holds in a limit only."""
+    """Adds an edge to the lattice."""
 
     def add(answers: Callable[[Draw], Pair]) -> Callable[[Draw], Pair]:
-        kind = "equality" if limit is None else "limit"
-        EDGES.append(Edge(start, end, setting, kind, answers, tolerance if limit is None else limit, paired))
+        EDGES.append(Edge(start, end, setting, kind, answers, 0.0 if kind == "definition" else tolerance, paired))
         return answers
 
     return add

@@ -10,7 +10,7 @@ from torch import Tensor
 from cotrain_losses.importance import EmpiricalMixture, optimal_score, score_weights
 
 from .case import Answer, Case
-from .drawn import Draw
+from .draws import Draw
 
 ALPHA, SIGMA = 0.7, 0.8
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cotrain_losses import Method, recipes
 
 from .case import Answer, Case, at_the_features, gradients
-from .drawn import Draw
+from .draws import Draw
 
 
 def adda(draw: Draw) -> Method:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cotrain_losses import DomainGuidance, Method, recipes
 
 from .case import Answer, Case, gradients
-from .drawn import Draw
+from .draws import Draw
 from .games import classifier, cross_entropy, logit
 from .steps import BY_SAMPLES, answer, at_the_seam, data_of, step_written
 

@@ -11,7 +11,7 @@ from cotrain_losses import Method, Rows, recipes
 from cotrain_losses.terms.mmd import CORAL
 
 from .case import Answer, Case, at_the_features, loss
-from .drawn import Draw
+from .draws import Draw
 
 
 def mmd(draw: Draw) -> Method:

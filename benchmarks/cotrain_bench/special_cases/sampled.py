@@ -9,7 +9,7 @@ import torch
 from cotrain_losses import CoTrain, Method, MixedBatchSampler, recipes
 
 from .case import Answer, Case, gradients
-from .drawn import Draw
+from .draws import Draw
 from .steps import data_of, policy_of, step_written
 
 

@@ -16,7 +16,7 @@ from cotrain_losses.mixing.pairing import Alignment, PairedSampler
 
 from . import estimators
 from .case import Answer, gradients
-from .drawn import Draw
+from .draws import Draw
 from .edges import Pair, edge, made
 from .sampled import at_the_sampler, cotraining
 from .steps import answer, at_the_seam, data_of, policy_of, step_written
@@ -32,12 +32,12 @@ def plain_step(draw: Draw) -> Answer:
     return step(draw, recipes.cotraining)
 
 
-@edge("cotraining", "real_only", "ratio = 1")
+@edge("cotraining", "real_only", "ratio = 1", kind="definition")
 def full_ratio_to_real_only(draw: Draw) -> Pair:
     return tuple(at_the_sampler(draw, m) for m in (recipes.cotraining(1.0), recipes.real_only()))  # type: ignore
 
 
-@edge("reweighted", "cotraining", "share = ratio", tolerance=1e-6)
+@edge("reweighted", "cotraining", "share = ratio", kind="definition")
 def share_at_ratio(draw: Draw) -> Pair:
     return step(draw, lambda: recipes.reweighted(draw.ratio, share=draw.ratio)), plain_step(draw)
 
@@ -63,7 +63,7 @@ def weighted_sum_of_losses(draw: Draw) -> Pair:
     )
 
 
-@edge("cfg", "cotraining", "drop = 1, scale = 0")
+@edge("cfg", "cotraining", "drop = 1, scale = 0", kind="definition")
 def dropped_guidance(draw: Draw) -> Pair:
     return step(draw, lambda: recipes.cfg(draw.width, drop=1.0, scale=0.0)), plain_step(draw)
 
@@ -96,19 +96,19 @@ def undropped_one_hot(draw: Draw) -> Pair:
     return step(draw, recipes.one_hot), theirs
 
 
-@edge("cfg_adda", "cfg", "weight = 0")
+@edge("cfg_adda", "cfg", "strength = 0", kind="definition")
 def silent_adversary(draw: Draw) -> Pair:
     both = step(draw, lambda: recipes.cfg_adda(draw.width, strength=0.0))
     return both, step(draw, lambda: recipes.cfg(draw.width))
 
 
-@edge("cfg_adda", "adda", "drop = 1, scale = 0")
+@edge("cfg_adda", "adda", "drop = 1, scale = 0", kind="definition")
 def silent_label(draw: Draw) -> Pair:
     both = step(draw, lambda: recipes.cfg_adda(draw.width, drop=1.0, scale=0.0))
     return both, step(draw, lambda: recipes.adda(draw.width))
 
 
-@edge("ambient", "cotraining", "window = all times")
+@edge("ambient", "cotraining", "window = all times", kind="definition")
 def whole_window(draw: Draw) -> Pair:
     return step(draw, lambda: recipes.ambient(low=-math.inf)), plain_step(draw)
 
@@ -132,12 +132,12 @@ def unsolved_beacon(draw: Draw) -> Pair:
     return Answer(ours.value[0], ours.gradients), target_only(draw)
 
 
-@edge("remix", "cotraining", "before its first update")
+@edge("remix", "cotraining", "before its first update", kind="definition")
 def unmoved_mixture(draw: Draw) -> Pair:
     return step(draw, lambda: recipes.remix({"source": 1 - draw.ratio, "target": draw.ratio})), plain_step(draw)
 
 
-@edge("importance", "cotraining", "weights = 1")
+@edge("importance", "cotraining", "weights = 1", kind="definition")
 def equal_weights(draw: Draw) -> Pair:
     return step(draw, lambda: recipes.importance(torch.ones(len(draw.source) + len(draw.target)))), plain_step(draw)
 
@@ -151,7 +151,7 @@ def score_of_the_target(draw: Draw) -> Pair:
     return tuple(Answer(optimal_score(queries, m, **level)) for m in (replace(mixture, ratio=1.0), alone))  # type: ignore
 
 
-@edge("co-trained score, latents", "co-trained score", "K -> 1", limit=1e-6)
+@edge("co-trained score, latents", "co-trained score", "K -> 1", kind="limit", tolerance=1e-6)
 def wide_kernel(draw: Draw) -> Pair:
     wide = replace(estimators.mixture(draw, latents=True), bandwidth=1e4)
     level = {"alpha": estimators.ALPHA, "sigma": estimators.SIGMA}
@@ -167,12 +167,12 @@ def preferences(draw: Draw, sharpness: float) -> Answer:
     return Answer(torch.from_numpy(sampler.probabilities[0]))
 
 
-@edge("paired sampling", "unpaired sampling", "sharpness = 0")
+@edge("paired sampling", "unpaired sampling", "sharpness = 0", kind="definition")
 def blunt_sampler(draw: Draw) -> Pair:
     return preferences(draw, 0.0), Answer(torch.full((4,), 0.25, dtype=torch.float64))
 
 
-@edge("paired sampling", "nearest demonstration", "sharpness -> inf", limit=1e-6)
+@edge("paired sampling", "nearest demonstration", "sharpness -> inf", kind="limit", tolerance=1e-6)
 def sharp_sampler(draw: Draw) -> Pair:
     nearest = int(draw.generator.uniform(size=4).argmin())
     return preferences(draw, 1e6), Answer(torch.nn.functional.one_hot(torch.tensor(nearest), 4).double())

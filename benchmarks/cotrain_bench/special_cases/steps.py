@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cotrain_losses import CoTrain, Method, Seam
 
 from .case import Answer, gradients
-from .drawn import Draw
+from .draws import Draw
 
 
 class Head(nn.Module):

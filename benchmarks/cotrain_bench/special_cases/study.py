@@ -8,7 +8,7 @@ from typing import Any
 
 from ..progress import progress
 from ..results import Row, write, write_results
-from . import estimators, games, guided, kernels, sampled, transports, weighted
+from . import estimators, games, guided, kernels, sampled, step_edges, term_edges, transports, weighted  # noqa: F401
 from .case import Case, shown_code
 from .edges import EDGES, Edge
 

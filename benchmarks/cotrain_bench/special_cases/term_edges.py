@@ -14,7 +14,7 @@ from cotrain_losses.mixing.pairing import NearestByDTW
 from cotrain_losses.terms.transport import Block
 
 from .case import Answer, at_the_features, gradients, loss, regularizer_of
-from .drawn import Draw
+from .draws import Draw
 from .edges import Pair, at, edge, made
 from .games import classifier
 from .kernels import squared
@@ -30,7 +30,7 @@ def transport(draw: Draw, reg: float, **settings: object) -> Answer:
 STATES = (Block(weight=0.01), Block("state", weight=0.05, detach=True))
 
 
-@edge("uot", "entropic OT", "unbalanced -> inf", limit=1e-4)
+@edge("uot", "entropic OT", "unbalanced -> inf", kind="limit", tolerance=1e-4)
 def unbalanced_to_balanced(draw: Draw) -> Pair:
     return transport(draw, 0.1, unbalanced=1e6, cost=STATES), transport(draw, 0.1, cost=STATES)
 
@@ -40,12 +40,12 @@ def values(first: Answer, second: Answer) -> Pair:
     return Answer(first.value), Answer(second.value)
 
 
-@edge("entropic OT", "exact OT", "reg -> 0", limit=1e-3)
+@edge("entropic OT", "exact OT", "reg -> 0", kind="limit", tolerance=1e-3)
 def entropic_to_exact(draw: Draw) -> Pair:
     return values(transport(draw, 1e-3), transport(draw, 0.0))
 
 
-@edge("jumbot", "deepjdot", "reg -> 0, unbalanced -> inf", limit=1e-3)
+@edge("jumbot", "deepjdot", "reg -> 0, unbalanced -> inf", kind="limit", tolerance=1e-3)
 def jumbot_to_deepjdot(draw: Draw) -> Pair:
     cost = (Block(weight=0.01), recipes.LabelCost(**CLASSES, weight=0.5))
     near = transport(draw, 1e-4, unbalanced=1e4, cost=cost, reference="ones")
@@ -57,7 +57,7 @@ def references_agree_when_balanced(draw: Draw) -> Pair:
     return transport(draw, 0.1, cost=STATES, reference="ones"), transport(draw, 0.1, cost=STATES)
 
 
-@edge("uot, diagonal", "paired matching", "unbalanced -> inf", limit=1e-6, paired=True)
+@edge("uot, diagonal", "paired matching", "unbalanced -> inf", kind="limit", tolerance=1e-6, paired=True)
 def diagonal_to_matching(draw: Draw) -> Pair:
     matching = squared(draw.source.features, draw.target.features).diagonal().mean()
     return transport(draw, 0.1, unbalanced=1e8, reference="diagonal"), loss(matching, draw)
@@ -65,17 +65,18 @@ def diagonal_to_matching(draw: Draw) -> Pair:
 
 @edge("egobridge", "entropic OT", "pairing discount = 1")
 def egobridge_to_entropic(draw: Draw) -> Pair:
-    pairing = NearestByDTW(discount=1.0, gamma=0.1)
-    return transport(draw, 0.5, pairing=pairing), transport(draw, 0.5)
+    tight = {"tolerance": 1e-10}  # of each solve: the two differ by less than twice as much
+    paired = transport(draw, 0.5, pairing=NearestByDTW(discount=1.0, gamma=0.1), **tight)
+    return paired, transport(draw, 0.5, **tight)
 
 
-@edge("ot", "exact OT", "blur -> 0", limit=1e-3)
+@edge("ot", "exact OT", "blur -> 0", kind="limit", tolerance=1e-3)
 def sinkhorn_to_exact(draw: Draw) -> Pair:
     sharp = at(draw, Method(regularizer=1.0 * Sinkhorn(blur=0.01, tolerance=1e-9)))
     return values(sharp, transport(draw, 0.0, cost=Block(weight=0.5)))
 
 
-@edge("ot", "mean matching", "blur -> inf", limit=1e-4)
+@edge("ot", "mean matching", "blur -> inf", kind="limit", tolerance=1e-4)
 def sinkhorn_to_means(draw: Draw) -> Pair:
     ours = at(draw, Method(regularizer=1.0 * Sinkhorn(blur=1e3, tolerance=1e-12)))
     return ours, loss(means(draw) / 2, draw)
@@ -86,7 +87,7 @@ def means(draw: Draw) -> Tensor:
     return (draw.source.features.mean(0) - draw.target.features.mean(0)).square().sum()
 
 
-@edge("wei_mmd", "mean matching", "bandwidth -> inf", limit=1e-4)
+@edge("wei_mmd", "mean matching", "bandwidth -> inf", kind="limit", tolerance=1e-4)
 def mmd_to_means(draw: Draw) -> Pair:
     wide = MMD(1e3, scales=(1.0,), estimator="biased")
     return at(draw, Method(regularizer=1e6 * wide)), loss(means(draw), draw)
@@ -119,7 +120,7 @@ def dann_to_adda(draw: Draw) -> Pair:
     return at_the_features(end, made(draw, dann)), at_the_features(end, made(draw, adda))
 
 
-@edge("adda", "probe", "weight = 0")
+@edge("adda", "probe", "strength = 0", kind="definition")
 def adda_to_probe(draw: Draw) -> Pair:
     watched = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width, strength=0.0)))
     played = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width)))
@@ -127,7 +128,7 @@ def adda_to_probe(draw: Draw) -> Pair:
     return watched, Answer(torch.zeros_like(played.value), (silent, played.gradients[1]))
 
 
-@edge("adda", "discernibility", "sign of the weight")
+@edge("adda", "discernibility", "sign of the strength", kind="definition")
 def adda_to_discernibility(draw: Draw) -> Pair:
     followed = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width, strength=-0.05)))
     opposed = at_the_features(draw, made(draw, lambda: recipes.adda(draw.width)))
@@ -135,7 +136,7 @@ def adda_to_discernibility(draw: Draw) -> Pair:
     return followed, Answer(-opposed.value, (turned, opposed.gradients[1]))
 
 
-@edge("tzeng", "adda", "D -> 0 (encoder gradient)", limit=1e-4)
+@edge("tzeng", "adda", "D -> 0 (encoder gradient)", kind="limit", tolerance=1e-4)
 def tzeng_to_adda(draw: Draw) -> Pair:
     answers = []
     for recipe in (recipes.tzeng, recipes.adda):

@@ -9,7 +9,7 @@ from torch import Tensor
 from cotrain_losses import Method, recipes
 
 from .case import Answer, Case, at_the_features, loss
-from .drawn import Draw
+from .draws import Draw
 from .kernels import squared
 from .plans import balanced_plan, entropic_value, exact_plan, soft_dtw, unbalanced_plan
 

@@ -12,7 +12,7 @@ from cotrain_losses import Method, recipes
 from cotrain_losses.mixing import natural_ratio
 
 from .case import Answer, Case
-from .drawn import Draw
+from .draws import Draw
 from .steps import BY_SAMPLES, WEIGHTED, at_the_seam, data_of, weighted_answer
 
 

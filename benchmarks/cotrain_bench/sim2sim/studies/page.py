@@ -51,8 +51,8 @@ def write_page(
 
 def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
     """The verdicts in words."""
-    said = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
-    return f"{said or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
+    verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
+    return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
 
 
 def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> list[Figure]:

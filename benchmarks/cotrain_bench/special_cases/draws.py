@@ -45,7 +45,7 @@ class Draw:
         return np.random.default_rng((self.seed, 1))
 
 
-def drawn(seed: int, *, paired: bool = False, scale: float = 1.0) -> Draw:
+def draw_of(seed: int, *, paired: bool = False, scale: float = 1.0) -> Draw:
     """The draw of a seed.
 
     Args:
