@@ -172,7 +172,7 @@ def test_drawn_demonstrations_are_the_recorded_ones_seen(executor):
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
     np.testing.assert_array_equal(image_demonstrations(request, executor, report=said.append).views, drawn.views)
-    assert said == [f"{file} is damaged and not used; its demonstrations are drawn again."]
+    assert said == [f"{file} is damaged and not used; its demonstrations are made again."]
 
 
 def test_seeds_that_failed_are_passed_over():

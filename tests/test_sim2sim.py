@@ -181,7 +181,7 @@ def test_demonstrations_are_cached_and_a_damaged_file_is_said_and_recorded_again
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     assert same(demonstrations(request, executor, report=said.append), first)
-    assert said == [f"{file} is damaged and not used; its demonstrations are recorded again."]
+    assert said == [f"{file} is damaged and not used; its demonstrations are made again."]
     assert file.read_bytes() == whole
 
 
