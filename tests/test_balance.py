@@ -36,14 +36,16 @@ class Slope(Term):
         super().__init__()
         self.a, self.b = a, b
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair) -> Tensor:
+        source, target = pair.source, pair.target
         return (self.a * source.features).sum() + (self.b * target.features).sum()
 
 
 class Gap(Term):
     """|mean source - mean target|^2."""
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair) -> Tensor:
+        source, target = pair.source, pair.target
         return (source.features.mean(0) - target.features.mean(0)).square().sum()
 
 
@@ -224,7 +226,7 @@ def test_a_coordinate_that_hardly_varies_is_not_blown_up_and_constant_features_s
     tiny = torch.tensor([1.0, 1.0, 1e-9], dtype=torch.float64)
     regularizer = relative(1.0) * Gap()
     regularizer(source * tiny, target * tiny, step=0)
-    seen, _ = next(iter(regularizer.measured_strengths())).read(Rows(source * tiny), Rows(target * tiny))
+    seen, _ = next(iter(regularizer.measured_strengths())).transform(Rows(source * tiny), Rows(target * tiny))
     assert seen.features[:, 2].abs().max() < 1e-6 and 0.5 < seen.features[:, 0].std() < 1.5
     same = torch.ones(4, 3, dtype=torch.float64)
     assert (relative(1.0) * Gap())(same, same, step=0).item() == 0.0
@@ -242,7 +244,7 @@ def test_the_encoder_receives_the_derivative_of_policy_plus_weighted_standardise
 
     def loss() -> Tensor:
         z = cotrain.policy.encoder(batch()["observation"])
-        read = listener.read(Rows(z[~HALF]), Rows(z[HALF]))
+        read = listener.transform(Rows(z[~HALF]), Rows(z[HALF]))
         return noiseless(cotrain.policy, batch()).mean() + weight * Gap()(*read)
 
     for p in cotrain.policy.parameters():
@@ -459,7 +461,8 @@ def _parallel_weights(rank: int) -> dict[Any, Any]:
 class MeanSlope(Term):
     """A term whose mean over ranks is the term of all rows."""
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair) -> Tensor:
+        source, target = pair.source, pair.target
         return source.features.mean() - target.features.square().mean()
 
 
@@ -498,7 +501,7 @@ def test_measured_weights_are_negated_scaled_and_multiplied_like_any_other() -> 
 
 def test_a_measured_weight_measures_one_term() -> None:
     weight = relative(0.1)
-    with pytest.raises(ValueError, match=r"measures one term, got one that weighs several"):
+    with pytest.raises(ValueError, match=r"measures one term, got one that scales several"):
         weight * (Gap() + 2 * MMD())
     with pytest.raises(ValueError, match=r"measures one term"):
         weight * Gap() + weight * MMD()
@@ -507,7 +510,7 @@ def test_a_measured_weight_measures_one_term() -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"fraction": -0.1}, "negate the weight"),
+        ({"fraction": -0.1}, "negate the strength"),
         ({"fraction": 0.1, "raw": 0.0}, "above 0, got 0.0"),
         ({"fraction": 0.1, "decay": 1.0}, r"lies in \[0, 1\), got 1.0"),
     ],
@@ -639,10 +642,10 @@ def test_a_target_loss_within_tolerance_does_not_brake_below_zero_either() -> No
 
 
 def test_a_set_point_that_never_binds_is_said_once_either_way() -> None:
-    with pytest.warns(UserWarning, match=r"discernibility 0\.9 does not bind: the whole weight is on") as caught:
+    with pytest.warns(UserWarning, match=r"discernibility 0\.9 does not bind: the whole strength is on") as caught:
         held(1.0, 9.0, [1.0] * 50)
     assert len(caught) == 1
-    with pytest.warns(UserWarning, match="without the term, so its weight stays zero") as caught:
+    with pytest.warns(UserWarning, match="without the term, so its strength stays zero") as caught:
         held(1.0, 0.0, [1.0] * 50)
     assert len(caught) == 1
     with pytest.warns(UserWarning, match=r"got no report in 20 readings.*hold_out\(batch\)"):

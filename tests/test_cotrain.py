@@ -29,7 +29,8 @@ class Critic(Term):
         super().__init__()
         self.head, self.extra = nn.Linear(width, 1).double(), extra
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair) -> Tensor:
+        source, target = pair.source, pair.target
         return self._score(source).mean() - self._score(target).mean()
 
     def _score(self, rows: Rows) -> Tensor:
@@ -41,7 +42,8 @@ class Critic(Term):
 class Gap(Term):
     """|mean source - mean target|^2."""
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair) -> Tensor:
+        source, target = pair.source, pair.target
         return (source.features.mean(0) - target.features.mean(0)).square().sum()
 
 
@@ -186,9 +188,10 @@ def test_extras_groups_and_valid_reach_the_terms() -> None:
     seen = []
 
     class Watcher(Critic):
-        def compare(self, source: Rows, target: Rows) -> Tensor:
+        def compare(self, pair) -> Tensor:
+            source, target = pair.source, pair.target
             seen.extend([source, target])
-            return super().compare(source, target)
+            return super().compare(pair)
 
     b = {**batch(), "task": torch.tensor([0, 0, 1, 1, 0, 1]), "valid": torch.ones(6, 3, dtype=torch.bool)}
     cotrain = CoTrain(

@@ -33,6 +33,7 @@ from cotrain_losses.importance import DiscrepancyWeights, GroupDRO, RatioWeights
 from cotrain_losses.mixing.pairing import NearestByDTW
 from cotrain_losses.strength import balanced, relative
 from cotrain_losses.strength.schedules import warmup
+from cotrain_losses.terms import Pair
 from cotrain_losses.terms.mmd import CORAL, EnergyDistance
 from cotrain_losses.terms.transport import Block
 
@@ -262,7 +263,7 @@ def confusion(run: Run) -> float:
     """The cross-entropy of the run's own classifier."""
     (classifier,) = run.cotrain.regularizer.terms.values()
     with torch.no_grad():
-        return float(DomainClassifier.compare(classifier, *run.sides()))
+        return float(DomainClassifier.compare(classifier, Pair.of("a test", *run.sides())))
 
 
 @cache

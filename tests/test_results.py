@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cotrain_bench import report
 from cotrain_bench.intervals import Interval, mcnemar, wilson
 from cotrain_bench.results import (
     CannotContinue,
@@ -28,6 +27,8 @@ from cotrain_bench.results import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cotrain_losses.cli import report
 
 names = st.text(min_size=1, max_size=5)
 values = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | names

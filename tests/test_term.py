@@ -21,7 +21,8 @@ weights = st.floats(-2.0, 2.0).filter(lambda w: w == 0.0 or abs(w) > 1e-3)
 class Gap(Term):
     """|mean source - mean target|^2, without parameters."""
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair) -> Tensor:
+        source, target = pair.source, pair.target
         return (source.features.mean(0) - target.features.mean(0)).square().sum()
 
 
@@ -32,7 +33,8 @@ class Critic(Term):
         super().__init__()
         self.head = nn.Linear(width, 1).double()
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair) -> Tensor:
+        source, target = pair.source, pair.target
         return self.head(source.features).mean() - self.head(target.features).square().mean()
 
 
@@ -131,7 +133,7 @@ def test_a_scheduled_weight_reads_the_step_and_never_counts() -> None:
 
 
 def test_a_scheduled_weight_without_a_step_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"weight of gap is a schedule.*got step=None.*step=step"):
+    with pytest.raises(ValueError, match=r"strength of gap is a schedule.*got step=None.*step=step"):
         (constant(0.1) * Gap())(*features(0, 3, 2, 4))
 
 

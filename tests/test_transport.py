@@ -500,6 +500,7 @@ def test_nothing_crosses_groups_and_each_group_is_transported_by_itself(seed, n0
     torch.testing.assert_close(plan[:n0].sum().item(), share, rtol=1e-7, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:OptimalTransport did not converge")
 @settings(max_examples=8)
 @given(seeds, sizes, sizes, st.sampled_from([None, 2.0]), st.booleans())
 def test_the_fixed_budget_agrees_with_the_solver(seed, n, m, price, grouped):

@@ -46,9 +46,10 @@ def overhead(
 
     Example: `cotrain bench overhead --policies suite --out results/overhead`
     """
+    from cotrain_losses.cli.report import Table
+
     from .cli_errors import cli_errors
     from .progress import progress, show_table
-    from .report import Table
 
     with cli_errors(out), progress() as bars:
         torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import rich.table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .report import Table
+from cotrain_losses.cli.report import Table
 
 console = Console(stderr=True)
 

@@ -25,6 +25,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from cotrain_losses.cli.report import Section, page
+
 Row: TypeAlias = "dict[str, Any]"
 
 
@@ -108,6 +110,11 @@ def write(path: str | Path, data: bytes) -> None:
     finally:
         if beside is not None and os.path.exists(beside):
             os.unlink(beside)
+
+
+def write_report(path: str | Path, title: str, sections: Sequence[Section], *, lead: str = "") -> None:
+    """Write a page of `cotrain_losses.cli.report`, whole or not at all."""
+    write(path, page(title, sections, lead=lead).encode())
 
 
 def write_results(out: str | Path, settings: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Row:

@@ -1,7 +1,7 @@
 """One voice for errors: the rule, what was received, the remedy.
 
 Value checks (finiteness, ranges) run where they cost nothing: eagerly on the CPU; on other devices
-asynchronously, so that a training step never waits for them; under torch.compile not at all.
+as flags, so that a training step never waits for them; under torch.compile not at all.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+
+from .device import eager
+from .flags import Flags, common
 
 
-def check_features(name: str, source: Tensor, target: Tensor) -> None:
+def check_features(name: str, source: Tensor, target: Tensor, flags: Flags = common) -> None:
     """Two feature matrices that can be compared: 2-D, floating, of one width, one device, finite."""
     if source.ndim != 2 or target.ndim != 2:
         raise ValueError(
@@ -34,52 +36,57 @@ def check_features(name: str, source: Tensor, target: Tensor) -> None:
             f"{name} compares features on one device, got source on {source.device} and target on {target.device}.\n"
             "Move one of them: z.to(other.device)."
         )
-    check_finite(f"{name}: the source features", source)
-    check_finite(f"{name}: the target features", target)
+    check_finite(f"{name}: the source features", source, flags)
+    check_finite(f"{name}: the target features", target, flags)
 
 
-def check_finite(what: str, values: Tensor) -> None:
-    """No NaN and no infinity, said with their number and the first row that holds one."""
+def check_finite(what: str, values: Tensor, flags: Flags = common) -> None:
+    """No NaN and no infinity: on the CPU at once, with their number and the first row that holds one."""
     if torch.compiler.is_compiling() or values.numel() == 0:
         return
-    if values.device.type == "cpu" and math.isfinite(_sum(values.detach())):
-        return  # a sum is finite only if its parts are
-    finite = torch.isfinite(values)
-    if values.device.type != "cpu":
-        torch._assert_async(finite.all(), f"{what} must be finite")
-    elif not finite.all():
-        row = int((~finite.reshape(len(values), -1).all(1)).nonzero()[0])
-        raise ValueError(
-            f"{what} must be finite, got {int((~finite).sum())} NaN or infinite values of {values.numel()}, "
-            f"the first in row {row}.\nLook upstream: the encoder diverged or its input holds NaN; "
-            "a lower learning rate or gradient clipping usually helps."
-        )
+    if not eager(values):
+        flags.post(f"{what} finite", (~torch.isfinite(values)).sum(), lambda count: _not_finite(what, f"{count:g}"))
+    elif not math.isfinite(_sum(values)):  # a sum is finite only if its parts are
+        bad = ~torch.isfinite(values)
+        if bad.any():
+            row = int(bad.reshape(len(values), -1).any(1).nonzero()[0])
+            _not_finite(what, int(bad.sum()), f" of {values.numel()}, the first in row {row}")
+
+
+def _not_finite(what: str, count: object, where: str = "") -> None:
+    raise ValueError(
+        f"{what} must be finite, got {count} NaN or infinite values{where}.\n"
+        "Look upstream: the encoder diverged or its input holds NaN; "
+        "a lower learning rate or gradient clipping usually helps."
+    )
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def _sum(x: Tensor) -> float:
     """A sum of all entries or of their squares, whichever is sooner had."""
-    plain = type(x) is Tensor and x.is_contiguous() and not is_functorch_wrapped_tensor(x)
-    if not plain or x.dtype not in (torch.float32, torch.float64):
+    try:
+        flat = x.detach().numpy().ravel()
+    except (RuntimeError, TypeError):  # inside torch.func, or a type that numpy lacks
         return x.sum().item()
-    flat = x.numpy().ravel()
     return float(flat.dot(flat))
 
 
-def check_mass(what: str, mass: Tensor) -> None:
+def check_mass(what: str, mass: Tensor, flags: Flags = common) -> None:
     """Masses of rows: (n,), floating, finite and not negative."""
     if mass.ndim != 1 or not mass.is_floating_point():
         raise ValueError(f"{what} is one floating-point number per row, got {_describe(mass)}.\nUse weights.float().")
-    check_finite(what, mass)
-    if torch.compiler.is_compiling() or mass.numel() == 0:
+    check_finite(what, mass, flags)
+    if mass.numel() == 0 or torch.compiler.is_compiling():
         return
-    if mass.device.type != "cpu":
-        torch._assert_async((mass >= 0).all(), f"{what} must not be negative")
-    elif bool((mass < 0).any()):
-        raise ValueError(
-            f"{what} counts rows and must not be negative, got {float(mass.min()):.4g} in row {int(mass.argmin())}.\n"
-            "Clip estimated weights at zero first: weights.clamp_min(0)."
-        )
+    where = f" in row {int(mass.argmin())}" if eager(mass) else ""
+    flags.post(f"{what} negative", (-mass.min()).clamp_min(0), lambda value: _negative(what, -value, where))
+
+
+def _negative(what: str, value: float, where: str) -> None:
+    raise ValueError(
+        f"{what} counts rows and must not be negative, got {value:.4g}{where}.\n"
+        "Clip estimated weights at zero first: weights.clamp_min(0)."
+    )
 
 
 def check_share(name: str, value: float) -> float:

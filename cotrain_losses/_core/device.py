@@ -13,6 +13,11 @@ def eager(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for a device; the meta device has none."""
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
 def as_array(x: Tensor | None) -> Any:
     """The same memory as numpy's array; None stays None."""
     return None if x is None else (x.detach() if x.requires_grad else x).numpy()

@@ -31,7 +31,7 @@ class Rows:
     valid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.alike and self.valid is None and not self.extras:
+        if self.mass is None and self.group is None and self.valid is None and not self.extras:
             return
         for name, value in self.parts():
             if value.ndim == 0 or len(value) != len(self.features):
@@ -57,6 +57,8 @@ class Rows:
 
     def __getitem__(self, index: Any) -> Rows:
         """The rows that a mask, a slice or an index tensor selects."""
+        if self.bare:
+            return Rows(self.features[index])
         return self.map(lambda x: x[index])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
@@ -67,8 +69,20 @@ class Rows:
             *(None if part is None else function(part) for part in (self.mass, self.group, self.valid)),
         )
 
+    def map_features(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        """`function` applied to the features and to floating extras; mass, group and valid stay."""
+        if self.bare:
+            return Rows(function(self.features))
+        extras = {name: function(x) if x.is_floating_point() else x for name, x in self.extras.items()}
+        return Rows(function(self.features), extras, self.mass, self.group, self.valid)
+
     @property
-    def alike(self) -> bool:
+    def bare(self) -> bool:
+        """Whether there is nothing but features."""
+        return self.mass is None and self.group is None and self.valid is None and not self.extras
+
+    @property
+    def plain(self) -> bool:
         """Whether all rows count alike and may be compared with any."""
         return self.mass is None and self.group is None
 
@@ -91,8 +105,6 @@ class Rows:
 
     def widened(self) -> Rows:
         """The same rows with every floating part in at least float32; itself where they are."""
-        if self.alike and not self.extras and self.features.dtype.itemsize >= 4:
-            return self
         held = (self.features, *(value for _, value in self.parts()))
         narrow = any(x.is_floating_point() and x.dtype.itemsize < 4 for x in held)
         return self.map(_widened) if narrow else self

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from .._core.rows import Rows
 from ..terms.discriminator import DomainClassifier
+from ..terms.pair import Pair
 from .cotrain import CoTrain
 from .divergence import Divergence
 from .losses import Losses
@@ -60,8 +61,8 @@ class Watch:
             cotrain.register_forward_hook(self._after, with_kwargs=True),
         ]
         if cotrain.regularizer is not None:
-            for name, _, term in cotrain.regularizer.parts():
-                self._handles.append(term.register_forward_pre_hook(self._observer(name)))
+            self._terms = cotrain.regularizer.parts()
+            self._handles.append(cotrain.regularizer.register_pair_hook(self._observe))
 
     def remove(self) -> None:
         """Stop watching."""
@@ -80,17 +81,14 @@ class Watch:
             )
         self._due = step % self.every == 0
 
-    def _observer(self, name: str) -> Callable[[nn.Module, Any], None]:
-        def observe(term: nn.Module, inputs: Any) -> None:
-            if not self._due:
-                return
-            with torch.no_grad():
-                source, target = (Rows.of(side).map(Tensor.detach) for side in inputs)
-                self._seen |= {"norm/source": _norm(source), "norm/target": _norm(target)}
-                if isinstance(term, DomainClassifier) and min(len(source), len(target)):
-                    self._seen[f"accuracy/{name}"] = _accuracy(term.logits(source), term.logits(target))
-
-        return observe
+    @torch.no_grad()
+    def _observe(self, pair: Pair) -> None:
+        if not self._due:
+            return
+        self._seen |= {"norm/source": _norm(pair.source), "norm/target": _norm(pair.target)}
+        for name, _, term in self._terms:
+            if isinstance(term, DomainClassifier) and min(len(pair.source), len(pair.target)):
+                self._seen[f"accuracy/{name}"] = _accuracy(term.logits(pair.source), term.logits(pair.target))
 
     def _after(self, cotrain: nn.Module, args: Any, kwargs: Any, losses: Losses) -> None:
         if not (cotrain.training and torch.is_grad_enabled()):

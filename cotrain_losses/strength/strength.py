@@ -1,29 +1,26 @@
-"""The one slot for a weight: a number, a function of the optimizer step, or a weight that is measured.
+"""The strength lambda of a term: a number, a function of the optimizer step, or measured while training.
 
     0.1 * term          warmup(-1.0, 1000) * term          relative(0.1) * term
 
-A measured weight watches a training step from inside, and what it does next depends on what it saw: `balance` has
-those that are.  All three kinds may be negated, scaled by and multiplied with one another.
+A measured strength sees the rows and the gradients of each training step, and its next value depends on them:
+`relative` and `balanced`.  All three kinds may be negated, scaled by and multiplied with one another.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from .._core.rows import Rows
 from .schedules import Schedule
-
-if TYPE_CHECKING:
-    from .._core.rows import Rows
-    from ..terms.term import Regularizer, Term
 
 
 class MeasuredStrength(nn.Module):
-    """A weight that depends on what training does.  It belongs to one term; its state is saved like any module's.
+    """A strength that depends on what training does.  It belongs to one term; its state is saved like any module's.
 
-    Subclasses say what the weight is now (`forward`) and override what they listen to; the rest does nothing.
+    Subclasses define its value (`forward`) and override the hooks that they need; the others do nothing.
     """
 
     gathered = False
@@ -35,17 +32,17 @@ class MeasuredStrength(nn.Module):
         return False
 
     def forward(self, step: int | None = None) -> float:
-        """The weight at an optimizer step."""
-        raise TypeError(f"{type(self).__name__} is a weight without a rule: define forward(self, step) in it.")
+        """The strength at an optimizer step."""
+        raise TypeError(f"{type(self).__name__} is a strength without a rule: define forward(self, step) in it.")
 
     def readings(self) -> dict[str, float]:
-        """What the weight now goes by, for a log."""
+        """What the strength now goes by, for a log."""
         return {}
 
-    def begin(self, source: Rows, target: Rows, step: int | None) -> None:
-        """A training step's rows, before the term sees them and before the weight is read."""
+    def on_rows(self, source: Rows, target: Rows, step: int | None) -> None:
+        """A training step's rows, before the term sees them and before the strength is read."""
 
-    def read(self, source: Rows, target: Rows) -> tuple[Rows, Rows]:
+    def transform(self, source: Rows, target: Rows) -> tuple[Rows, Rows]:
         """The rows as the term is to see them."""
         return source, target
 
@@ -53,7 +50,7 @@ class MeasuredStrength(nn.Module):
         """The gradient of the policy's loss at the seam."""
 
     def on_term_grad(self, gradient: Tensor) -> None:
-        """The gradient of the term, unweighted, at one side's features."""
+        """The gradient of the term, unscaled, at one side's features."""
 
     def on_loss_scale(self, gradient: Tensor) -> None:
         """What the backward pass started from: a loss scale, one over the number of accumulated parts."""
@@ -64,7 +61,7 @@ class MeasuredStrength(nn.Module):
     def release(self) -> None:
         """There will be no more such losses: those episodes are trained on from now."""
 
-    def __mul__(self, factor: Strength | Term | Regularizer) -> Any:
+    def __mul__(self, factor: Any) -> Any:
         return product(self, factor) if is_strength(factor) else NotImplemented
 
     def __rmul__(self, factor: Strength) -> Any:
@@ -77,51 +74,51 @@ class MeasuredStrength(nn.Module):
 Strength: TypeAlias = "float | Schedule | MeasuredStrength"
 
 
-def leaves(weight: Strength) -> list[MeasuredStrength]:
-    """The measured weights that a weight is made of."""
-    if not isinstance(weight, MeasuredStrength):
+def leaves(strength: Strength) -> list[MeasuredStrength]:
+    """The measured strengths that make up a strength."""
+    if not isinstance(strength, MeasuredStrength):
         return []
-    found = [part for part in weight.modules() if isinstance(part, MeasuredStrength)]
+    found = [part for part in strength.modules() if isinstance(part, MeasuredStrength)]
     return [part for part in found if not isinstance(part, MeasuredProduct)]
 
 
 def is_strength(x: object) -> bool:
-    """A number, a schedule or a measured weight, rather than a term."""
+    """A number, a schedule or a measured strength, rather than a term."""
     return isinstance(x, (int, float, MeasuredStrength)) or (callable(x) and not isinstance(x, nn.Module))
 
 
-def checked_strength(weight: Strength) -> Strength:
+def checked_strength(strength: Strength) -> Strength:
     """A finite number as a float; what can be called as it is."""
-    if callable(weight):
-        return weight
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not abs(weight) < float("inf"):
+    if callable(strength):
+        return strength
+    if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not abs(strength) < float("inf"):
         raise TypeError(
-            f"a weight is a finite number or a function of the optimizer step, got {weight!r}. "
+            f"a strength is a finite number or a function of the optimizer step, got {strength!r}. "
             "Write 0.1 * term, or schedules.warmup(-1.0, steps) * term."
         )
-    return float(weight)
+    return float(strength)
 
 
-def strength_at(weight: Strength, step: int | None, name: str) -> float:
-    """The number that a weight is at a step.
+def strength_at(strength: Strength, step: int | None, name: str) -> float:
+    """The number that a strength is at a step.
 
     Raises:
         ValueError: when it depends on the step and no step was given.
     """
-    if isinstance(weight, MeasuredStrength):
-        return float(weight(step))
-    if not callable(weight):
-        return weight
+    if isinstance(strength, MeasuredStrength):
+        return float(strength(step))
+    if not callable(strength):
+        return strength
     if step is None:
         raise ValueError(
-            f"the weight of {name} is a schedule and depends on the optimizer step, got step=None. "
+            f"the strength of {name} is a schedule and depends on the optimizer step, got step=None. "
             "Pass it at the call: regularizer(source, target, step=step) or cotrain(batch, domain=..., step=step)."
         )
-    return float(weight(step))
+    return float(strength(step))
 
 
 def product(left: Strength, right: Strength) -> Strength:
-    """The product of two weights."""
+    """The product of two strengths."""
     if isinstance(left, MeasuredStrength) or isinstance(right, MeasuredStrength):
         if 1.0 in (left, right):
             return right if left == 1.0 else left
@@ -133,7 +130,7 @@ def product(left: Strength, right: Strength) -> Strength:
 
 @dataclass(frozen=True)
 class _Product:
-    """The product of two weights, at least one of them a schedule."""
+    """The product of two strengths, at least one of them a schedule."""
 
     left: Strength
     right: Strength
@@ -143,7 +140,7 @@ class _Product:
 
 
 class MeasuredProduct(MeasuredStrength):
-    """The product of two weights, at least one of them measured."""
+    """The product of two strengths, at least one of them measured."""
 
     def __init__(self, left: Strength, right: Strength) -> None:
         super().__init__()

@@ -9,7 +9,8 @@ Terms add: `0.1 * MMD() - 0.05 * DomainClassifier(width)` is one flat `Regulariz
 
 from .discriminator import DomainAdversary, DomainClassifier
 from .mmd import CORAL, MMD, EnergyDistance
-from .term import Regularizer, Term
+from .pair import Pair
+from .term import Evaluation, Regularizer, Term
 from .transport import Block, Coupling, OptimalTransport, Sinkhorn
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "DomainAdversary",
     "DomainClassifier",
     "EnergyDistance",
+    "Evaluation",
     "MMD",
     "OptimalTransport",
+    "Pair",
     "Regularizer",
     "Sinkhorn",
     "Term",

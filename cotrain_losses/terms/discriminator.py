@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._core.rows import Rows
-from .masses import balanced_masses
+from .pair import Pair
 from .term import Term
 
 
@@ -63,10 +63,11 @@ class DomainClassifier(Term):
         self.join = _Join(width, dict(conditional or {}), combine)
         self.head = _head(self.join.width, hidden)
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
-        value = self._cross_entropy(source, target, self.logits)
+    def compare(self, pair: Pair) -> Tensor:
+        self._check_width(pair.source)
+        value = self._cross_entropy(pair, self.logits)
         if self.penalty and torch.is_grad_enabled():
-            value = value + _only_gradient(self.penalty * self._roughness(source, target))
+            value = value + _only_gradient(self.penalty * self._roughness(pair))
         return value
 
     def logits(self, rows: Rows | Tensor) -> Tensor:
@@ -77,15 +78,23 @@ class DomainClassifier(Term):
     def _read(self, rows: Rows) -> Tensor:
         return self.join(rows).to(next(self.head.parameters()).dtype)  # type: ignore[no-any-return]
 
-    def _cross_entropy(self, source: Rows, target: Rows, logits: Callable[[Rows], Tensor]) -> Tensor:
-        """The balanced cross-entropy, true labels."""
-        a, b = balanced_masses(source, target)
-        return 0.5 * ((a * F.softplus(logits(source))).sum() + (b * F.softplus(-logits(target))).sum())
+    def _check_width(self, rows: Rows) -> None:
+        if rows.features.shape[1] != self.width:
+            name, width = type(self).__name__, rows.features.shape[1]
+            raise ValueError(
+                f"{name}(width=...) is the width of the features it reads, got width {self.width} for features of "
+                f"width {width}.\nBuild it with that: {name}({width}), or a recipe with width={width}."
+            )
 
-    def _roughness(self, source: Rows, target: Rows) -> Tensor:
+    def _cross_entropy(self, pair: Pair, logits: Callable[[Rows], Tensor]) -> Tensor:
+        """The balanced cross-entropy, true labels."""
+        a, b = pair.masses()
+        return 0.5 * ((a * F.softplus(logits(pair.source))).sum() + (b * F.softplus(-logits(pair.target))).sum())
+
+    def _roughness(self, pair: Pair) -> Tensor:
         """E |grad_z D|^2 / 2, each domain averaged by itself."""
-        value = source.features.new_zeros(())
-        for rows, mass in zip((source, target), balanced_masses(source, target), strict=True):
+        value = pair.source.features.new_zeros(())
+        for rows, mass in zip((pair.source, pair.target), pair.masses(), strict=True):
             features = rows.features.detach().requires_grad_()
             logits = self.logits(Rows(features, rows.extras, valid=rows.valid))
             (slope,) = torch.autograd.grad(logits.sum(), features, create_graph=True)
@@ -108,10 +117,9 @@ class DomainAdversary(DomainClassifier):
     separate source encoder; here one encoder serves both domains and both are moved.  Two passes of the head.
     """
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
-        value = self._cross_entropy(source, target, self._inverted)
-        detached = source.map(torch.Tensor.detach), target.map(torch.Tensor.detach)
-        return value + _only_gradient(super().compare(*detached))
+    def compare(self, pair: Pair) -> Tensor:
+        true = super().compare(pair.map(torch.Tensor.detach))
+        return self._cross_entropy(pair, self._inverted) + _only_gradient(true)
 
     def _inverted(self, rows: Rows) -> Tensor:
         """The logit of "source", by a head that learns nothing from it."""

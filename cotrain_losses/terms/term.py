@@ -5,7 +5,7 @@
     value     sum_k lambda_k R_k
     gradient  lambda_k dR_k/dz  at the features,   dR_k/dphi_k  (unit rate) at a term's own parameters
 
-The weight lambda is signed and scales only what reaches the encoder.  lambda > 0 follows a term,
+The strength lambda is signed and scales only what reaches the encoder.  lambda > 0 follows a term,
 lambda < 0 opposes it (for a domain classifier this *is* gradient reversal: Ganin & Lempitsky 2015,
 eq. 4-6), lambda = 0 only watches.  One scalar, one backward, one optimizer.
 
@@ -16,66 +16,63 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from .._core.checks import check_features, check_mass
-from .._core.rows import Rows, wide
-from ..strength.scaling import measured, on_grad, scaled
+from .._core.device import autocasts
+from .._core.flags import Flags, common
+from .._core.rows import Rows
 from ..strength.strength import MeasuredStrength, Strength, checked_strength, leaves, product, strength_at
-from .masses import nothing_shared, unmatched
+from .pair import Pair
+from .scaling import measured, on_grad, scaled
 
 
 class Term(nn.Module):
     """A comparison of source rows (n, d) with target rows (m, d), giving a scalar.
 
-    Subclasses write `compare(source, target)`.  Calling a term does the rest once, at the door: bare
-    tensors become `Rows`; shapes, widths, types and finiteness are checked; half precision is widened
-    to float32 and autocast switched off; a side with fewer than `min_samples` rows gives an exact zero
-    that stays on the graph, own parameters included (DDP needs them there).
+    Subclasses write `compare(pair)`.  Calling a term checks the sides once (`Pair.of`): bare tensors become
+    `Rows`; half precision is widened to float32 and autocast switched off; a side with fewer than
+    `min_samples` rows of mass gives an exact zero that stays on the graph, own parameters included (DDP needs
+    them there).
     """
 
     min_samples: int = 1
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
-        """The term's value for two sides that passed the door."""
-        raise TypeError(f"{type(self).__name__} is a Term without a rule: define compare(self, source, target) in it.")
-
-    def skips(self, source: Rows, target: Rows) -> bool:
-        """Whether these rows are too few to compare, so that the value is an exact zero."""
-        return min(len(source), len(target)) < self.min_samples or nothing_shared(source, target, self.min_samples)
+    def compare(self, pair: Pair) -> Tensor:
+        """The term's value for two sides that can be compared."""
+        raise TypeError(f"{type(self).__name__} is a Term without a rule: define compare(self, pair) in it.")
 
     def forward(self, source: Rows | Tensor, target: Rows | Tensor) -> Tensor:
-        """The term's raw, unweighted value: a scalar of at least float32."""
-        source, target = self.admit(source, target)
-        device = source.features.device.type
-        if torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):
-                return self._admitted(source, target)
-        return self._admitted(source, target)
+        """The term's raw value, without a strength: a scalar of at least float32."""
+        pair = Pair.of(type(self).__name__, source, target, common)
+        device = pair.source.features.device
+        if autocasts(device):
+            with torch.autocast(device.type, enabled=False):
+                return self.evaluate(pair)
+        return self.evaluate(pair)
 
-    def _admitted(self, source: Rows, target: Rows) -> Tensor:
-        return self.nothing(source, target) if self.skips(source, target) else self.compare(source, target)
+    def evaluate(self, pair: Pair) -> Tensor:
+        """The value of a checked pair; an exact zero where too few rows have mass."""
+        enough = pair.enough(self.min_samples)
+        if enough is False:
+            return self.zero(pair)
+        value = self.compare(pair)
+        return value if enough is True else torch.where(enough, value, 0.0)
 
-    def admit(self, source: Rows | Tensor, target: Rows | Tensor) -> tuple[Rows, Rows]:
-        """The door: both sides as rows, checked, and in at least float32."""
-        source, target = Rows.of(source), Rows.of(target)
-        name = type(self).__name__
-        check_features(name, source.features, target.features)
-        for side, rows in (("source", source), ("target", target)):
-            if rows.mass is not None:
-                check_mass(f"{name}: the {side} mass", rows.mass)
-        return source.widened(), target.widened()
-
-    def nothing(self, source: Rows, target: Rows) -> Tensor:
+    def zero(self, pair: Pair) -> Tensor:
         """An exact zero, attached to the features and to the term's own parameters."""
-        empty = [x.flatten()[:0].sum() for x in (source.features, target.features, *self.parameters())]
+        held = (pair.source.features, pair.target.features, *self.parameters())
+        empty = [x.flatten()[:0].sum() for x in held]
         return torch.stack([x.to(empty[0].dtype) for x in empty]).sum()
 
-    def __mul__(self, weight: Strength) -> Regularizer:
-        return Regularizer([(weight, self)])
+    def __mul__(self, strength: Strength) -> Regularizer:
+        return Regularizer([(strength, self)])
 
     __rmul__ = __mul__
 
@@ -97,7 +94,7 @@ class Evaluation(NamedTuple):
     value: Tensor
     """sum_k lambda_k R_k, the scalar to add to the loss."""
     raw: dict[str, Tensor]
-    """each term's own value, unweighted and detached."""
+    """each term's own value, detached and without its strength."""
     strengths: dict[str, float]
     """each term's strength lambda_k at this step."""
     n: int
@@ -105,23 +102,26 @@ class Evaluation(NamedTuple):
     m: int
     """target rows."""
     skipped: tuple[str, ...]
-    """terms that had too few rows and were an exact zero."""
+    """terms that had too few rows and were an exact zero, as far as the host knows without waiting."""
     unmatched: int = 0
     """rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
 
 
 class Regularizer(nn.Module):
-    """A flat weighted sum of terms: sum_k lambda_k R_k.
+    """A flat sum of terms, each with its strength: sum_k lambda_k R_k.
 
     Built by the algebra, `0.1 * MMD() - 0.05 * DomainClassifier(width)`; every sum, sign and factor
-    gives one flat list of (weight, term).  A weight is a number, a function of the optimizer step, or
-    measured (`balance`).
+    gives one flat list of (strength, term).  A strength is a number, a function of the optimizer step, or
+    measured (`strength.relative`, `strength.balanced`).
+
+    Attributes:
+        flags: what the data decided in steps on a device other than the CPU, read every 100 steps.
 
     Raises:
-        ValueError: when a weight depends on the step and no step was given.
+        ValueError: when a strength depends on the step and no step was given.
 
     >>> r = 2 * (0.1 * Term() - Term())
-    >>> [(name, weight) for name, weight, _ in r.parts()]
+    >>> [(name, strength) for name, strength, _ in r.parts()]
     [('term', 0.2), ('term_2', -2.0)]
     """
 
@@ -129,41 +129,50 @@ class Regularizer(nn.Module):
 
     def __init__(self, parts: list[tuple[Strength, Term]]) -> None:
         super().__init__()
-        self._weights = {name: checked_strength(weight) for name, (weight, _) in zip(_names(parts), parts, strict=True)}
-        self.terms = nn.ModuleDict({name: term for name, (_, term) in zip(self._weights, parts, strict=True)})
-        self.measured = nn.ModuleDict({n: w for n, w in self._weights.items() if isinstance(w, MeasuredStrength)})
-        self._leaves = {name: leaves(weight) for name, weight in self._weights.items()}
-        _check_one_term_each(self.measured_strengths())
-        self._evaluations, self._skips, self._warned = 0, dict.fromkeys(self._weights, 0), set[str]()
+        strengths = [checked_strength(strength) for strength, _ in parts]
+        self._strengths = dict(zip(_names(parts), strengths, strict=True))
+        self.terms = nn.ModuleDict({name: term for name, (_, term) in zip(self._strengths, parts, strict=True)})
+        self.measured = nn.ModuleDict({n: w for n, w in self._strengths.items() if isinstance(w, MeasuredStrength)})
+        self._leaves = {name: leaves(strength) for name, strength in self._strengths.items()}
+        self._measured = [part for parts in self._leaves.values() for part in parts]
+        _check_one_term_each(self._measured)
+        self.flags, self._warned = Flags(), set[str]()
+        self._evaluations, self._skips = 0, dict[str, float]()
+        self._pair_hooks: OrderedDict[int, Callable[[Pair], None]] = OrderedDict()
 
     def parts(self) -> list[tuple[str, Strength, Term]]:
-        """Each term with its name and its weight (a number or a schedule)."""
-        return [(name, weight, self.terms[name]) for name, weight in self._weights.items()]  # type: ignore[misc]
+        """Each term with its name and its strength (a number, a schedule or measured)."""
+        return [(name, strength, self.terms[name]) for name, strength in self._strengths.items()]  # type: ignore[misc]
 
     def strengths(self, step: int | None = None) -> dict[str, float]:
-        """Each term's weight at an optimizer step."""
-        return {name: strength_at(weight, step, name) for name, weight in self._weights.items()}
+        """Each term's strength at an optimizer step."""
+        return {name: strength_at(strength, step, name) for name, strength in self._strengths.items()}
 
     def readings(self) -> dict[str, float]:
-        """What measured weights now go by: {"mmd/policy_gradient": ...}."""
+        """What measured strengths now go by: {"mmd/policy_gradient": ...}."""
         each = [(name, part.readings()) for name, parts in self._leaves.items() for part in parts]
-        return {f"{name}/{what}": value for name, found in each for what, value in found.items()}
+        return {f"{name}/{what}": value for name, readings in each for what, value in readings.items()}
 
     def measured_strengths(self) -> list[MeasuredStrength]:
-        """The measured weights in the sum, those inside products included."""
-        return [part for found in self._leaves.values() for part in found]
+        """The measured strengths in the sum, those inside products included."""
+        return self._measured
 
     def seam(self, z: Tensor) -> Tensor:
-        """z as the policy's head is to take it, so that measured weights hear the gradient of the policy's loss there.
+        """z as the policy's head is to take it, so that measured strengths see the policy's gradient there.
 
         Needed without `CoTrain` only: `loss = head(regularizer.seam(z)) + regularizer(z[source], z[target])`.
         """
-        measured_strengths = self.measured_strengths()
-        if not (measured_strengths and self._learns and z.requires_grad):
+        if not (self._measured and self._learns and z.requires_grad):
             return z
         z = z.view_as(z)  # a node of its own: what the terms send to z does not pass it
-        on_grad(z, [part.on_policy_grad for part in measured_strengths])
+        on_grad(z, [part.on_policy_grad for part in self._measured])
         return z
+
+    def register_pair_hook(self, hook: Callable[[Pair], None]) -> RemovableHandle:
+        """Call `hook(pair)` with the checked sides of every evaluation, before the terms see them."""
+        handle = RemovableHandle(self._pair_hooks)
+        self._pair_hooks[handle.id] = hook
+        return handle
 
     @property
     def _learns(self) -> bool:
@@ -174,50 +183,73 @@ class Regularizer(nn.Module):
         return self.evaluate(source, target, step=step).value
 
     def evaluate(self, source: Rows | Tensor, target: Rows | Tensor, *, step: int | None = None) -> Evaluation:
-        """Every term once: the weighted sum, the raw values, the row counts, the terms skipped."""
-        source, target = Rows.of(source), Rows.of(target)
-        if self._learns:
-            for listener in self.measured_strengths():
-                listener.begin(source, target, step)
-        strengths, raw = self.strengths(step), {}
-        value = source.features.new_zeros((), dtype=wide(source.features.dtype))
-        for name, _, term in self.parts():
-            if measured_strengths := self._leaves[name]:
-                raw[name], summand = measured(term, strengths[name], source, target, measured_strengths, self._learns)
-            else:
-                raw[name], summand = scaled(term, strengths[name], source, target)
+        """Every term once: the sum, the raw values, the row counts, the terms skipped."""
+        name = type(next(iter(self.terms.values()))).__name__ if len(self.terms) == 1 else "A regularizer"
+        pair = Pair.of(name, source, target, self.flags)
+        device = pair.source.features.device
+        if autocasts(device):
+            with torch.autocast(device.type, enabled=False):
+                return self._evaluation(pair, step)
+        return self._evaluation(pair, step)
+
+    def _evaluation(self, pair: Pair, step: int | None) -> Evaluation:
+        learns = self._learns
+        for hook in self._pair_hooks.values():
+            hook(pair)
+        if learns:
+            for each in self._measured:
+                each.on_rows(pair.source, pair.target, step)
+        strengths = self.strengths(step)
+        raw: dict[str, Tensor] = {}
+        value = pair.source.features.new_zeros(())
+        for name, strength in strengths.items():
+            raw[name], summand = self._scaled(name, strength, pair, learns)
             value = value + summand
-        if self._learns:
-            on_grad(value, [listener.on_loss_scale for listener in self.measured_strengths()])
-        skipped = tuple([name for name, _, term in self.parts() if term.skips(source, target)])
-        self._count(skipped)
-        return Evaluation(value, raw, strengths, len(source), len(target), skipped, unmatched(source, target))
+        if learns and self._measured:
+            on_grad(value, [each.on_loss_scale for each in self._measured])
+        return Evaluation(value, raw, strengths, pair.n, pair.m, self._skipped(pair, learns), pair.unmatched)
 
-    def _count(self, skipped: tuple[str, ...]) -> None:
-        if torch.compiler.is_compiling() or not self._learns:
-            return
+    def _scaled(self, name: str, strength: float, pair: Pair, learns: bool) -> tuple[Tensor, Tensor]:
+        term: Term = self.terms[name]  # type: ignore[assignment]
+        if measures := self._leaves[name]:
+            return measured(term.evaluate, strength, pair, measures, training=learns)
+        own = any(p.requires_grad for p in term.parameters())
+        return scaled(term.evaluate, strength, pair, learns=own)
+
+    def _skipped(self, pair: Pair, learns: bool) -> tuple[str, ...]:
+        """The terms known to be skipped; a warning follows where most batches of a window skip one."""
+        enough = {name: pair.enough(term.min_samples) for name, term in self.terms.items()}
+        if learns and not torch.compiler.is_compiling():
+            self._count(enough)
+        return tuple([name for name, known in enough.items() if known is False])
+
+    def _count(self, enough: dict[str, bool | Tensor]) -> None:
         self._evaluations += 1
-        for name in skipped:
-            self._skips[name] += 1
+        for name, known in enough.items():
+            if known is not True:
+                skip = ~known if isinstance(known, Tensor) else True
+                self.flags.count(f"{name} skipped", skip, partial(self._skips.__setitem__, name))
         if self._evaluations == self.window:
-            for name in self._skips:
-                self._warn(name)
-            self._evaluations, self._skips = 0, dict.fromkeys(self._skips, 0)
+            self.flags.read()
+            for name, skips in self._skips.items():
+                self._warn(name, int(skips))
+            self._evaluations = 0
+            self._skips.clear()
 
-    def _warn(self, name: str) -> None:
-        if self._skips[name] * 2 <= self.window or name in self._warned:
+    def _warn(self, name: str, skips: int) -> None:
+        if skips * 2 <= self.window or name in self._warned:
             return
         self._warned.add(name)
         needed = self.terms[name].min_samples
         warnings.warn(
-            f"{name} compares at least {needed} source rows with {needed} target rows; {self._skips[name]} of "
+            f"{name} compares at least {needed} source rows with {needed} target rows; {skips} of "
             f"the last {self.window} batches had fewer, so it was zero there. Raise the ratio or the batch size, or "
             "draw balanced rows with MixedBatchSampler(share=0.5) and keep the policy's ratio through ratio_weights.",
             stacklevel=4,
         )
 
     def __mul__(self, factor: Strength) -> Regularizer:
-        return Regularizer([(product(factor, weight), term) for _, weight, term in self.parts()])
+        return Regularizer([(product(factor, strength), term) for _, strength, term in self.parts()])
 
     __rmul__ = __mul__
 
@@ -229,7 +261,7 @@ class Regularizer(nn.Module):
             return self
         if not isinstance(other, (Term, Regularizer)):
             return NotImplemented
-        return Regularizer([(weight, term) for _, weight, term in (*self.parts(), *(1.0 * other).parts())])
+        return Regularizer([(strength, term) for _, strength, term in (*self.parts(), *(1.0 * other).parts())])
 
     __radd__ = __add__
 
@@ -237,13 +269,13 @@ class Regularizer(nn.Module):
         return self + -1.0 * other
 
     def extra_repr(self) -> str:
-        return " + ".join(f"{weight} * {name}" for name, weight in self._weights.items())
+        return " + ".join(f"{strength} * {name}" for name, strength in self._strengths.items())
 
 
-def _check_one_term_each(measured_strengths: list[MeasuredStrength]) -> None:
-    if len({id(part) for part in measured_strengths}) < len(measured_strengths):
+def _check_one_term_each(measures: list[MeasuredStrength]) -> None:
+    if len({id(part) for part in measures}) < len(measures):
         raise ValueError(
-            "a measured weight measures one term, got one that weighs several. Write one for each: "
+            "a measured strength measures one term, got one that scales several. Write one for each: "
             "relative(0.1) * MMD() + relative(0.1) * CORAL()."
         )
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cotrain_losses import importance
+from cotrain_losses.cli.report import Figure, Section, Table, Text, as_png
 
 from ..progress import progress
-from ..report import Figure, Section, Table, Text, as_png, write_report
-from ..results import Cells, source_digest, write_results
+from ..results import Cells, source_digest, write_report, write_results
 from .measure import ESTIMATORS, measured
 from .problems import NAMES
 

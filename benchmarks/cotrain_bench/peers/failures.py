@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..report import Code, Section, Table, Text, as_markdown, write_report
-from ..results import Row, write, write_results
+from cotrain_losses.cli.report import Code, Section, Table, Text, as_markdown
+
+from ..results import Row, write, write_report, write_results
 from .processes import missing, run
 from .study import SAME
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..report import Code, Part, Section, Table, Text, as_markdown, write_report
-from ..results import Row, write, write_results
+from cotrain_losses.cli.report import Code, Part, Section, Table, Text, as_markdown
+
+from ..results import Row, write, write_report, write_results
 from .problems import EPS, LOSSES, RHO
 from .processes import missing, run
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cotrain_losses.cli.report import Table
+
 from ..cli_errors import cli_errors
 from ..executors import EXECUTORS
-from ..report import Table
 from ..results import CannotContinue
 from .export import FORMATS
 from .gaps import GAPS

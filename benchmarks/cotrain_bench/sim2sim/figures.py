@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..report import as_png
+from cotrain_losses.cli.report import as_png
+
 from ..results import Row, write
 from .methods import METHODS
 from .settings import Settings

@@ -17,10 +17,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from cotrain_losses.cli.report import Table
+
 from ..cli_errors import cli_errors
 from ..executors import processes
 from ..progress import progress, show_table
-from ..report import Table
 from ..results import Row, write_results
 from .demos import GATE_SEEDS, attempt
 from .gaps import GAPS, Gap

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown
+
 from ..intervals import Interval, mcnemar
-from ..report import Code, Figure, Section, Table, Text, as_markdown, write_report
-from ..results import Row, write
+from ..results import Row, write, write_report
 from .methods import METHODS
 
 CAVEAT = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..report import Code, Figure, Section, Table, Text, as_markdown, write_report
-from ..results import Row, write
+from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown
+
+from ..results import Row, write, write_report
 from . import pictures
 
 TITLE = "Prior methods are special cases"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..report import as_png
+from cotrain_losses.cli.report import as_png
+
 from ..results import Row
 
 if TYPE_CHECKING:

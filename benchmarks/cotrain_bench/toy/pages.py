@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..report import Code, Figure, Section, Table, Text, as_markdown, as_png, write_report
-from ..results import Row, write
+from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown, as_png
+
+from ..results import Row, write, write_report
 from . import curves, figures
 from .closed_form import BANDWIDTH
 from .experiment import Outcome

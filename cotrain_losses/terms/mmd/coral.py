@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..._core.rows import Rows
-from ..masses import balanced_masses
+from ..pair import Pair
 from ..term import Term
 
 
@@ -35,8 +34,9 @@ class CORAL(Term):
         super().__init__()
         self.mean = mean
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
-        a, b = balanced_masses(source, target, self.min_samples)
+    def compare(self, pair: Pair) -> Tensor:
+        source, target = pair.source, pair.target
+        a, b = pair.masses(self.min_samples)
         if source.group is None or target.group is None:
             return self._of(source.features, target.features, a, b)
         values = [

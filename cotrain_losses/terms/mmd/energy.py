@@ -11,8 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..._core.distances import distances
-from ..._core.rows import Rows
-from ..masses import balanced_masses, same_group
+from ..pair import Pair
 from ..term import Term
 from .pairs import between, within
 
@@ -26,10 +25,11 @@ class EnergyDistance(Term):
     Cost: O((n + m)^2 d) time, O((n + m)^2) memory.
     """
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
-        a, b = balanced_masses(source, target)
-        x, y = source.features, target.features
-        across = (between(a, b, same_group(source, target)) * distances(x, y)).sum()
-        of_source = (within(a, same_group(source, source), distinct=False) * distances(x, x)).sum()
-        of_target = (within(b, same_group(target, target), distinct=False) * distances(y, y)).sum()
+    def compare(self, pair: Pair) -> Tensor:
+        a, b = pair.masses()
+        x, y = pair.source.features, pair.target.features
+        same_source, same_target = pair.within
+        across = (between(a, b, pair.across) * distances(x, y)).sum()
+        of_source = (within(a, same_source, distinct=False) * distances(x, x)).sum()
+        of_target = (within(b, same_target, distinct=False) * distances(y, y)).sum()
         return 2 * across - of_source - of_target

@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = Any
+Array: TypeAlias = NDArray[Any]
 TILE = 256  # rows
 STRIP = 32_768  # entries
 
@@ -44,11 +45,12 @@ def fused(
     of_y = 1.0 / (m * (m - 1)) if distinct else 1.0 / m**2
     tiles = _tiles(rows, n, of_x, of_y)
     squared = bandwidth**2 if bandwidth is not None else _median_square(tiles)
-    slopes = sorted(1.0 / (squared * scale**2) for scale in scales)
+    slopes = sorted([1.0 / (squared * scale**2) for scale in scales])
+    fourfold = all(abs(high / low - 4.0) < 1e-12 for low, high in pairwise(slopes))
     value = -float(distinct) * (n * of_x + m * of_y)  # the diagonal, where K = 1
     gradient, sums = np.zeros_like(rows), np.zeros(n + m, rows.dtype)
     for tile in tiles:
-        value += _kernel_sum(tile, slopes)
+        value += _kernel_sum(tile, slopes, fourfold)
         _pull(tile, rows, gradient, sums)
     gradient -= sums[:, None] * rows
     return value, gradient
@@ -71,28 +73,31 @@ def _tiles(rows: Array, n: int, of_x: float, of_y: float) -> list[_Tile]:
 
 
 def _half(rows: Array, lengths: Array, i: slice, j: slice) -> Array:
-    half = rows[i] @ rows[j].T  # numpy takes half the work where both are one array
+    half: Array = rows[i] @ rows[j].T  # numpy takes half the work where both are one array
     np.subtract(lengths[i, None], half, out=half)
     half += lengths[j]
     if i == j:
         np.fill_diagonal(half, 0.0)
-    return np.maximum(half, 0.0, out=half)
+    np.maximum(half, 0.0, out=half)
+    return half
 
 
-def _kernel_sum(tile: _Tile, slopes: list[float]) -> float:
+def _kernel_sum(tile: _Tile, slopes: list[float], fourfold: bool) -> float:
     """The tile's part of the value; its distances become its part of the gradient's G."""
     height = max(1, STRIP // tile.half.shape[1])
     scale = tile.weight / len(slopes)
     slope = scale * (2.0 if tile.diagonal else 1.0)
     strips = (tile.half[low : low + height] for low in range(0, len(tile.half), height))
-    return scale * sum(float(_mixed(strip, slopes, slope).sum(1).sum(dtype=float)) for strip in strips)
+    return scale * sum(float(_mixed(strip, slopes, slope, fourfold).sum(1).sum(dtype=float)) for strip in strips)
 
 
-def _mixed(half: Array, slopes: list[float], scale: float) -> Array:
+def _mixed(half: Array, slopes: list[float], scale: float, fourfold: bool) -> Array:
     """sum_k exp(-c_k H) over the slopes c_k in rising order; H becomes scale * sum_k c_k exp(-c_k H)."""
     power = half * -slopes[0]
     np.exp(power, out=power)
-    kernel, part, distances = power.copy(), np.empty_like(power), None if _fourfold(slopes) else half.copy()
+    distances = None if fourfold else half.copy()
+    kernel: Array = power.copy()
+    part = np.empty_like(power)
     np.multiply(power, scale * slopes[0], out=half)
     for slope in slopes[1:]:
         if distances is None:
@@ -105,10 +110,6 @@ def _mixed(half: Array, slopes: list[float], scale: float) -> Array:
         np.multiply(power, scale * slope, out=part)
         half += part
     return kernel
-
-
-def _fourfold(slopes: list[float]) -> bool:
-    return all(abs(high / low - 4.0) < 1e-12 for low, high in pairwise(slopes))
 
 
 def _pull(tile: _Tile, rows: Array, gradient: Array, sums: Array) -> None:

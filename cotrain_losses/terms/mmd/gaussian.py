@@ -20,7 +20,7 @@ from ..._core.device import as_array, eager
 from ..._core.distances import squared_distances
 from ..._core.rows import Rows
 from ..gradients import with_gradients
-from ..masses import balanced_masses, same_group
+from ..pair import Pair
 from ..term import Term
 from .fused import fused
 from .pairs import between, median_square, within
@@ -68,18 +68,19 @@ class MMD(Term):
         self.bandwidth, self.scales, self.estimator, self.extras = bandwidth, tuple(scales), estimator, tuple(extras)
         self.min_samples = 1 if estimator == "biased" else 2
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
+    def compare(self, pair: Pair) -> Tensor:
+        source, target = pair.source, pair.target
         if self.estimator == "linear":
-            return self._linear(source, target)
-        plain = not self.extras and all(part is None for r in (source, target) for part in (r.mass, r.group))
-        if plain and eager(source.features):
+            return self._linear(pair)
+        if pair.plain and not self.extras and eager(source.features):
             return self._fused(source.features, target.features)
-        a, b = balanced_masses(source, target, self.min_samples)
+        a, b = pair.masses(self.min_samples)
         n, distinct = len(a), self.estimator == "unbiased"
-        kernel = self._kernel(source, target, None if plain else _comparable(source, target, a, b))
-        of_source = within(a, same_group(source, source), distinct=distinct) * kernel[:n, :n]
-        of_target = within(b, same_group(target, target), distinct=distinct) * kernel[n:, n:]
-        across = between(a, b, same_group(source, target)) * kernel[:n, n:]
+        kernel = self._kernel(source, target, None if pair.plain else _comparable(pair, a, b))
+        same_source, same_target = pair.within
+        of_source = within(a, same_source, distinct=distinct) * kernel[:n, :n]
+        of_target = within(b, same_target, distinct=distinct) * kernel[n:, n:]
+        across = between(a, b, pair.across) * kernel[:n, n:]
         return of_source.sum() + of_target.sum() - 2 * across.sum()
 
     def _fused(self, x: Tensor, y: Tensor) -> Tensor:
@@ -103,15 +104,15 @@ class MMD(Term):
         kernels = [torch.exp(squared / (-2.0 * scale**2 * square)) for scale in self.scales]
         return sum(kernels[1:], kernels[0]) / len(kernels)
 
-    def _linear(self, source: Rows, target: Rows) -> Tensor:
+    def _linear(self, pair: Pair) -> Tensor:
         """Gretton et al. 2012, section 6: the mean of h over disjoint pairs of consecutive rows."""
-        if any(part is not None for rows in (source, target) for part in (rows.mass, rows.group)):
+        if not pair.plain:
             raise ValueError(
                 'estimator="linear" compares consecutive rows one by one and knows neither masses nor groups.\n'
                 'Use estimator="unbiased".'
             )
         kernel: Tensor | float = 1.0
-        for x, y, bandwidth in self._blocks(source, target):
+        for x, y, bandwidth in self._blocks(pair.source, pair.target):
             count = min(len(x), len(y)) // 2 * 2
             x0, y0, x1, y1 = x[0:count:2], y[0:count:2], x[1:count:2], y[1:count:2]
             squared = torch.stack([(p - q).square().sum(1) for p, q in ((x0, x1), (y0, y1), (x0, y1), (x1, y0))])
@@ -142,11 +143,12 @@ def mean_distance(x: Tensor, y: Tensor) -> Tensor:
     return (2 * pooled.var(0).sum()).sqrt().clamp_min(torch.finfo(pooled.dtype).tiny ** 0.5)
 
 
-def _comparable(source: Rows, target: Rows, a: Tensor, b: Tensor) -> Tensor:
-    """(n + m, n + m): 1 for pairs that both have mass and are of one group, else 0."""
+def _comparable(pair: Pair, a: Tensor, b: Tensor) -> Tensor:
+    """(n + m, n + m): 1 for pairs of rows that both have mass and are of one group, else 0."""
     counts = torch.cat([a, b]) > 0
-    pairs = counts[:, None] & counts
-    if source.group is not None and target.group is not None:
-        group = torch.cat([source.group, target.group])
-        pairs = pairs & (group[:, None] == group)
-    return pairs.to(a)
+    both = counts[:, None] & counts
+    (same_source, same_target), across = pair.within, pair.across
+    if same_source is not None and same_target is not None and across is not None:
+        blocks = torch.cat([same_source, across], 1), torch.cat([across.T, same_target], 1)
+        both = both & torch.cat(blocks)
+    return both.to(a)

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ..._core.device import as_array, eager
 from ..._core.distances import squared_distances
-from ..._core.rows import Rows
 from ..gradients import with_gradients
-from ..masses import balanced_masses, same_group
+from ..pair import Pair
 from ..term import Term
+from .converged import check_converged
 from .fixed import fixed, symmetric
 from .online import online, streamed
-from .optimal import present
-from .settings import Settings, prices, warn_unless_converged
+from .optimal import masses_of
+from .settings import Settings, prices
 from .squared import cross, own
 
 
@@ -57,31 +57,33 @@ class Sinkhorn(Term):
         self.blur, self.reach = float(blur), reach
         self.settings = Settings(blur**2, (price**2, price**2), False, tolerance, max_iterations)
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
-        grouped = source.group is not None
-        if streamed(len(source), len(target), device=source.features.device, grouped=grouped):
-            a, b = (mass.to(source.features) for mass in balanced_masses(source, target))
-            return online(source.features, target.features, a, b, blur=self.blur, reach=self.reach)
-        if not eager(source.features):
-            return self._fixed(source, target)
-        source, target, a, b = present(source, target)
-        x, y = (rows.features * 0.5**0.5 for rows in (source, target))
-        across = cross(self.settings, as_array(x), as_array(y), a, b, as_array(same_group(source, target)))
-        warn_unless_converged("Sinkhorn", across.solution, self.settings)
-        at_x, of_x = own(self.settings, as_array(x), a, as_array(same_group(source, source)))
-        at_y, of_y = own(self.settings, as_array(y), b, as_array(same_group(target, target)))
+    def compare(self, pair: Pair) -> Tensor:
+        x, y = pair.source.features, pair.target.features
+        if streamed(len(x), len(y), device=x.device, grouped=pair.grouped):
+            a, b = (mass.to(x) for mass in pair.masses())
+            return online(x, y, a, b, blur=self.blur, reach=self.reach)
+        return self._solved(pair.present()) if eager(x) else self._fixed(pair)
+
+    def _solved(self, pair: Pair) -> Tensor:
+        x, y = (rows.features * 0.5**0.5 for rows in (pair.source, pair.target))
+        (a, b), (same_x, same_y) = masses_of(pair), pair.within
+        across = cross(self.settings, as_array(x), as_array(y), a, b, as_array(pair.across))
+        check_converged("Sinkhorn", across.solution, self.settings, pair.flags)
+        at_x, of_x = own(self.settings, as_array(x), a, as_array(same_x))
+        at_y, of_y = own(self.settings, as_array(y), b, as_array(same_y))
         pulls = (x, torch.from_numpy(across.at_x - at_x)), (y, torch.from_numpy(across.at_y - at_y))
         return with_gradients(across.value - 0.5 * of_x - 0.5 * of_y, *pulls)
 
-    def _fixed(self, source: Rows, target: Rows) -> Tensor:
-        x, y = source.features, target.features
-        a, b = (mass.to(x) for mass in balanced_masses(source, target))
+    def _fixed(self, pair: Pair) -> Tensor:
+        x, y = pair.source.features, pair.target.features
+        (a, b), (same_x, same_y) = pair.masses(), pair.within
         costs = [0.5 * squared_distances(*sides) for sides in ((x, y), (x, x), (y, y))]
         plans = (
-            fixed(costs[0].detach(), a, b, self.settings, same_group(source, target)),
-            symmetric(costs[1].detach(), a, self.settings, same_group(source, source)),
-            symmetric(costs[2].detach(), b, self.settings, same_group(target, target)),
+            fixed(costs[0].detach(), a, b, self.settings, pair.across),
+            symmetric(costs[1].detach(), a, self.settings, same_x),
+            symmetric(costs[2].detach(), b, self.settings, same_y),
         )
+        check_converged("Sinkhorn", plans[0], self.settings, pair.flags)
         value = plans[0].value - 0.5 * plans[1].value - 0.5 * plans[2].value
         return with_gradients(
             value, (costs[0], plans[0].plan), (costs[1], -0.5 * plans[1].plan), (costs[2], -0.5 * plans[2].plan)

@@ -8,8 +8,6 @@ the entropic dual of the columns where there are many.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .problem import Array, Problem, Solution, exponential
@@ -66,7 +64,9 @@ def _column_dual(cost: Array) -> Array:
     return g
 
 
-def permuted(columns: Array, a: Array, b: Array, value: float, f: Any = 0.0, g: Any = 0.0) -> Solution:
+def permuted(
+    columns: Array, a: Array, b: Array, value: float, f: Array | float = 0.0, g: Array | float = 0.0
+) -> Solution:
     """The plan of a permutation."""
     plan = np.zeros((len(a), len(b)), a.dtype)
     plan[np.arange(len(a)), columns] = a
@@ -96,7 +96,7 @@ def _assignment_potentials(cost: Array, columns: Array) -> tuple[Array, Array]:
     return paid - h, g
 
 
-def _simplex(cost: Array, a: Array, b: Array) -> tuple[Array, Any, Any]:
+def _simplex(cost: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
     import ot  # type: ignore[import-untyped]  # imports jax and tensorflow where installed, so only here
 
     a, b = a.astype(float), b.astype(float)

@@ -16,6 +16,7 @@ from .problem import INF
 from .settings import Settings
 
 LEVELS, ROUNDS, LAST = 6, 8, 40
+ITERATIONS = LEVELS * ROUNDS + LAST
 
 
 class Fixed(NamedTuple):

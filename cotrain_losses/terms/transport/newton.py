@@ -78,9 +78,10 @@ def _solved(schur: Array, right: Array) -> Array:
     from scipy.linalg import LinAlgError, cho_factor, cho_solve  # type: ignore[import-untyped]  # comes with POT
 
     try:
-        return cho_solve(cho_factor(schur, check_finite=False), right, check_finite=False)
+        solution: Array = cho_solve(cho_factor(schur, check_finite=False), right, check_finite=False)
     except LinAlgError:
-        return np.linalg.solve(schur, right)
+        solution = np.linalg.solve(schur, right)
+    return solution
 
 
 def _line_search(problem: Problem, cost: Array, point: _Point, ahead: tuple[Array, Array, float]) -> _Point | None:

@@ -24,14 +24,15 @@ from torch import Tensor
 from ..._core.device import as_array, eager
 from ..._core.rows import Rows
 from ..gradients import with_gradients
-from ..masses import balanced_masses, same_group
+from ..pair import Pair
 from ..term import Term
+from .converged import check_converged
 from .costs import Block, Callback, joined_rows, total_cost
 from .coupling import Coupling, spread_out
 from .fixed import Fixed, diagonal, fixed
 from .matrix import coupled
 from .problem import INF, Array, Solution
-from .settings import Settings, prices, warn_unless_converged
+from .settings import Settings, prices
 from .squared import cross
 
 
@@ -87,10 +88,9 @@ class OptimalTransport(Term):
         blocks: Sequence[Callback] = (Block(),) if cost is None else (cost,) if callable(cost) else tuple(cost)
         self.cost, self.reference, self.pairing, self.value = blocks, reference, pairing, value
 
-    def compare(self, source: Rows, target: Rows) -> Tensor:
-        value, solution = self._solve(source, target)
-        if isinstance(solution, Solution):
-            warn_unless_converged("OptimalTransport", solution, self.settings)
+    def compare(self, pair: Pair) -> Tensor:
+        value, solution = self._solve(pair)
+        check_converged("OptimalTransport", solution, self.settings, pair.flags)
         return value
 
     @torch.no_grad()
@@ -100,35 +100,33 @@ class OptimalTransport(Term):
         Raises:
             ValueError: when a side is empty, or no group is on both sides.
         """
-        source, target = self.admit(source, target)
-        if self.skips(source, target):
+        pair = Pair.of("OptimalTransport", source, target)
+        if pair.enough(self.min_samples) is False:
             raise ValueError(
-                f"a coupling needs rows that can be compared on both sides, got {len(source)} source and {len(target)} "
-                "target rows.\nCheck the mask, the masses and the groups."
+                f"a coupling needs rows that can be compared on both sides, got {pair.n} source and "
+                f"{pair.m} target rows.\nCheck the mask, the masses and the groups."
             )
-        value, solution = self._solve(source, target, potentials=True)
-        return spread_out(solution, value, *balanced_masses(source, target))
+        value, solution = self._solve(pair, potentials=True)
+        return spread_out(solution, value, *pair.masses())
 
-    def _solve(self, source: Rows, target: Rows, *, potentials: bool = False) -> tuple[Tensor, Solution | Fixed]:
+    def _solve(self, pair: Pair, *, potentials: bool = False) -> tuple[Tensor, Solution | Fixed]:
         if self.reference == "diagonal":
-            return self._diagonal(source, target)
-        if not eager(source.features):
-            return self._fixed(source, target)
-        source, target, a, b = present(source, target)
-        rows = None if self.pairing else joined_rows(self.cost, source, target)
+            return self._diagonal(pair)
+        if not eager(pair.source.features):
+            return self._fixed(pair)
+        pair = pair.present()
+        rows = None if self.pairing else joined_rows(self.cost, pair.source, pair.target)
         if rows is None:
-            return self._matrix(source, target, a, b, potentials)
+            return self._matrix(pair, potentials)
         x, y = rows
-        same = as_array(same_group(source, target))
-        linear = self.value == "linear"
+        a, b = masses_of(pair)
+        same, linear = as_array(pair.across), self.value == "linear"
         moved = cross(self.settings, as_array(x), as_array(y), a, b, same, linear=linear, potentials=potentials)
         pulls = (x, torch.from_numpy(moved.at_x)), (y, torch.from_numpy(moved.at_y))
         return with_gradients(moved.value, *pulls), moved.solution
 
-    def _matrix(
-        self, source: Rows, target: Rows, a: Array, b: Array, potentials: bool
-    ) -> tuple[Tensor, Solution | Fixed]:
-        cost, same = self._cost(source, target), same_group(source, target)
+    def _matrix(self, pair: Pair, potentials: bool) -> tuple[Tensor, Solution | Fixed]:
+        cost, same, (a, b) = self._cost(pair), pair.across, masses_of(pair)
         held = cost.detach() if same is None else cost.detach().where(same, cost.new_tensor(INF))
         matrix, bound = held.numpy(), float(cost.detach().max())
         a, b = a.astype(matrix.dtype, copy=False), b.astype(matrix.dtype, copy=False)
@@ -137,39 +135,41 @@ class OptimalTransport(Term):
         value = cost.new_tensor(solution.value()) if self.value == "objective" else (plan * cost.detach()).sum()
         return with_gradients(value, (cost, plan)), solution
 
-    def _fixed(self, source: Rows, target: Rows) -> tuple[Tensor, Solution | Fixed]:
-        cost, (a, b) = self._cost(source, target), balanced_masses(source, target)
-        solution = fixed(cost.detach(), a.to(cost), b.to(cost), self.settings, same_group(source, target))
+    def _fixed(self, pair: Pair) -> tuple[Tensor, Solution | Fixed]:
+        cost, (a, b) = self._cost(pair), pair.masses()
+        solution = fixed(cost.detach(), a.to(cost), b.to(cost), self.settings, pair.across)
         value = solution.value if self.value == "objective" else (solution.plan * cost.detach()).sum()
         return with_gradients(value, (cost, solution.plan)), solution
 
-    def _diagonal(self, source: Rows, target: Rows) -> tuple[Tensor, Solution | Fixed]:
-        if len(source) != len(target):
+    def _diagonal(self, pair: Pair) -> tuple[Tensor, Solution | Fixed]:
+        n, m = pair.n, pair.m
+        if n != m:
             raise ValueError(
                 'reference="diagonal" sends row i to row i and needs paired sides, '
-                f'got {len(source)} source and {len(target)} target rows.\nUse reference="product".'
+                f'got {n} source and {m} target rows.\nUse reference="product".'
             )
-        cost, (a, b) = self._cost(source, target).diagonal(), balanced_masses(source, target)
+        cost, (a, b) = self._cost(pair).diagonal(), pair.masses()
         solution = diagonal(cost.detach(), a.to(cost), b.to(cost), self.settings)
         linear = (solution.u * cost.detach()).sum()
         value = solution.value if self.value == "objective" else linear
         return with_gradients(value, (cost, solution.u)), solution
 
-    def _cost(self, source: Rows, target: Rows) -> Tensor:
-        cost = total_cost(self.cost, source, target)
-        return cost if self.pairing is None else cost * self.pairing(source, target).detach().to(cost)
+    def _cost(self, pair: Pair) -> Tensor:
+        cost = total_cost(self.cost, pair.source, pair.target)
+        return cost if self.pairing is None else cost * self.pairing(pair.source, pair.target).detach().to(cost)
 
     def extra_repr(self) -> str:
         rho = "" if self.settings.balanced else f", unbalanced={self.settings.rho}"
         return f"reg={self.settings.eps}{rho}, reference={self.reference!r}, value={self.value!r}"
 
 
-def present(source: Rows, target: Rows) -> tuple[Rows, Rows, Array, Array]:
-    """Both sides without their rows of no mass, and the masses of the rest, on the CPU."""
-    if source.alike and target.alike:
-        return source, target, *(uniform(len(rows), rows.features.dtype) for rows in (source, target))
-    a, b = (mass.to(source.features) for mass in balanced_masses(source, target))
-    return source[a > 0], target[b > 0], as_array(a[a > 0]), as_array(b[b > 0])
+def masses_of(pair: Pair) -> tuple[Array, Array]:
+    """The masses of both sides, on the CPU."""
+    if pair.plain:
+        dtype = pair.source.features.dtype
+        return uniform(pair.n, dtype), uniform(pair.m, dtype)
+    a, b = pair.masses()
+    return as_array(a), as_array(b)
 
 
 @lru_cache(maxsize=64)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = Any  # a numpy array; shapes are what matters in the solvers
+Array: TypeAlias = NDArray[Any]
 INF = float("inf")
 LEAST = -690.0  # beyond, exp leaves the normal numbers of float64 and takes up to fifty times as long
 
@@ -43,8 +44,8 @@ class Start(NamedTuple):
 
     exponent: Array
     """(f0 + g0 - C) / eps, (n, m); it is overwritten."""
-    f0: Any = 0.0
-    g0: Any = 0.0
+    f0: Array | float = 0.0
+    g0: Array | float = 0.0
 
 
 @dataclass
@@ -55,24 +56,24 @@ class Solution:
     kernel: Array
     u: Array
     v: Array
-    f0: Any = 0.0
-    g0: Any = 0.0
+    f0: Array | float = 0.0
+    g0: Array | float = 0.0
     error: float = INF
     iterations: int = 0
     solver: str = "Sinkhorn"
     objective: float | None = None
-    old: Any = None
+    old: Array | None = None
     """v one iteration ago, while iterating"""
 
     @property
     def f(self) -> Array:
         """(n,) potential of the source: f0 + eps log(u / alpha)."""
-        return self.f0 + self.problem.eps * np.log(self.u / self.problem.alpha)
+        return np.asarray(self.f0 + self.problem.eps * np.log(self.u / self.problem.alpha))
 
     @property
     def g(self) -> Array:
         """(m,) potential of the target."""
-        return self.g0 + self.problem.eps * np.log(self.v / self.problem.beta)
+        return np.asarray(self.g0 + self.problem.eps * np.log(self.v / self.problem.beta))
 
     @property
     def plan(self) -> Array:

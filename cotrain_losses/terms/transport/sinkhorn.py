@@ -44,7 +44,7 @@ def solve(
         kernel, matrix = np.exp(start.exponent, out=start.exponent), None
         state = Solution(problem, kernel, problem.alpha, problem.beta, start.f0, start.g0)
     else:
-        matrix = cost(problem.a.dtype)
+        matrix = cost(problem.a.dtype.type)
         state = annealed(problem, matrix)
     state = iterate(state, matrix, tolerance, limit, worth=150 + 4 * min(state.kernel.shape))
     if state.error <= tolerance:

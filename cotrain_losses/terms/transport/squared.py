@@ -118,7 +118,8 @@ def _affine(x: Array, y: Array, of_x: Array, of_y: Array, scale: float) -> Array
     np.multiply(of_x, scale, out=left[:, d])
     left[:, d + 1] = scale
     right[:, :d], right[:, d], right[:, d + 1] = y, 1.0, of_y
-    return left.dot(right.T)
+    matrix: Array = left.dot(right.T)
+    return matrix
 
 
 def _banned(matrix: Array, same: Array | None, value: float) -> Array:

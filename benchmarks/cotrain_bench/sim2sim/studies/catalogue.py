@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ...report import Table
+from cotrain_losses.cli.report import Table
+
 from ..cell import Cell
 from . import balance, claims, plans, tables
 from .findings import Claim, Finding, Result, judged

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...report import Figure, Text
+from cotrain_losses.cli.report import Figure, Text
+
 from ...results import CannotContinue, Row
 from ..cell import Cell
 from ..gaps import GAPS

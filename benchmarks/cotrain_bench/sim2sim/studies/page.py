@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...report import Code, Figure, Part, Section, Table, Text, as_markdown, as_png, write_report
-from ...results import Row, write
+from cotrain_losses.cli.report import Code, Figure, Part, Section, Table, Text, as_markdown, as_png
+
+from ...results import Row, write, write_report
 from .. import style
 from ..cell import Cell
 from . import pictures, tables

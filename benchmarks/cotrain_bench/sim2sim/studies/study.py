@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...report import Table
+from cotrain_losses.cli.report import Table
+
 from ...results import CannotContinue, Row, write_results
 from ..cell import Cell
 from ..gaps import GAPS

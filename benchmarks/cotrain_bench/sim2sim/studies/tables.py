@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cotrain_losses.cli.report import Table
+
 from ...paired import Contrast, Weighted, contrast, holm, mean_interval
-from ...report import Table
 from ..methods import METHODS
 from . import balance
 from .claims import related

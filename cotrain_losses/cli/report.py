@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .results import write
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Plot
 
@@ -102,11 +100,6 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     from jinja2 import Environment
 
     return Environment(autoescape=True).from_string(_PAGE).render(title=title, sections=sections, lead=lead)
-
-
-def write_report(path: str | Path, title: str, sections: Sequence[Section], *, lead: str = "") -> None:
-    """Write the page, whole or not at all."""
-    write(path, page(title, sections, lead=lead).encode())
 
 
 def as_png(plot: Plot) -> bytes:

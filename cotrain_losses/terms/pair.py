@@ -1,0 +1,144 @@
+"""The two sides that a step compares: checked, widened and matched once, then given to every term.
+
+    Pair.of(name, source, target)     shapes, widths, types, devices and finiteness checked; at least float32
+    pair.masses(least)                (n,), (m,) each row's mass after groups were matched
+    pair.across, pair.within          which rows are of one group
+    pair.enough(least)                whether there is something to compare
+
+Terms of one step share these: a mask or a mass is made once, whoever asks first.  All rows of a batch may be on both
+sides, with a mass of zero where a row is not of that side: the values are those of the rows that have mass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._core.checks import check_features, check_mass
+from .._core.device import eager
+from .._core.flags import Flags, common
+from .._core.rows import Rows
+from .masses import own_mass, with_shared_groups
+
+
+class Pair:
+    """Source rows (n, d) and target rows (m, d) that were checked, and what terms share about them.
+
+    Args:
+        source, target: rows in at least float32.
+        flags: where terms post what only the data decides.
+
+    Attributes:
+        n, m: rows of each side.
+        grouped: whether rows are compared within groups only.
+        plain: whether all rows count alike and may be compared with any.
+    """
+
+    def __init__(self, source: Rows, target: Rows, flags: Flags = common, shared: dict[Any, Any] | None = None) -> None:
+        self.source, self.target, self.flags = source, target, flags
+        self.n, self.m = source.features.shape[0], target.features.shape[0]
+        self.grouped = source.group is not None
+        self.plain = not self.grouped and source.mass is None and target.mass is None
+        self._shared: dict[Any, Any] = {} if shared is None else shared
+
+    @classmethod
+    def of(cls, name: str, source: Rows | Tensor, target: Rows | Tensor, flags: Flags = common) -> Pair:
+        """Both sides as checked rows; `name` says in errors what compares them.
+
+        Raises:
+            TypeError, ValueError: sides that cannot be compared, masses that are negative, groups on one side only.
+        """
+        source = source if isinstance(source, Rows) else Rows.of(source)
+        target = target if isinstance(target, Rows) else Rows.of(target)
+        check_features(name, source.features, target.features, flags)
+        for side, rows in (("source", source), ("target", target)):
+            if rows.mass is not None:
+                check_mass(f"{name}: the {side} mass", rows.mass, flags)
+        if (source.group is None) != (target.group is None):
+            missing = "the target" if source.group is None else "the source"
+            raise ValueError(
+                f"rows of one group are compared with rows of the same group, got a group on {missing} side only.\n"
+                "Pass group=... on both sides."
+            )
+        pair = cls(source, target, flags)
+        wide = pair.plain and not (source.extras or target.extras) and source.features.dtype.itemsize >= 4
+        return pair if wide else cls(source.widened(), target.widened(), flags)
+
+    @property
+    def across(self) -> Tensor | None:
+        """(n, m) bool, True where two rows may be compared; None where all may."""
+        return self._same("across", self.source, self.target)
+
+    @property
+    def within(self) -> tuple[Tensor | None, Tensor | None]:
+        """(n, n) and (m, m) bool, the same within each side."""
+        return self._same("source", self.source, self.source), self._same("target", self.target, self.target)
+
+    def masses(self, least: int = 1) -> tuple[Tensor, Tensor]:
+        """The masses a (n,) and b (m,), constants that sum to one; all zero when nothing can be compared.
+
+        Args:
+            least: a group is compared where both sides hold at least this many of its rows.
+        """
+        found: tuple[Tensor, Tensor] = self._once(("masses", least), lambda: self._matched(least))
+        return found
+
+    def enough(self, least: int) -> bool | Tensor:
+        """Whether both sides hold `least` rows of mass that can be compared; on a device, its answer as a tensor."""
+        if min(self.n, self.m) < least:
+            return False
+        if self.plain:
+            return True
+        answer: bool | Tensor = self._once(("enough", least), lambda: self._counted(least))
+        return answer
+
+    @property
+    def unmatched(self) -> int:
+        """Rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
+        if not self.grouped or (across := self.across) is None or not eager(across):
+            return 0
+        count: int = self._once("unmatched", lambda: int((~across.any(1)).sum() + (~across.any(0)).sum()))
+        return count
+
+    def present(self) -> Pair:
+        """The rows that have mass, on the CPU, with the masses that they have here."""
+        if self.plain:
+            return self
+        a, b = self.masses()
+        shared = self._once("present", lambda: {("masses", 1): (a[a > 0], b[b > 0])})
+        return Pair(self.source[a > 0], self.target[b > 0], self.flags, shared)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Pair:
+        """`function` applied to features and extras; masses and groups stay, and what is known of them."""
+        return self.replaced(*(rows.map_features(function) for rows in (self.source, self.target)))
+
+    def replaced(self, source: Rows, target: Rows) -> Pair:
+        """Other features for the same rows."""
+        return Pair(source, target, self.flags, self._shared)
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+    def _same(self, key: str, rows: Rows, others: Rows) -> Tensor | None:
+        if rows.group is None or others.group is None:
+            return None
+        group, other = rows.group, others.group
+        same: Tensor = self._once(key, lambda: group[:, None] == other[None, :])
+        return same
+
+    def _matched(self, least: int) -> tuple[Tensor, Tensor]:
+        a, b = own_mass(self.source), own_mass(self.target)
+        (of_source, of_target), across = self.within, self.across
+        if across is None or of_source is None or of_target is None:
+            return a, b
+        return with_shared_groups(a, b, across, of_source, least), with_shared_groups(b, a, across.T, of_target, least)
+
+    def _counted(self, least: int) -> bool | Tensor:
+        a, b = self.masses(least)
+        enough: Tensor = torch.minimum((a > 0).sum(), (b > 0).sum()) >= least
+        return bool(enough) if eager(enough) else enough
