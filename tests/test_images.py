@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.results import CannotContinue
-from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
+from cotrain_bench.sim2sim.cache import cache_folder
+from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import study
 from cotrain_bench.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds
@@ -157,7 +158,7 @@ def executor():
 
 def test_drawn_demonstrations_are_the_recorded_ones_seen(executor):
     request, said = ImageRequest(Request("pick-place", GAPS["visual"], seed=5, count=2), LOOKS["visual"], 16), []
-    drawn = image_demonstrations(request, executor, say=said.append)
+    drawn = image_demonstrations(request, executor, report=said.append)
     plain = demonstrations(request.demos, None)
     np.testing.assert_array_equal(drawn.demos.commands, plain.commands)
     assert drawn.views.shape == (len(plain.commands), 2, 16, 16, 3) and drawn.views.dtype == np.uint8
@@ -165,13 +166,13 @@ def test_drawn_demonstrations_are_the_recorded_ones_seen(executor):
         for k, seed in enumerate(kept_seeds(request.demos, plain)):
             start = here.episode(seed)
             np.testing.assert_array_equal(drawn.views[plain.lengths[:k].sum()], start.views())
-    again = image_demonstrations(request, None, say=said.append)  # no executor: from the file
+    again = image_demonstrations(request, None, report=said.append)  # no executor: from the file
     np.testing.assert_array_equal(again.views, drawn.views)
     (file,) = cache_folder().glob("images-*")
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
-    np.testing.assert_array_equal(image_demonstrations(request, executor, say=said.append).views, drawn.views)
-    assert said == [f"{file} is damaged and not used; its demonstrations are drawn again."]
+    np.testing.assert_array_equal(image_demonstrations(request, executor, report=said.append).views, drawn.views)
+    assert said == [f"{file} is damaged and not used; its demonstrations are made again."]
 
 
 def test_seeds_that_failed_are_passed_over():

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from cotrain_bench.peers import definitions, outcomes
 from cotrain_bench.peers.problems import EPS, converged, plan, sides
 
 
@@ -65,34 +66,21 @@ def test_ours_are_right_in_every_case_where_such_losses_fail(tmp_path, monkeypat
     assert "not run" in (tmp_path / "table.md").read_text()
 
 
-@pytest.fixture
-def scripts(monkeypatch):
-    """The modules that other libraries' interpreters run as scripts."""
-    import importlib
-
-    from cotrain_bench.peers import study
-
-    monkeypatch.syspath_prepend(str(study.WORKER.parent))
-    return {name: importlib.import_module(name) for name in ("definitions", "outcomes")}
-
-
 @pytest.mark.parametrize("loss", ["balanced", "unbalanced", "divergence", "exact", "mmd", "coral", "energy"])
-def test_a_definition_is_its_own_finite_difference(loss, scripts, monkeypatch):
+def test_a_definition_is_its_own_finite_difference(loss, monkeypatch):
     x, y = (side.astype(float) for side in sides(5, 3))
-    right = scripts["definitions"].right
     if loss == "mmd":  # the median bandwidth is a constant: give it one that no step moves
-        monkeypatch.setattr(scripts["definitions"].np, "sort", lambda values: np.full_like(values, 0.7))
-    _, slope = right(loss, x, y[:4], 0.1)
+        monkeypatch.setattr(definitions.np, "sort", lambda values: np.full_like(values, 0.7))
+    _, slope = definitions.right(loss, x, y[:4], 0.1)
     step = np.zeros_like(x)
     step[1, 2] = 1e-5
-    ahead, behind = (right(loss, x + sign * step, y[:4], 0.1)[0] for sign in (1, -1))
+    ahead, behind = (definitions.right(loss, x + sign * step, y[:4], 0.1)[0] for sign in (1, -1))
     assert (ahead - behind) / 2e-5 == pytest.approx(slope[1, 2], rel=1e-4, abs=1e-9)
 
 
-def test_a_wrong_outcome_is_named(scripts):
+def test_a_wrong_outcome_is_named():
     import torch
 
-    outcomes = scripts["outcomes"]
     x, y = sides(6, 3)
     case = outcomes.Case(x, y)
 

@@ -13,19 +13,20 @@ import pytest
 import torch
 from cotrain_bench.results import CannotContinue
 from cotrain_bench.sim2sim import comparison, figures, summary
+from cotrain_bench.sim2sim.cache import cache_folder
 from cotrain_bench.sim2sim.cameras import CENTRE, cameras
 from cotrain_bench.sim2sim.cell import Cell
-from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
+from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations, expert_success
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.measures import measures
-from cotrain_bench.sim2sim.methods import HOLDS_OUT, METHODS, TITLES, Setting, extras
+from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.policy import FlowPolicy
 from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.run import Runner
 from cotrain_bench.sim2sim.settings import settings as chosen
 from cotrain_bench.sim2sim.tasks import TASKS
-from cotrain_bench.sim2sim.training import Budget, HeldOut, _Drawn, frames, train
-from cotrain_bench.sim2sim.variants import labelled, normalised, told_target
+from cotrain_bench.sim2sim.training import Batches, Budget, HeldOut, frames, train
+from cotrain_bench.sim2sim.variants import as_target, labelled, normalised
 from cotrain_bench.sim2sim.world import World, _environment
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,14 +174,14 @@ def same(one: Demos, other: Demos) -> bool:
 
 def test_demonstrations_are_cached_and_a_damaged_file_is_said_and_recorded_again(executor):
     request, said = Request("pick-place", Gap(), seed=5, count=2), []
-    first = demonstrations(request, executor, say=said.append)
+    first = demonstrations(request, executor, report=said.append)
     assert len(first) == 2 and first.lengths.sum() == len(first.observations) == len(first.commands)
     (file,) = cache_folder().iterdir()
-    assert same(demonstrations(request, None, say=said.append), first) and not said  # no executor: from the file
+    assert same(demonstrations(request, None, report=said.append), first) and not said  # no executor: from the file
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    assert same(demonstrations(request, executor, say=said.append), first)
-    assert said == [f"{file} is damaged and not used; its demonstrations are recorded again."]
+    assert same(demonstrations(request, executor, report=said.append), first)
+    assert said == [f"{file} is damaged and not used; its demonstrations are made again."]
     assert file.read_bytes() == whole
 
 
@@ -254,13 +255,13 @@ def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(
             Budget(steps=steps, batch_size=32),
             seed=0,
             extras=extras,
-            held_out=HeldOut(data.held_out(), 0.5) if method in HOLDS_OUT else None,
+            held_out=HeldOut(data.held_out(), 0.5) if METHODS[method].holds_out else None,
         )
         for steps in (40, 1)
     )
     assert math.isfinite(short.loss) and short.loss < shorter.loss
     assert short.ratio == pytest.approx(1.0 if method == "real_only" else 0.25)
-    assert set(short.policy.state_dict()) == set(FlowPolicy(25, 4).state_dict()) and method in TITLES
+    assert set(short.policy.state_dict()) == set(FlowPolicy(25, 4).state_dict())
 
 
 # what a cell may change in the data
@@ -272,7 +273,7 @@ def test_a_label_is_two_columns_in_training_and_the_targets_code_in_evaluation()
     assert torch.equal(told.observations[..., :25], data.observations)
     assert torch.equal(told.observations[..., 25] == 1, (~data.is_target)[:, None].expand(-1, 2))
     assert torch.equal(told.observations[..., 25:].sum(2), torch.ones(12, 2))
-    seen = told_target(lambda observations: observations)(data.observations[data.is_target])
+    seen = as_target(lambda observations: observations)(data.observations[data.is_target])
     assert torch.equal(seen, told.observations[data.is_target])
 
 
@@ -333,7 +334,7 @@ def test_a_target_demonstration_is_held_out_whole_and_the_last_is_not():
 def test_a_held_out_demonstration_is_trained_on_after_its_share_of_the_steps(share):
     data = frames(drawn(0, [6, 5]), drawn(1, [40]))
     held = data.held_out()
-    drawn_rows = _Drawn(data, HeldOut(held, share), Budget(steps=20, batch_size=16), 0.5, seed=0)
+    drawn_rows = Batches(data, HeldOut(held, share), Budget(steps=20, batch_size=16), 0.5, seed=0)
     seen = [bool(held[rows].any()) for rows in drawn_rows]
     assert len(seen) == 20 and seen == [step >= 20 * share for step in range(20)]
     assert drawn_rows.realised() == pytest.approx(0.5)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from cotrain_bench.special_cases.case import relative_error, shown_code
-from cotrain_bench.special_cases.drawn import drawn
-from cotrain_bench.special_cases.lattice import EDGES
+from cotrain_bench.special_cases.draws import draw_of
+from cotrain_bench.special_cases.edges import EDGES
 from cotrain_bench.special_cases.pictures import PLACES, formula
 from cotrain_bench.special_cases.study import FAMILIES, failures, run
 
@@ -41,7 +41,8 @@ def test_claims_are_as_strict_as_stated() -> None:
     iterative = re.compile("sinkhorn|geomloss|SLSQP", re.I)
     for case in CASES:
         assert case.tolerance == (1e-4 if iterative.search(case.oracle) else 1e-6), case.name
-    assert all(edge.tolerance <= (1e-6 if edge.kind == "equality" else 1e-3) for edge in EDGES)
+    allowed = {"definition": 0.0, "equality": 1e-6, "limit": 1e-3}
+    assert all(edge.tolerance <= allowed[edge.kind] for edge in EDGES) and {e.kind for e in EDGES} == set(allowed)
 
 
 BROKEN = {
@@ -80,7 +81,7 @@ def test_relative_errors_do_not_hide_zeros_or_nan() -> None:
 
 def test_draws_have_unequal_sizes_and_are_a_function_of_their_seed() -> None:
     for seed in range(20):
-        draw, again, paired = drawn(seed), drawn(seed), drawn(seed, paired=True)
+        draw, again, paired = draw_of(seed), draw_of(seed), draw_of(seed, paired=True)
         assert len(draw.source) != len(draw.target) and len(paired.source) == len(paired.target)
         torch.testing.assert_close(draw.source.features, again.source.features, rtol=0, atol=0)
         assert draw.source.features.dtype == torch.float64

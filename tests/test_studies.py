@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+import typer
 from cotrain_bench.paired import Contrast, Correlation, holm
 from cotrain_bench.results import CannotContinue, read_results
 from cotrain_bench.sim2sim.cell import Cell
-from cotrain_bench.sim2sim.methods import METHODS, TRIALS
+from cotrain_bench.sim2sim.methods import METHODS, Compared, studied
 from cotrain_bench.sim2sim.run import Runner
 from cotrain_bench.sim2sim.studies import balance, page, tables
-from cotrain_bench.sim2sim.studies.claims import CLAIMS, findings
+from cotrain_bench.sim2sim.studies.catalogue import STUDIES, Study
 from cotrain_bench.sim2sim.studies.findings import Answer, Finding
-from cotrain_bench.sim2sim.studies.pictures import DRAWN, pictures
-from cotrain_bench.sim2sim.studies.plans import ALL_METHODS, CELLS, ONLY, SIZES
+from cotrain_bench.sim2sim.studies.plans import SIZES, methods
 from cotrain_bench.sim2sim.studies.study import cells_of, command, described
+from cotrain_bench.sim2sim.tasks import TASKS
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from cotrain_losses import recipes
 
 
 def invented(study: str, success, preset: str = "standard"):
     """The cells of a study with rows as a rule success(cell) -> rate has them."""
     draws, results = np.random.default_rng(0), []
-    for cell in cells_of(study, ONLY.get(study, preset)):
+    for cell in cells_of(study, STUDIES[study].only or preset):
         rate = float(np.clip(success(cell), 0, 1))
         row = {**{name: v for name, v in vars(cell).items() if name not in ("budget", "scales")}, "loss": 0.1}
         row |= {"success": rate, "successes": round(100 * rate), "episodes": 100, "low": rate, "high": rate}
@@ -44,11 +50,11 @@ def noise(cell: Cell) -> float:
 # plans
 
 
-@pytest.mark.parametrize("study", CELLS)
+@pytest.mark.parametrize("study", STUDIES)
 def test_a_standard_study_has_at_most_150_cells_and_every_preset_has_some_once(study):
-    assert set(CELLS) == set(CLAIMS) == set(DRAWN) == set(page.QUESTIONS)
-    presets = [ONLY[study]] if study in ONLY else list(SIZES)
-    assert study in ONLY or 1 < len(cells_of(study, "standard")) <= 150
+    only = STUDIES[study].only
+    presets = [only] if only else list(SIZES)
+    assert only or 1 < len(cells_of(study, "standard")) <= 150
     for preset in presets:
         cells = cells_of(study, preset)
         assert cells and len(set(cells)) == len(cells)
@@ -56,8 +62,8 @@ def test_a_standard_study_has_at_most_150_cells_and_every_preset_has_some_once(s
 
 def test_every_method_of_the_issue_is_in_the_overnight_preset():
     wanted = "real_only cotraining normalised ot mmd energy uot jdot adda dann cfg cfg_adda probe discernibility"
-    assert set(wanted.split()) == set(ALL_METHODS) <= set(METHODS)
-    assert {cell.method for cell in cells_of("methods", "overnight")} == set(ALL_METHODS)
+    assert set(wanted.split()) == set(studied("all"))
+    assert {cell.method for cell in cells_of("methods", "overnight")} == set(studied("all"))
 
 
 def test_all_methods_of_a_pair_share_its_demonstrations_and_episodes():
@@ -96,7 +102,8 @@ def test_the_recipe_is_tested_on_tasks_and_draws_that_it_was_not_developed_on():
     assert arms == {("cotraining", 0.1, 1e-3), ("structured", 0.1, 1e-3), ("cotraining", 0.1, 2e-3)}
     tried = {c.method for c in balance.development()}, {(c.ratio, c.budget) for c in balance.development()}
     assert sum(len(arm.scales) + 1 for arm in balance.RECIPE_TRIALS) == len(balance.PLAIN_TRIALS) == len(tried[1]) == 8
-    assert balance.TUNED in balance.PLAIN_TRIALS and tried[0] == {"cotraining", "structured", *TRIALS}
+    held_out = [name for name, method in METHODS.items() if method.holds_out]
+    assert balance.TUNED in balance.PLAIN_TRIALS and tried[0] == {"cotraining", *held_out}
 
 
 # verdicts
@@ -136,7 +143,7 @@ def test_a_correlation_is_judged_by_its_interval():
 
 
 def verdicts(study, success):
-    return [finding.verdict for finding in findings(study, invented(study, success))]
+    return [finding.verdict for finding in STUDIES[study].findings(invented(study, success))]
 
 
 def test_worlds_built_to_be_as_published_are_reproduced_and_their_opposites_contradicted():
@@ -162,7 +169,7 @@ def balance_verdicts(gained, tuned: float = 0.0) -> list[str]:
 
 
 def test_the_verdicts_say_from_which_bound_on_a_margin_is_kept():
-    lines = tables.verdicts(findings("balance", invented("balance", noise))).rows
+    lines = tables.verdicts(STUDIES["balance"].findings(invented("balance", noise))).rows
     assert [line[2] for line in lines if line[3]] == ["wanted > -0.05"] * 4 + ["wanted > 0"] * 8
 
 
@@ -178,7 +185,7 @@ def test_the_recipe_is_judged_by_harm_in_every_gap_and_help_in_two():
 
 def test_a_family_of_questions_is_corrected_by_itself():
     results = invented("balance", lambda c: 0.5 + 0.1 * noise(c) + 0.02 * (c.method == "structured"))
-    harm, plain, tuned = findings("balance", results)
+    harm, plain, tuned = STUDIES["balance"].findings(results)
     assert [a.margin for a in harm.answers] == [0.05] * 4 and [len(f.answers) for f in (plain, tuned)] == [4, 4]
     for finding in (plain, tuned):
         assert [a.p for a in finding.answers] == holm([a.found.p for a in finding.answers])
@@ -206,7 +213,7 @@ def test_distance_that_goes_with_success_is_found_gap_by_gap():
     for cell, row in results:
         sign = 1 if cell.gap == "physics" else -1
         row["success"] = 0.5 + 0.1 * sign * row["log_wasserstein"]
-    (finding,) = findings("correlation", results)
+    (finding,) = STUDIES["correlation"].findings(results)
     assert finding.verdict == "reproduced" and len(finding.answers) == 3
     table = tables.correlations(results)
     assert {row[2] for row in table.rows} >= {"all", 0.1} and {row[1] for row in table.rows} == {
@@ -219,18 +226,18 @@ def test_distance_that_goes_with_success_is_found_gap_by_gap():
 # reports
 
 
-@pytest.mark.parametrize("study", CELLS)
+@pytest.mark.parametrize("study", STUDIES)
 def test_a_report_holds_verdicts_figures_settings_and_failures(study, tmp_path):
-    preset = ONLY.get(study, "smoke")
+    preset = STUDIES[study].only or "smoke"
     results = invented(study, lambda c: 0.5 + noise(c), preset)
     settings = described(study, preset, [cell for cell, _ in results], Runner(2), 12.0)
     written = {"settings": settings, "versions": {"torch": "2"}}
     failed = [(replace(results[0][0], seed=99), "ValueError: a policy returns finite commands, got NaN")]
-    page.write_page(tmp_path, study, written, results, failed, findings(study, results), [])
+    page.write_page(tmp_path, study, written, results, failed, STUDIES[study].findings(results), [])
     html = (tmp_path / "report.html").read_text()
     assert "got NaN" in html and command(study, preset, "flow") in html
     assert ("keypoints only" in html) == (study != "image")
-    assert html.count("data:image/png;base64") == len(pictures(study, results)) >= 1
+    assert 1 <= html.count("data:image/png;base64") == len(list(tmp_path.glob("*.png"))) <= len(STUDIES[study].pictures)
     assert "verdict" in (tmp_path / "verdicts.md").read_text()
 
 
@@ -240,9 +247,9 @@ def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_pat
     monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
     tiny = replace(SIZES["smoke"], base=replace(SIZES["smoke"].base, source_demos=1, target_demos=1, episodes=2))
     monkeypatch.setitem(plans.SIZES, "smoke", replace(tiny, gaps=("control",), methods=("real_only",)))
-    table, said = study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
+    table, verdict = study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
     written = read_results(tmp_path / "out" / "methods")
-    assert len(written["rows"]) == 2 and "not asked" in said and table.rows
+    assert len(written["rows"]) == 2 and "not asked" in verdict and table.rows
     kept = sorted((tmp_path / "out" / "cells").glob("*.json"))
     assert len(kept) == 2
     html = (tmp_path / "out" / "methods" / "report.html").read_text()
@@ -256,3 +263,40 @@ def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_pat
     assert [row["error"] for row in rows if "error" in row] == ["not finished"]
     with pytest.raises(CannotContinue, match=r"none of 2 cells could be computed.*a factory returns an nn.Module"):
         study.run_study("methods", "smoke", tmp_path / "out", Runner(1), policy="copy:copy")
+
+
+# one place each
+
+
+def test_a_study_a_method_and_a_task_that_are_registered_are_known_to_the_whole_command(tmp_path, monkeypatch):
+    question = "Does it help where the button is harder to see?"
+    monkeypatch.setitem(TASKS, "press-again", replace(TASKS["button-press"], gate=0.5))
+    monkeypatch.setitem(METHODS, "half", Compared("half and half", lambda s: recipes.cotraining(0.5), studied="all"))
+    monkeypatch.setitem(STUDIES, "again", Study(question, methods, ("by_method",)))
+    spec = importlib.util.find_spec("cotrain_bench.sim2sim.command")
+    command = importlib.util.module_from_spec(spec)  # read anew, as a new process reads it
+    spec.loader.exec_module(command)
+    app = typer.Typer()
+    app.command()(command.sim2sim)
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    assert all(name in shown for name in ("press-again", "half", "again"))
+
+    assert {cell.method for cell in cells_of("again", "overnight")} == {*studied("all")} >= {"half"}
+    assert Cell(task="press-again", method="half").requests()["target"].task == "press-again"
+    with pytest.raises(ValueError, match=r"a method is one of .*half.*, got 'none'"):
+        Cell(method="none")
+
+    monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
+    few = ["--target-demos", "1", "--source-demos", "1", "--episodes", "1", "--steps", "2", "--workers", "1"]
+    arguments = ["--preset", "smoke", "--task", "press-again", "--methods", "half", *few, "--out", str(tmp_path)]
+    monkeypatch.setattr("cotrain_bench.sim2sim.run.processes", ThreadPoolExecutor)
+    monkeypatch.setattr("cotrain_bench.sim2sim.run.executor", lambda *_: ThreadPoolExecutor(1))
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "half and half" in (tmp_path / "report.html").read_text()
+
+    results = invented("again", lambda c: 0.5 + noise(c), "smoke")
+    settings = described("again", "smoke", [cell for cell, _ in results], Runner(2), 12.0)
+    written = {"settings": settings, "versions": {"torch": "2"}}
+    page.write_page(tmp_path, "again", written, results, [], STUDIES["again"].findings(results), [])
+    assert question in (tmp_path / "report.html").read_text()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 from cotrain_bench import claims
-from cotrain_bench.claims import claim, held
+from cotrain_bench.claims import Claim
 from cotrain_bench.cli_errors import cli_errors
 from cotrain_bench.executors import executor, processes
 from cotrain_bench.results import CannotContinue, Cells
@@ -108,106 +105,66 @@ def test_an_unknown_executor_is_refused_and_slurm_without_its_programs_says_so(t
 
 
 def test_a_claim_is_held_by_one_until_it_is_left(tmp_path):
-    path = tmp_path / "a.claim"
-    with claim(path) as first, claim(path) as second:
-        assert first and not second and held(path)
-    assert not held(path) and not path.exists()
-    with pytest.raises(ValueError, match="x"), claim(path):
+    path = tmp_path / "a.json"
+    with Claim(path).taken() as first, Claim(path).taken() as second:
+        assert first and not second and Claim(path).held()
+    assert not Claim(path).held()
+    with pytest.raises(ValueError, match="x"), Claim(path).taken():
         raise ValueError("x")
-    with claim(path) as again:
+    with Claim(path).taken() as again:
         assert again
-        assert not claims._inherited(path, {})  # what a worker does that took it for stale a moment too late
     assert list(tmp_path.iterdir()) == []
 
 
-def left(path, **changes):
-    """A claim as its owner left it, with other facts about the owner."""
-    path.write_text(json.dumps({**claims._me(), **changes}))
-    return path
+def take(path):
+    """What a worker does that is at a cell for long."""
+    with Claim(path).taken() as ours:
+        path.with_suffix(".taken").write_text(str(ours))
+        time.sleep(600)
 
 
-def aged(path, seconds):
-    os.utime(path, (time.time() - seconds,) * 2)
-    return path
-
-
-def test_a_claim_of_a_dead_process_of_this_machine_is_stale_at_once(tmp_path):
-    process = subprocess.Popen(["sleep", "60"])
-    path = left(tmp_path / "a.claim", pid=process.pid, born=claims._born(process.pid))
-    assert held(path) and held(aged(path, 10 * claims.STALE))  # a stopped process is still at it
+@pytest.fixture
+def owner(tmp_path):
+    """A process that holds a cell's claim."""
+    process = multiprocessing.get_context("fork").Process(target=take, args=(tmp_path / "a.json",))
+    process.start()
+    until((tmp_path / "a.taken").exists)
+    yield process
     process.kill()
-    deadline = time.monotonic() + 30
-    while held(path) and time.monotonic() < deadline:  # also while it waits, dead, for its parent
-        time.sleep(0.01)
-    assert not held(path)
-    process.wait()
-    with claim(path) as ours:
-        assert ours
 
 
-def test_a_claim_of_another_process_with_a_dead_ones_number_is_stale(tmp_path):
-    assert not held(left(tmp_path / "a.claim", born="1"))
+def test_a_claim_of_a_dead_process_of_this_machine_is_free_at_once_and_goes_to_one(tmp_path, owner):
+    path, got, leave = tmp_path / "a.json", [], threading.Barrier(4, timeout=60)
+    assert Claim(path).held()
+    owner.kill()
+    owner.join()
+
+    def race(_):
+        with Claim(path).taken() as ours:
+            got.append(ours)
+            leave.wait()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(race, range(4)))
+    assert sorted(got) == [False, False, False, True] and not Claim(path).held()
 
 
-def test_a_claim_of_another_machine_is_held_while_it_is_touched(tmp_path):
-    path = left(tmp_path / "a.claim", machine="elsewhere")
-    assert held(path) and held(aged(path, claims.STALE - 5)) and not held(aged(path, claims.STALE + 5))
-    (tmp_path / "b.claim").write_text('{"machi')  # caught while it is being written
-    assert held(tmp_path / "b.claim") and not held(aged(tmp_path / "b.claim", claims.STALE + 5))
+def test_a_claim_is_held_while_its_owner_renews_it_and_free_some_time_after(tmp_path, monkeypatch, request):
+    monkeypatch.setattr(claims, "LEASE", 2.0)
+    monkeypatch.setattr(claims, "BEAT", 0.1)
+    owner, claim = request.getfixturevalue("owner"), Claim(tmp_path / "a.json")
+    deadline = time.monotonic() + 3.0
+    while time.monotonic() < deadline:
+        assert claim.held()
+    os.kill(owner.pid, signal.SIGSTOP)  # alive, but nobody can tell from another machine
+    assert claim.held()
+    until(lambda: not claim.held())
 
 
-def test_the_claim_of_a_job_that_was_put_back_into_the_queue_is_stale(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    path = left(tmp_path / "a.claim", machine="elsewhere")
-    assert held(path)
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert not held(path)
-
-
-def test_the_owner_touches_its_claim(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT", 0.01)
-    with claim(tmp_path / "a.claim"):
-        aged(tmp_path / "a.claim", 1000)
-        deadline = time.monotonic() + 30
-        while time.time() - (tmp_path / "a.claim").stat().st_mtime > 900 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert time.time() - (tmp_path / "a.claim").stat().st_mtime < 900
-
-
-def test_of_many_workers_at_a_stale_claim_one_gets_it(tmp_path):
-    for i in range(20):
-        path = aged(left(tmp_path / f"{i}.claim", machine="elsewhere"), 2 * claims.STALE)
-        got, start, leave = [], threading.Barrier(4), threading.Barrier(4, timeout=60)  # an error is no hang
-
-        def race(path=path, got=got, start=start, leave=leave):
-            start.wait()
-            with claim(path) as ours:
-                got.append(ours)
-                leave.wait()
-
-        with ThreadPoolExecutor(4) as threads:
-            list(threads.map(lambda _, race=race: race(), range(4)))
-        assert sorted(got) == [False, False, False, True]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_heir_that_is_just_gone_is_not_taken_for_a_dead_one(tmp_path, monkeypatch):
-    path = aged(left(tmp_path / "a.claim", machine="elsewhere"), 2 * claims.STALE)
-    heir, made = tmp_path / "a.heir", claims._made
-
-    def met_and_gone(at, content):  # another worker's heir is met, and has become the claim when it is looked at
-        if at != heir:
-            return made(at, content)
-        monkeypatch.setattr(
-            claims, "_age", lambda at: age(at) if at != heir else (heir.write_text("its own"), math.inf)[1]
-        )
-        return False
-
-    age = claims._age
-    monkeypatch.setattr(claims, "_made", met_and_gone)
-    with claim(path) as ours:
-        assert not ours
-    assert heir.read_text() == "its own"  # the next worker's, which began in between
+def test_a_damaged_claim_does_not_stay_in_the_way(tmp_path):
+    claim = Claim(tmp_path / "a.json")
+    claim.path.write_text('{"machi')
+    until(lambda: not claim.held())
 
 
 # Several runs, and runs that are stopped
@@ -259,6 +216,14 @@ def noted(folder):
     return [tuple(map(int, line.split())) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def alive(pid):
+    """Whether a process runs; a dead one that waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def until(condition):
     deadline = time.monotonic() + 300
     while not condition() and time.monotonic() < deadline:
@@ -286,7 +251,7 @@ def test_a_killed_run_takes_its_workers_along_and_another_that_waits_computes_it
     until(lambda: len(noted(tmp_path)) == 2)
     (_, worker), (_, other) = noted(tmp_path)
     assert other == waiting.pid
-    until(lambda: claims._born(worker) is None)
+    until(lambda: not alive(worker))
 
 
 def test_ctrl_c_ends_at_once_with_one_sentence_and_keeps_finished_cells(tmp_path, start):
@@ -297,4 +262,4 @@ def test_ctrl_c_ends_at_once_with_one_sentence_and_keeps_finished_cells(tmp_path
     sentence = f"Interrupted. Finished cells are kept in {out}: the same command continues from them."
     assert (tmp_path / "said").read_text().strip() == sentence and process.exitcode == 130
     assert Cells(out).find({"cell": 0}) == {"slept": 0} and Cells(out).find({"cell": 1}) is None
-    until(lambda: claims._born(noted(tmp_path)[1][1]) is None)
+    until(lambda: not alive(noted(tmp_path)[1][1]))

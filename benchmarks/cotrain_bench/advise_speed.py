@@ -41,8 +41,8 @@ def main() -> None:
 
 def write_dataset(path: Path, episodes: int, steps: int, width: int, *, shift: float, seed: int) -> None:
     """A LeRobot v3 dataset of smooth random episodes."""
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     draws = np.random.default_rng(seed)
     walks = draws.standard_normal((episodes, steps, width)).cumsum(1).reshape(-1, width).astype(np.float32) / 10 + shift

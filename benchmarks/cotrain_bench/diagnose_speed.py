@@ -39,7 +39,7 @@ def main() -> None:
 
 def transport_times(n: int, d: int, repeats: int) -> tuple[float, float, float]:
     """Median CPU seconds of ours and of POT's emd2, cost matrix included, and how far the values differ."""
-    import ot
+    import ot  # type: ignore[import-untyped]
 
     times: tuple[list[float], list[float]] = ([], [])
     gap = 0.0

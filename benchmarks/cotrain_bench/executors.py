@@ -1,36 +1,28 @@
-"""Where cells are computed: processes of this machine or jobs of a Slurm cluster, as a `concurrent.futures.Executor`.
+"""Where cells are computed: processes of this machine or jobs of a Slurm cluster.
 
     with executor("local", workers=2) as pool: ...                                      two processes of one thread each
     with executor("slurm", workers=50, folder="jobs", slurm="partition=cpu") as pool:   at most 50 jobs at a time
 
-A future of either raises `WorkerDied` when the process or job that had it ended without an answer; the other futures
+An answer of either raises `WorkerDied` when the process or job that had it ended without an answer; the others
 go on.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .local import Processes
 from .results import CannotContinue
 
-NAMES = ("local", "slurm")
-
-
-class WorkerDied(CannotContinue):
-    """A process or a job ended without an answer."""
+EXECUTORS = ("local", "slurm")
 
 
 @contextmanager
-def executor(name: str, workers: int, folder: str | Path = "jobs", slurm: str = "") -> Iterator[Executor]:
+def executor(name: str, workers: int, folder: str | Path = "jobs", slurm: str = "") -> Iterator[Any]:
     """An executor that ends its workers at once when the context is left by an error or by Ctrl-C.
 
     Args:
@@ -43,10 +35,15 @@ def executor(name: str, workers: int, folder: str | Path = "jobs", slurm: str = 
         CannotContinue: an unknown name, or a machine from which no job can be sent to Slurm.
         ModuleNotFoundError: `slurm` without the `cluster` extra.
     """
-    if name not in NAMES:
-        raise CannotContinue(f"cells are computed by one of {', '.join(NAMES)}, got {name!r} as --executor.")
-    with _stopped(Processes(workers) if name == "local" else _jobs(workers, folder, slurm)) as made:
+    if name not in EXECUTORS:
+        raise CannotContinue(f"cells are computed by one of {', '.join(EXECUTORS)}, got {name!r} as --executor.")
+    made = Processes(workers) if name == "local" else _jobs(workers, folder, slurm)
+    try:
         yield made
+    except BaseException:
+        made.stop()
+        raise
+    made.shutdown()
 
 
 @contextmanager
@@ -57,91 +54,6 @@ def processes(workers: int) -> Iterator[Executor]:
 
 
 def _jobs(workers: int, folder: str | Path, slurm: str) -> Any:
-    from .slurm import Jobs
+    from .slurm import Jobs  # needs submitit
 
     return Jobs(workers, folder, slurm)
-
-
-@contextmanager
-def _stopped(made: Any) -> Iterator[Executor]:
-    """Ends its workers at once where the context is left by an error, and waits for them otherwise."""
-    try:
-        yield made
-    except BaseException:
-        made.stop()
-        raise
-    made.shutdown()
-
-
-class Processes(Executor):
-    """Worker processes, each in a pool of its own: one that dies takes no other job with it, and is replaced.
-
-    The processes end with the one that made them, even if that is killed.
-    """
-
-    def __init__(self, workers: int) -> None:
-        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # read by the workers when they start
-        self._threads = ThreadPoolExecutor(workers, "worker")
-        self._idle = [_pool() for _ in range(workers)]
-        self._lock, self._stopped = threading.Lock(), False
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A thread hands the job to an idle process and waits for it."""
-        return self._threads.submit(self._answer, function, args, kwargs)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._threads.shutdown(wait, cancel_futures=cancel_futures)
-        for pool in self._idle if wait else ():
-            pool.shutdown()
-
-    def stop(self) -> None:
-        """End the workers now, whatever they are at."""
-        with self._lock:
-            self._stopped = True
-        self.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
-
-    def _answer(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        pool = self._idle.pop()
-        try:
-            with self._lock:
-                if self._stopped:
-                    raise CancelledError
-                future = pool.submit(function, *args, **kwargs)
-            return future.result()
-        except BrokenProcessPool as error:
-            pool = _pool()
-            raise WorkerDied(DIED) from error
-        finally:
-            self._idle.append(pool)
-
-
-DIED = (
-    "a worker process died, which is what happens when memory runs out or somebody ends it. Finished cells are kept: "
-    "run the same command again, with --workers 1 if memory is short."
-)
-
-
-def _pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
-
-
-def _begin() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    one_thread()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def one_thread() -> None:
-    """Keep torch to one thread in this process."""
-    import torch
-
-    torch.set_num_threads(1)

@@ -27,7 +27,7 @@ def wilson(successes: int, episodes: int) -> Interval:
     >>> [round(x, 3) for x in wilson(55, 100)]
     [0.452, 0.644]
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
 
     found = binomtest(successes, episodes).proportion_ci(0.95, method="wilson")
     return Interval(float(found.low), float(found.high))

@@ -13,8 +13,9 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -22,6 +23,7 @@ from torch import Tensor
 
 import cotrain_losses as ctl
 
+from .overhead_subjects import SUBJECTS, Subject, subject
 from .peers.timing import seconds
 from .results import CannotContinue, write_results
 from .weights_cost import weights_cost
@@ -29,23 +31,11 @@ from .weights_cost import weights_cost
 TARGET_SHARE = 0.25
 
 
-class Subject(NamedTuple):
-    """A policy to be measured, its batch, and how it is sampled."""
-
-    policy: Any
-    batch: Any
-    loss: Callable[[Any, Any], Tensor]
-    seam: ctl.Seam | None
-    sample: Callable[[Any], Any] | None
-    terms: bool
-    """whether something trainable lies before the seam, so that a term means something"""
-
-
 def overhead(
     policies: Annotated[
         str,
-        typer.Option(help="Comma-separated: suite, diffusion-image, diffusion-state, act (the last three LeRobot's)."),
-    ] = "suite,diffusion-image,diffusion-state,act",
+        typer.Option(help=f"Comma-separated: {', '.join(SUBJECTS)}; all but the first are LeRobot's."),
+    ] = ",".join(SUBJECTS),
     batch_size: Annotated[int, typer.Option(min=4, help="Samples in a step.")] = 64,
     repeats: Annotated[int, typer.Option(min=3, help="Pairs of steps for each method.")] = 15,
     only: Annotated[str, typer.Option(help="Comma-separated methods, where not all are wanted.")] = "",
@@ -69,8 +59,6 @@ def overhead(
         if unknown := set(wanted) - {*METHODS, *EXTRA}:
             raise CannotContinue(f"a method is one of {', '.join([*METHODS, *EXTRA])}, got {unknown.pop()!r}.")
         for name in policies.split(","):
-            if name not in SUBJECTS:
-                raise CannotContinue(f"a policy is one of {', '.join(SUBJECTS)}, got {name!r}.")
             bar = bars.add_task(name, total=len(wanted))
             for row in measured(name, batch_size, repeats, device, wanted):
                 rows.append(row)
@@ -85,26 +73,26 @@ def overhead(
 def measured(name: str, batch_size: int, repeats: int, device: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of one policy, as they are measured: every wanted method that means something on it, then sampling."""
     torch.manual_seed(0)
-    subject = _on(SUBJECTS[name](batch_size), device)
+    on = subject(name, batch_size, device)
     for what, make in METHODS.items():
-        if what not in wanted or (what in ("mmd", "sinkhorn", "adversary") and not subject.terms):
+        if what not in wanted or (what in ("mmd", "sinkhorn", "adversary") and not on.terms):
             continue
-        if what == "guidance" and subject.sample is None:
+        if what == "guidance" and on.sample is None:
             continue
-        yield {"policy": name, "what": what, **_steps(subject, make, repeats, device)}
-    if "measured weights" in wanted and subject.terms and device == "cpu":
-        yield {"policy": name, "what": "measured weights", **_measured_weights(subject, repeats)}
-    if "guided sampling" in wanted and subject.sample is not None:
-        yield {"policy": name, "what": "guided sampling", **_sampling(subject, repeats, device)}
+        yield {"policy": name, "what": what, **_steps(on, make, repeats, device)}
+    if "measured weights" in wanted and on.terms and device == "cpu":
+        yield {"policy": name, "what": "measured weights", **_measured_weights(on, repeats)}
+    if "guided sampling" in wanted and on.sample is not None:
+        yield {"policy": name, "what": "guided sampling", **_sampling(on, repeats, device)}
 
 
-def _steps(subject: Subject, make: Callable[[int], ctl.Method], repeats: int, device: str) -> dict[str, Any]:
-    bare, wrapped = copy.deepcopy(subject.policy), copy.deepcopy(subject.policy)
-    size = _size(subject)
+def _steps(on: Subject, make: Callable[[int], ctl.Method], repeats: int, device: str) -> dict[str, Any]:
+    bare, wrapped = copy.deepcopy(on.policy), copy.deepcopy(on.policy)
+    size = _size(on)
     domain = _labels(size)
-    width = _width(wrapped, subject, domain) if subject.terms else 0
+    width = _width(wrapped, on, domain) if on.terms else 0
     method = make(width)
-    cotrain = ctl.CoTrain(wrapped, method, seam=subject.seam, loss=subject.loss)
+    cotrain = ctl.CoTrain(wrapped, method, seam=on.seam, loss=on.loss)
     weight = torch.ones(size, device=device) if method.regularizer is None and method.guidance is None else None
     optimizers = [torch.optim.AdamW(p) for p in (bare.parameters(), cotrain.parameters())]
 
@@ -114,29 +102,29 @@ def _steps(subject: Subject, make: Callable[[int], ctl.Method], repeats: int, de
         optimizer.zero_grad()
 
     losses: tuple[Callable[[], Tensor], ...] = (
-        lambda: subject.loss(bare, subject.batch),
-        lambda: cotrain(subject.batch, domain=domain, weight=weight).total,
+        lambda: on.loss(bare, on.batch),
+        lambda: cotrain(on.batch, domain=domain, weight=weight).total,
     )
     memory = [_memory(loss, device) for loss in losses]
-    jobs = [lambda l=loss, o=o: step(l, o) for loss, o in zip(losses, optimizers, strict=True)]
+    jobs = [partial(step, loss, o) for loss, o in zip(losses, optimizers, strict=True)]
     return {**_ratio(_alternating(jobs, repeats, device)), "memory": memory[1] / memory[0]}
 
 
-def _measured_weights(subject: Subject, repeats: int) -> dict[str, Any]:
+def _measured_weights(on: Subject, repeats: int) -> dict[str, Any]:
     """What `balanced(-relative(0.1))` adds to an adversary, as a share of a bare step."""
-    policy, size = copy.deepcopy(subject.policy), _size(subject)
-    width = _width(policy, subject, _labels(size))
-    cost = weights_cost(width, size, int(_labels(size).sum()), lambda: subject.loss(policy, subject.batch))
-    bare = _steps(subject, METHODS["weights"], repeats, "cpu")["bare"]
+    policy, size = copy.deepcopy(on.policy), _size(on)
+    width = _width(policy, on, _labels(size))
+    cost = weights_cost(width, size, int(_labels(size).sum()), lambda: on.loss(policy, on.batch))
+    bare = _steps(on, METHODS["weights"], repeats, "cpu")["bare"]
     ratio, low, high = (1 + (share + cost.held_out) / bare for share in cost[:3])
     return {"bare": bare, "ratio": ratio, "low": low, "high": high, "memory": None}
 
 
-def _sampling(subject: Subject, repeats: int, device: str) -> dict[str, Any]:
-    policy = copy.deepcopy(subject.policy).eval()
-    cotrain = ctl.CoTrain(policy, ctl.Method(guidance=_guidance()), seam=subject.seam, loss=subject.loss)
-    assert subject.sample is not None
-    sample = subject.sample
+def _sampling(on: Subject, repeats: int, device: str) -> dict[str, Any]:
+    policy = copy.deepcopy(on.policy).eval()
+    cotrain = ctl.CoTrain(policy, ctl.Method(guidance=_guidance()), seam=on.seam, loss=on.loss)
+    assert on.sample is not None
+    sample = on.sample
 
     def guided() -> None:
         with cotrain.guided(scale=0.5):
@@ -146,7 +134,7 @@ def _sampling(subject: Subject, repeats: int, device: str) -> dict[str, Any]:
         return {**_ratio(_alternating([lambda: sample(policy), guided], repeats, device)), "memory": None}
 
 
-def _alternating(jobs: list[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
+def _alternating(jobs: Sequence[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
     """(bare, wrapped) seconds of neighbouring runs, after one of each that is not counted; the order alternates."""
     for job in jobs:
         job()
@@ -186,17 +174,17 @@ def _memory(loss: Callable[[], Tensor], device: str) -> float:
     return float(sum(kept.values()))
 
 
-def _size(subject: Subject) -> int:
-    return len(next(iter(subject.batch.values())))
+def _size(on: Subject) -> int:
+    return len(next(iter(on.batch.values())))
 
 
 def _labels(size: int) -> Tensor:
     return torch.arange(size) < max(2, int(TARGET_SHARE * size))
 
 
-def _width(policy: Any, subject: Subject, domain: Tensor) -> int:
-    probe = ctl.CoTrain(policy, ctl.Method(regularizer=0.0 * ctl.MMD()), seam=subject.seam, loss=subject.loss)
-    features = probe.check(subject.batch, domain=domain).features
+def _width(policy: Any, on: Subject, domain: Tensor) -> int:
+    probe = ctl.CoTrain(policy, ctl.Method(regularizer=0.0 * ctl.MMD()), seam=on.seam, loss=on.loss)
+    features = probe.check(on.batch, domain=domain).features
     probe.unwrap()
     assert features is not None
     return features[1]
@@ -217,98 +205,3 @@ METHODS: dict[str, Callable[[int], ctl.Method]] = {
 
 EXTRA = ("measured weights", "guided sampling")
 """what is measured beside the methods"""
-
-
-def _suite(size: int) -> Subject:
-    from .sim2sim.policy import FlowPolicy
-    from .sim2sim.world import COMMAND, WIDTH
-
-    policy = FlowPolicy(WIDTH, COMMAND)
-    batch = {"observations": torch.randn(size, 2, WIDTH), "actions": torch.randn(size, 8, COMMAND)}
-    seam = ctl.Seam(head="velocity", condition="condition", width=_condition_width(policy, batch))
-    return Subject(
-        policy, batch, lambda p, b: p.compute_loss(b), seam, lambda p: p.predict_action(batch["observations"]), True
-    )
-
-
-def _condition_width(policy: Any, batch: dict[str, Tensor]) -> int:
-    with torch.no_grad():
-        return int(policy.encode(batch["observations"]).shape[-1])
-
-
-def _diffusion(size: int, image: bool) -> Subject:
-    policies = _lerobot("diffusion")
-    kinds = {"observation.state": ("STATE", (7,))}
-    kinds |= (
-        {"observation.images.top": ("VISUAL", (3, 84, 84))}
-        if image
-        else {"observation.environment_state": ("ENV", (16,))}
-    )
-    more = {"down_dims": (64, 128, 256)} if not image else {}
-    policy = policies(kinds, crop_shape=None, num_inference_steps=10, **more)
-    batch = _observed(kinds, size, 2) | {
-        "action": torch.randn(size, 16, 7),
-        "action_is_pad": torch.zeros(size, 16).bool(),
-    }
-
-    def sample(p: Any) -> Any:
-        observed = {name: x[:4] for name, x in batch.items() if name.startswith("observation")}
-        if image:
-            observed["observation.images"] = observed.pop("observation.images.top")[:, :, None]
-        return p.diffusion.generate_actions(observed)
-
-    return Subject(policy, batch, lambda p, b: p.forward(b)[0], None, sample, image)
-
-
-def _act(size: int) -> Subject:
-    kinds = {"observation.state": ("STATE", (7,)), "observation.images.top": ("VISUAL", (3, 96, 96))}
-    policy = _lerobot("act")(kinds, dim_model=128, dim_feedforward=512, chunk_size=20, n_action_steps=20)
-    batch = _observed(kinds, size) | _actions(size, 20)
-    return Subject(policy, batch, lambda p, b: p.forward(b)[0], None, None, True)
-
-
-def _observed(kinds: dict[str, Any], size: int, *steps: int) -> dict[str, Tensor]:
-    return {name: torch.rand(size, *steps, *shape) for name, (_, shape) in kinds.items()}
-
-
-def _actions(size: int, horizon: int) -> dict[str, Tensor]:
-    return {"action": torch.randn(size, horizon, 7), "action_is_pad": torch.zeros(size, horizon).bool()}
-
-
-def _lerobot(kind: str) -> Callable[..., Any]:
-    try:
-        from lerobot.configs.types import FeatureType, PolicyFeature  # type: ignore[import-not-found, unused-ignore]
-        from lerobot.policies.factory import (  # type: ignore[import-not-found, unused-ignore]
-            get_policy_class,
-            make_policy_config,
-        )
-    except (ImportError, RuntimeError) as error:
-        raise CannotContinue(
-            f"LeRobot's policies are measured where LeRobot is installed (docs/codebases.md says how), got: {error}. "
-            "Pass --policies suite for the suite's own."
-        ) from error
-
-    def make(kinds: dict[str, Any], **settings: Any) -> Any:
-        inputs = {name: PolicyFeature(FeatureType[kind], shape) for name, (kind, shape) in kinds.items()}
-        outputs = {"action": PolicyFeature(FeatureType.ACTION, (7,))}
-        config = make_policy_config(kind, input_features=inputs, output_features=outputs, device="cpu", **settings)
-        if hasattr(config, "pretrained_backbone_weights"):
-            config.pretrained_backbone_weights = None
-        return get_policy_class(kind)(config).train()
-
-    return make
-
-
-def _on(subject: Subject, device: str) -> Subject:
-    subject.policy.to(device)
-    for name, value in subject.batch.items():
-        subject.batch[name] = value.to(device)
-    return subject
-
-
-SUBJECTS: dict[str, Callable[[int], Subject]] = {
-    "suite": _suite,
-    "diffusion-image": lambda size: _diffusion(size, image=True),
-    "diffusion-state": lambda size: _diffusion(size, image=False),
-    "act": _act,
-}

@@ -54,7 +54,7 @@ def contrast(pairs: Sequence[Weighted], *, family: int = 1) -> Contrast:
     Raises:
         ValueError: fewer than two pairs: nothing is known of how they vary.
     """
-    from scipy.stats import t
+    from scipy.stats import t  # type: ignore[import-untyped]
 
     mean, error, n = _mean(pairs)
     half = float(t.ppf(0.975, n - 1)) * error
@@ -97,11 +97,10 @@ def detectable(pairs: int, error: float, level: float) -> float:
     >>> round(detectable(1000, 1.0, 0.05), 2)  # the normal limit: 1.96 + 0.84
     2.8
     """
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
+    from statsmodels.stats.power import TTestPower
 
-    critical = float(t.ppf(1 - level / 2, pairs - 1))
-    return error * float(brentq(lambda shift: nct.sf(critical, pairs - 1, shift) - 0.8, 0.0, 10 * critical))
+    effect = TTestPower().solve_power(nobs=pairs, alpha=level / 2, power=0.8, alternative="larger")
+    return error * math.sqrt(pairs) * float(effect)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -110,11 +109,9 @@ def holm(ps: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    adjusted, largest = [1.0] * len(ps), 0.0
-    for rank, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
-        adjusted[index] = largest
-    return adjusted
+    from statsmodels.stats.multitest import multipletests
+
+    return [round(float(p), 15) for p in multipletests(ps, method="holm")[1]] if ps else []
 
 
 def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
@@ -165,4 +162,4 @@ def _weighted(sides: Sequence[Array], counts: Array, ranks: bool) -> Array:
 def _ranks(x: Array, counts: Array) -> Array:
     """(draws, n) mean ranks of values (n,) that occur `counts` (draws, n) times each."""
     below = (x[None] < x[:, None]) + 0.5 * (x[None] == x[:, None])
-    return counts @ below.T + 0.5
+    return np.asarray(counts @ below.T + 0.5)

@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from cotrain_losses.cli.report import Section, page
@@ -81,9 +82,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def source_digest(*files: str | Path) -> str:
-    """A name for what source files say (folders: every .py below), so that changed code is never served old results."""
-    paths = sorted(path for file in map(Path, files) for path in (file.rglob("*.py") if file.is_dir() else [file]))
+def source_digest(*files: str | Path | ModuleType) -> str:
+    """A name for what modules and files (of folders every .py below) say: changed code is never served old results."""
+    places = [Path(str(file.__file__) if isinstance(file, ModuleType) else file) for file in files]
+    paths = sorted(path for file in places for path in (file.rglob("*.py") if file.is_dir() else [file]))
     return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
 
 

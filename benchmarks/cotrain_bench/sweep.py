@@ -1,4 +1,4 @@
-"""A run of many cells through `concurrent.futures`: each is computed once, whatever fails, dies or runs beside it.
+"""A run of many cells through an executor: each is computed once, whatever fails, dies or runs beside it.
 
 finished    its row is kept in a file, and never computed again
 failed      its work raised, or its worker died twice: {"error": reason} in this run, tried again by the next
@@ -10,36 +10,53 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from rich.progress import Progress
 
-from .claims import claim, held
-from .executors import WorkerDied
+from .claims import Claim
 from .results import CannotContinue, Cells, Row
 
 Work: TypeAlias = Callable[[Any, Callable[[float], None]], Mapping[str, Any]]
-"""computes a cell: work(task, tick) -> row, where tick(share) says how much of it is done"""
+"""computes a cell: work(task, tick) -> row, where tick(share) reports how much of it is done"""
 
 LIVES = 2
 """workers that may die of one cell before it is given up"""
 
-LOOK = 0.5
+LOOK = 0.3
 """seconds between two looks at cells that are under way"""
+
+
+class Answer(Protocol):
+    """What a sweep asks of a future."""
+
+    def done(self) -> bool: ...
+
+    def result(self) -> Any: ...
+
+
+class Workers(Protocol):
+    """What a sweep asks of an executor: one of `executors`, or of `concurrent.futures`."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Answer: ...
+
+
+class WorkerDied(CannotContinue):
+    """What an answer's `result` raises when the process or job that had the call ended without one."""
 
 
 def sweep(
     work: Work,
     tasks: Sequence[tuple[Mapping[str, Any], Any]],
     cells: Cells,
-    executor: Executor,
+    workers: Workers,
     bars: Progress,
     *,
     label: str = "cells",
 ) -> list[Row]:
-    """The row of every cell, computed or found finished, in the order of the tasks.
+    """The row of every cell, computed or read from its file, in the order of the tasks.
 
     Args:
         work: a function that the executor's workers can import.
@@ -48,12 +65,13 @@ def sweep(
     Raises:
         CannotContinue: when the executor takes no jobs.
     """
-    run = _Run(work, tasks, cells, executor)
+    run = _Run(work, tasks, cells, workers)
     bar = bars.add_task(label, total=len(tasks), completed=len(run.rows))
     while run.futures or run.elsewhere:
         run.settle()
         run.take_over()
         bars.update(bar, completed=len(run.rows) + run.under_way())
+        time.sleep(LOOK)
     return [run.rows[i] for i in range(len(tasks))]
 
 
@@ -61,34 +79,32 @@ class _Run:
     """Which cells are finished, with a worker of this run, or with another run."""
 
     def __init__(
-        self, work: Work, tasks: Sequence[tuple[Mapping[str, Any], Any]], cells: Cells, executor: Executor
+        self, work: Work, tasks: Sequence[tuple[Mapping[str, Any], Any]], cells: Cells, workers: Workers
     ) -> None:
-        self.work, self.tasks, self.cells, self.executor = work, tasks, cells, executor
+        self.work, self.tasks, self.cells, self.workers = work, tasks, cells, workers
         self.paths = [cells.path(cell) for cell, _ in tasks]
         self.rows = {i: row for i, (cell, _) in enumerate(tasks) if (row := cells.find(cell)) is not None}
-        self.futures: dict[Future[Row | None], int] = {}
-        self.elsewhere: set[int] = set()
+        self.futures: dict[Answer, int] = {}
+        self.elsewhere: dict[int, Claim] = {}
         self.deaths: Counter[int] = Counter()
         for i in range(len(tasks)):
             if i not in self.rows:
                 self._submit(i)
 
     def settle(self) -> None:
-        """Wait a moment for answers and note them."""
-        if not self.futures:
-            time.sleep(LOOK)
-        for future in wait(self.futures, timeout=LOOK, return_when="FIRST_COMPLETED").done:
+        """Note the answers that are there."""
+        for future in [future for future in self.futures if future.done()]:
             i = self.futures.pop(future)
             row = self._row(future, i)
             if row is None:
-                self.elsewhere.add(i)
+                self.elsewhere[i] = Claim(self.paths[i])
             else:
                 self.rows[i] = row
 
     def take_over(self) -> None:
-        """Submit cells that nobody holds any more; where they were finished, the worker finds the row."""
-        for i in [i for i in self.elsewhere if not held(_claim(self.paths[i]))]:
-            self.elsewhere.remove(i)
+        """Submit cells that nobody holds any more; where they were finished, the worker reads the row."""
+        for i in [i for i, claim in self.elsewhere.items() if not claim.held()]:
+            del self.elsewhere[i]
             self._submit(i)
 
     def under_way(self) -> float:
@@ -98,11 +114,12 @@ class _Run:
 
     def _submit(self, i: int) -> None:
         cell, task = self.tasks[i]
-        self.futures[self.executor.submit(finish, self.work, task, cell, str(self.cells.folder))] = i
+        self.futures[self.workers.submit(finish, self.work, task, cell, str(self.cells.folder))] = i
 
-    def _row(self, future: Future[Row | None], i: int) -> Row | None:
+    def _row(self, future: Answer, i: int) -> Row | None:
         try:
-            return future.result()
+            row: Row | None = future.result()
+            return row
         except WorkerDied as error:
             self.deaths[i] += 1
             return {"error": f"{LIVES} workers died of it: {error}"} if self.deaths[i] >= LIVES else None
@@ -113,15 +130,13 @@ class _Run:
 
 
 def finish(work: Work, task: Any, cell: Mapping[str, Any], folder: str) -> Row | None:
-    """Compute one cell and keep its row, or find it finished; None where another worker is at it.  Runs in a worker."""
+    """Compute one cell and keep its row, or read it; None where another worker is at it.  Runs in a worker."""
     cells = Cells(folder, report=lambda _: None)
-    path = cells.path(cell)
     try:
-        with claim(_claim(path)) as ours:
+        with Claim(cells.path(cell)).taken() as ours:
             if not ours:
                 return None
-            row = cells.find(cell)
-            return _computed(work, task, cell, cells) if row is None else row
+            return cells.find(cell) or _computed(work, task, cell, cells)
     except CannotContinue as error:
         return {"error": str(error)}
 
@@ -138,20 +153,17 @@ def _computed(work: Work, task: Any, cell: Mapping[str, Any], cells: Cells) -> R
 
 
 class _Tick:
-    """Says how much of a cell is done, in a small file beside its result: it works across processes and machines."""
+    """Writes how much of a cell is done to a small file beside its result: it works across processes and machines."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._said = path, 0.0
+        self.path, self._written = path, 0.0
 
     def __call__(self, share: float) -> None:
-        if time.monotonic() - self._said < 0.5:
+        if time.monotonic() - self._written < LOOK:
             return
-        self._said = time.monotonic()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._written = time.monotonic()
+        with suppress(OSError):  # only the bar suffers; a full disk is reported when the result is written
             self.path.write_text(f"{share:.4f}\n")
-        except OSError:  # only the bar suffers; a full disk is reported when the result is written
-            pass
 
 
 def _share(path: Path) -> float:
@@ -159,7 +171,3 @@ def _share(path: Path) -> float:
         return min(float(path.read_text()), 0.99)
     except (OSError, ValueError):
         return 0.0
-
-
-def _claim(path: Path) -> Path:
-    return path.with_suffix(".claim")

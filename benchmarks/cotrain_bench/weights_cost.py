@@ -3,7 +3,7 @@
     seconds = (measured - raw) / steps + held-out loss / every
 
 *measured* is `balanced(-relative(0.1)) * DomainClassifier`, *raw* the same adversary at -.05: forward and backward of
-the regularizer on features of the policy's width, with what the policy's gradient at the seam costs to hear.  The
+the regularizer on features of the policy's width, with what reading the policy's gradient at the seam costs.  The
 weight reads once in `every` steps, and then takes the policy's loss on a held-out batch, no gradient.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -50,13 +51,18 @@ def weights_cost(width: int, batch: int, target: int, held_out: Callable[[], Any
     blocks = []
     for _ in range(BLOCKS + 1):
         measured.on_target_loss(1.0)
-        blocks.append([seconds(lambda s=step: [s() for _ in range(measured.every)], "cpu") for step in made])
+        blocks.append([seconds(partial(_repeat, step, measured.every), "cpu") for step in made])
     more = [(with_ - without) / measured.every for without, with_ in blocks[1:]]
     low, middle, high = statistics.quantiles(more, n=4)
     with torch.no_grad():
         held_out()
         passes = statistics.median(seconds(held_out, "cpu") for _ in range(3))
     return Cost(middle, low, high, passes / measured.every)
+
+
+def _repeat(step: Callable[[], None], times: int) -> None:
+    for _ in range(times):
+        step()
 
 
 def _stepper(weight: Strength, width: int, batch: int, target: int) -> Callable[[], None]:

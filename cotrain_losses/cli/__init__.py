@@ -21,6 +21,8 @@ EXTRAS = {
     "mujoco": "bench",
     "gymnasium": "bench",
     "packaging": "bench",
+    "filelock": "bench",
+    "statsmodels": "bench",
     "submitit": "cluster",
     "tslearn": "dtw",
 }

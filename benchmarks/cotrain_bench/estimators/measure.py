@@ -56,8 +56,9 @@ def measured(estimator: str, name: str, dim: int, n: int, seed: int, repeats: in
         answer = _ours(estimator, posed) if estimator in OURS else _peer(estimator, posed, python)
         if isinstance(answer, str):
             return {**cell, "status": answer}
-        seconds.append(answer[0])
-    return {**cell, "status": "ok", **quality(estimator, answer[1], posed.ratio), "cpu_s": float(np.median(seconds))}
+        spent, weights = answer
+        seconds.append(spent)
+    return {**cell, "status": "ok", **quality(estimator, weights, posed.ratio), "cpu_s": float(np.median(seconds))}
 
 
 def quality(estimator: str, weights: Tensor, truth: Tensor) -> Row:
@@ -90,8 +91,8 @@ def _peer(estimator: str, posed: Problem, python: str) -> tuple[float, Tensor] |
     bandwidths = [median * 2.0 ** (k / 2) for k in range(-4, 5)]
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "given.npz"
-        arrays = {"source": posed.source.numpy(), "target": posed.target.numpy()}
-        np.savez(given, bandwidths=bandwidths, penalties=ULSIF().penalties, **arrays)
+        source, target = posed.source.numpy(), posed.target.numpy()
+        np.savez(given, bandwidths=bandwidths, penalties=ULSIF().penalties, source=source, target=target)
         return _asked([python, str(Path(__file__).with_name("peers.py")), estimator, str(given)], PEERS[estimator])
 
 

@@ -43,5 +43,5 @@ def problem(name: str, dim: int, n: int, seed: int) -> Problem:
 
 
 def _log(x: Tensor, centres: list[Tensor], spread: float) -> Tensor:
-    parts = [Normal(c, spread).log_prob(x).sum(1) for c in centres]
+    parts = [Normal(c, spread).log_prob(x).sum(1) for c in centres]  # type: ignore[no-untyped-call]
     return torch.stack(parts).logsumexp(0) - math.log(len(centres))

@@ -6,14 +6,15 @@ Run by each library's own interpreter, so it imports numpy and scipy and nothing
 from __future__ import annotations
 
 import numpy as np
-from problems import pull
-from scipy.optimize import linprog
+from scipy.optimize import linprog  # type: ignore[import-untyped]
+
+from .problems import Array, pull
 
 RHO = 1.0
-Right = tuple[float, np.ndarray]
+Right = tuple[float, Array]
 
 
-def right(loss: str, x: np.ndarray, y: np.ndarray, eps: float) -> Right | None:
+def right(loss: str, x: Array, y: Array, eps: float) -> Right | None:
     """The loss of rows x (n, d) and y (m, d) with its gradient at x; None for a loss without a definition here.
 
     Too few rows for a definition (none on a side, one for an unbiased estimate) are worth zero.
@@ -26,12 +27,12 @@ def right(loss: str, x: np.ndarray, y: np.ndarray, eps: float) -> Right | None:
     return DEFINITIONS[loss](x, y, eps)
 
 
-def squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def squares(x: Array, y: Array) -> Array:
     """All |x_i - y_j|^2, one difference at a time."""
     return np.array([[((u - v) ** 2).sum() for v in y] for u in x])
 
 
-def entropic(x: np.ndarray, y: np.ndarray, eps: float, rho: float = np.inf) -> Right:
+def entropic(x: Array, y: Array, eps: float, rho: float = np.inf) -> Right:
     """<P, C> + eps KL(P | a b') + rho [KL(P 1 | a) + KL(P' 1 | b)], by Newton's method on the dual, eps halved."""
     cost = squares(x, y)
     n, m = cost.shape
@@ -50,7 +51,7 @@ def entropic(x: np.ndarray, y: np.ndarray, eps: float, rho: float = np.inf) -> R
     return float(value), pull(x, y, plan)
 
 
-def _newton(h: np.ndarray, cost: np.ndarray, mass: np.ndarray, eps: float, rho: float) -> np.ndarray:
+def _newton(h: Array, cost: Array, mass: Array, eps: float, rho: float) -> Array:
     n = len(cost)
     for _ in range(200):
         plan = _plan(h, cost, eps)
@@ -70,29 +71,29 @@ def _newton(h: np.ndarray, cost: np.ndarray, mass: np.ndarray, eps: float, rho: 
     return h
 
 
-def _plan(h: np.ndarray, cost: np.ndarray, eps: float) -> np.ndarray:
+def _plan(h: Array, cost: Array, eps: float) -> Array:
     n, m = cost.shape
     with np.errstate(over="ignore"):  # a step too far overflows and is halved
-        return np.exp((h[:n, None] + h[n:] - cost) / eps) / (n * m)
+        return np.asarray(np.exp((h[:n, None] + h[n:] - cost) / eps) / (n * m))
 
 
-def _dual(h: np.ndarray, cost: np.ndarray, mass: np.ndarray, eps: float, rho: float) -> float:
+def _dual(h: Array, cost: Array, mass: Array, eps: float, rho: float) -> float:
     held = mass @ h if rho == np.inf else -rho * (mass @ np.expm1(-h / rho))
     return float(held - eps * _plan(h, cost, eps).sum())
 
 
-def _kl(p: np.ndarray, q: np.ndarray) -> float:
+def _kl(p: Array, q: Array) -> float:
     ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
     return float((p * np.log(ratio) - p + q).sum())
 
 
-def divergence(x: np.ndarray, y: np.ndarray, eps: float) -> Right:
+def divergence(x: Array, y: Array, eps: float) -> Right:
     """OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2 at cost |x - y|^2 / 2 and half the eps."""
     (across, at_x), (of_x, own), (of_y, _) = (entropic(*s, eps) for s in ((x, y), (x, x), (y, y)))
     return 0.5 * across - 0.25 * of_x - 0.25 * of_y, 0.5 * at_x - 0.5 * own
 
 
-def exact(x: np.ndarray, y: np.ndarray, eps: float) -> Right:
+def exact(x: Array, y: Array, eps: float) -> Right:
     """min <P, C> as the linear program that it is."""
     cost = squares(x, y)
     n, m = cost.shape
@@ -101,7 +102,7 @@ def exact(x: np.ndarray, y: np.ndarray, eps: float) -> Right:
     return float(found.fun), pull(x, y, found.x.reshape(n, m))
 
 
-def mmd(x: np.ndarray, y: np.ndarray, eps: float) -> Right:
+def mmd(x: Array, y: Array, eps: float) -> Right:
     """Gretton et al. 2012, eq. 3, mean over five Gaussians about the median distance."""
     n, m, rows = len(x), len(y), np.r_[x, y]
     cost = squares(rows, rows)
@@ -119,17 +120,17 @@ def mmd(x: np.ndarray, y: np.ndarray, eps: float) -> Right:
     return float(value), 2 * (slope.sum(1)[:n, None] * x - (slope @ rows)[:n])
 
 
-def coral(x: np.ndarray, y: np.ndarray, eps: float) -> Right:
+def coral(x: Array, y: Array, eps: float) -> Right:
     """|C_x - C_y|^2 / (4 d^2), C the unbiased covariance."""
     d = x.shape[1]
     apart = np.cov(x.T).reshape(d, d) - np.cov(y.T).reshape(d, d)
     return float((apart**2).sum() / (4 * d**2)), (x - x.mean(0)) @ apart / ((len(x) - 1) * d**2)
 
 
-def energy(x: np.ndarray, y: np.ndarray, eps: float) -> Right:
+def energy(x: Array, y: Array, eps: float) -> Right:
     """2 E|x - y| - E|x - x'| - E|y - y'|; the slope of |x - y| at x = y is zero."""
 
-    def mean(p: np.ndarray, q: np.ndarray) -> Right:
+    def mean(p: Array, q: Array) -> Right:
         apart = p[:, None] - q[None]
         length = np.sqrt((apart**2).sum(2))
         along = np.divide(apart, length[..., None], out=np.zeros_like(apart), where=length[..., None] > 0)

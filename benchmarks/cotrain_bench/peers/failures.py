@@ -9,9 +9,9 @@ from pathlib import Path
 from cotrain_losses.cli.report import Code, Section, Table, Text, as_markdown
 
 from ..results import Row, write, write_report, write_results
-from .study import SAME, missing, run
+from .processes import missing, run
+from .study import SAME
 
-WORKER = Path(__file__).parent / "outcomes.py"
 READ = (
     "Every call on the same rows, forward and backward. ok: value and gradient within 5 % of the loss's definition, "
     "solved in float64 by other means than any library's (Newton's method, a linear program, loops). 'itself': a loss "
@@ -26,7 +26,7 @@ def failure_table(out: Path, seed: int, pythons: Mapping[str, str | None]) -> Ta
     main = pythons["torch peers"] or sys.executable
     rows: list[Row] = []
     for libraries, python in ((SAME, main), (("pytorch-adapt",), pythons["pytorch-adapt"])):
-        rows += run(python, libraries, {"seed": seed}, WORKER) if python else [missing(libraries[0])]
+        rows += run(python, libraries, {"seed": seed}, "outcomes") if python else [missing(libraries[0])]
     write_results(out, {"seed": seed}, rows)
     table, details = outcomes(rows), reasons(rows)
     write(out / "table.md", ("\n\n".join(map(as_markdown, (table, details))) + "\n").encode())

@@ -1,6 +1,6 @@
-"""What comes out of each library's call where such losses fail; run as a script, one JSON line per row on stdout.
+"""What comes out of each library's call where such losses fail; run by `processes`, one JSON line per row on stdout.
 
-    python outcomes.py '{"libraries": [...], "seed": 0}'
+    {"libraries": [...], "seed": 0}
 
 A call is set against the definition of its loss in float64 on the same rows, or, where it is a loss that this project
 has not, against itself in float64.
@@ -9,15 +9,15 @@ has not, against itself in float64.
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from definitions import right
-from libraries import MORE
-from problems import EPS, sides
+
+from .definitions import Right, right
+from .problems import EPS, Array, sides
+from .tried import TRIED
 
 WITHIN = 0.05  # of value and gradient: half precision itself costs one per cent
 
@@ -25,8 +25,8 @@ WITHIN = 0.05  # of value and gradient: half precision itself costs one per cent
 class Case(NamedTuple):
     """Rows x and y, the entropy, and the precision."""
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Array
+    y: Array
     eps: float = EPS
     dtype: str = "float32"
 
@@ -55,7 +55,7 @@ def main(task: dict[str, Any]) -> None:
     for library in task["libraries"]:
         for case_name, case in cases(task["seed"]).items():
             try:
-                calls = MORE[library](case.eps)
+                calls = TRIED[library](case.eps)
             except Exception as error:  # whatever another library raises is a row, not an end
                 print(json.dumps({"peer": library, "status": f"not run: {_named(error)}"}), flush=True)
                 break
@@ -80,11 +80,12 @@ def outcome(call: Callable[..., Any], loss: str | None, case: Case) -> dict[str,
         return {"status": _not_finite(value), **given}
     if loss is None and len(x) and not (gradient.any() or np.array_equal(x, y)):
         return {"status": "no gradient", **given}
-    return {"status": "ok" if expected is None else verdict(value, gradient, *expected, x), **given}
+    return {"status": "ok" if expected is None else verdict(value, gradient, expected, x), **given}
 
 
-def verdict(value: float, gradient: np.ndarray, wanted: float, slope: np.ndarray, x: np.ndarray) -> str:
+def verdict(value: float, gradient: Array, expected: Right, x: Array) -> str:
     """ok, or what is wrong in a few words; errors of a thousandth of a typical value or gradient are none."""
+    wanted, slope = expected
     typical = float((x**2).sum()) / max(len(x), 1)
     off = float(np.linalg.norm(gradient - slope))
     if off > WITHIN * np.linalg.norm(slope) + 1e-3 * (typical / max(len(x), 1)) ** 0.5:
@@ -97,9 +98,7 @@ def verdict(value: float, gradient: np.ndarray, wanted: float, slope: np.ndarray
     return "ok"
 
 
-def _run(
-    call: Callable[..., Any], left: np.ndarray, right: np.ndarray, dtype: str
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+def _run(call: Callable[..., Any], left: Array, right: Array, dtype: str) -> tuple[float, Array, Array, Array]:
     """Value, gradient at x, and the rows as they were after rounding to the precision."""
     import torch
 
@@ -111,7 +110,7 @@ def _run(
     return float(value.detach()), gradient.double().numpy(), x.detach().double().numpy(), y.detach().double().numpy()
 
 
-def _itself(call: Callable[..., Any], x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray] | None:
+def _itself(call: Callable[..., Any], x: Array, y: Array) -> Right | None:
     try:
         value, gradient, *_ = _run(call, x, y, "float64")
     except Exception:
@@ -130,7 +129,3 @@ def _plain(value: float) -> float | None:
 def _named(error: Exception) -> str:
     lines = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

@@ -5,20 +5,25 @@ Run by each library's own interpreter, so it imports numpy and nothing else.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 EPS, RHO = 0.1, 1.0  # entropy and price of mass left behind, for the cost |x - y|^2
 LOSSES = ("balanced", "unbalanced", "divergence", "exact", "mmd")
 
 
-def sides(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def sides(n: int, d: int, seed: int = 0) -> tuple[Array, Array]:
     """n source and n target rows of width d, of length about one, the target moved by half a unit; float32."""
     random = np.random.default_rng([seed, n, d])
     x, y = random.standard_normal((2, n, d)) / d**0.5
     return x.astype("float32"), (y + 0.5 / d**0.5).astype("float32")
 
 
-def converged(loss: str, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+def converged(loss: str, x: Array, y: Array) -> Array | None:
     """The gradient at x of the loss, in float64 by plain log-domain iterations; None without one definition."""
     x, y = x.astype(float), y.astype(float)
     if loss == "balanced":
@@ -30,7 +35,7 @@ def converged(loss: str, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def plan(x: np.ndarray, y: np.ndarray, rho: float, tolerance: float = 1e-9) -> np.ndarray:
+def plan(x: Array, y: Array, rho: float, tolerance: float = 1e-9) -> Array:
     """The entropic plan, one log-sum-exp after the other."""
     cost = (x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T
     power = 1.0 if rho == np.inf else rho / (rho + EPS)
@@ -46,14 +51,14 @@ def plan(x: np.ndarray, y: np.ndarray, rho: float, tolerance: float = 1e-9) -> n
         g = -power * EPS * (_log_sum((f[:, None] - cost) / EPS, 0) - np.log(len(x)))
         if np.abs(f - old).max() < tolerance * EPS:
             break
-    return np.exp((f[:, None] + g - cost) / EPS) / (len(x) * len(y))
+    return np.asarray(np.exp((f[:, None] + g - cost) / EPS) / (len(x) * len(y)))
 
 
-def pull(x: np.ndarray, y: np.ndarray, coupling: np.ndarray) -> np.ndarray:
+def pull(x: Array, y: Array, coupling: Array) -> Array:
     """2 (r_i x_i - sum_j P_ij y_j)."""
-    return 2 * (coupling.sum(1)[:, None] * x - coupling @ y)
+    return np.asarray(2 * (coupling.sum(1)[:, None] * x - coupling @ y))
 
 
-def _log_sum(z: np.ndarray, axis: int) -> np.ndarray:
+def _log_sum(z: Array, axis: int) -> Array:
     top = z.max(axis, keepdims=True)
-    return np.log(np.exp(z - top).sum(axis)) + top.squeeze(axis)
+    return np.asarray(np.log(np.exp(z - top).sum(axis)) + top.squeeze(axis))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cotrain_losses
-from cotrain_losses.cli.report import Code, Section, Table, Text, as_markdown
+from cotrain_losses.cli.report import Code, Part, Section, Table, Text, as_markdown
 
 from ..results import Row, write, write_report, write_results
 from .problems import EPS, LOSSES, RHO
+from .processes import missing, run
 
-WORKER = Path(__file__).parent / "worker.py"
 SAME = ("ours", "POT", "geomloss", "skada")  # timed interleaved, in one process
 ON_A_GPU = ("KeOps", "flash-sinkhorn", "mdot-tnt")  # and these, where --device is cuda
 WANTED = {  # loss, peer -> least ratio of its time to ours, as the project set them before measuring
@@ -62,7 +58,7 @@ def study(out: Path, settings: Mapping[str, Any], pythons: Mapping[str, str | No
     write(out / "table.md", ("\n\n".join(map(as_markdown, tables)) + "\n").encode())
     titles = ["Ratios", *settings["losses"]]
     sections = [Section(title, [table]) for title, table in zip(titles, tables, strict=True)]
-    about = [Text(READ), Code("cotrain bench peers " + " ".join(sys.argv[3:]))]
+    about: list[Part] = [Text(READ), Code("cotrain bench peers " + " ".join(sys.argv[3:]))]
     write_report(out / "report.html", "Terms beside other libraries", [Section("How to read this", about), *sections])
     return tables
 
@@ -77,37 +73,6 @@ READ = (
     "block of pairs (one for transport, three for a divergence and MMD) a product, an exponential, the products with "
     "vectors and the pulls."
 )
-
-
-def run(python: str, libraries: Sequence[str], settings: Mapping[str, Any], worker: Path = WORKER) -> list[Row]:
-    """The rows that a worker prints, run by an interpreter on one thread."""
-    task = json.dumps({**settings, "libraries": list(libraries)})
-    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
-    package = str(Path(cotrain_losses.__file__).parent.parent)
-    path = {"PYTHONPATH": package} if "ours" in libraries else {}
-    environment = {**os.environ, **single, **(flags if "OTT-JAX" in libraries else {}), **path}
-    rows = []
-    with subprocess.Popen([python, str(worker), task], stdout=subprocess.PIPE, text=True, env=environment) as process:
-        for line in process.stdout or ():
-            rows.append(json.loads(line))
-            print(_line(rows[-1]), flush=True)
-    if process.returncode:
-        rows.append({"peer": ", ".join(libraries), "status": f"failed: {python} ended with {process.returncode}"})
-    return rows
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    if "case" in row:
-        return f"{row['call']}, {row['case']}: {row['status']}"
-    if "ms" not in row:
-        return f"{row['peer']}: {row['status']}"
-    return f"{row['loss']} d={row['d']} n={row['n']}: {row['peer']} {row['ms']:.2f} ms"
-
-
-def missing(name: str) -> Row:
-    """The row of a library that no interpreter was given for."""
-    return {"peer": name, "status": "not run: no interpreter given, see --help"}
 
 
 def _with_ratios(rows: Sequence[Row]) -> Iterator[Row]:

@@ -1,7 +1,6 @@
-"""Times the libraries that one interpreter has, interleaved; run as a script, one JSON line per row on stdout.
+"""Times the libraries that one interpreter has, interleaved; run by `processes`, one JSON line per row on stdout.
 
-    python worker.py '{"libraries": [...], "losses": [...], "sizes": [...], "widths": [...], "repeats": 31, "seed": 0,
-                      "device": "cpu"}'
+    {"libraries": [...], "losses": [...], "sizes": [...], "widths": [...], "repeats": 31, "seed": 0, "device": "cpu"}
 
 One thread, CPU time of the process, medians; on a GPU the time until the device is idle again.  A call's first run is
 not counted (compilation, allocation).
@@ -12,15 +11,15 @@ from __future__ import annotations
 import gc
 import json
 import statistics
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from libraries import LIBRARIES, floor
-from problems import converged, sides
-from timing import seconds
+
+from .libraries import LIBRARIES, floor
+from .problems import Array, converged, sides
+from .timing import seconds
 
 SLOW = 4.0  # seconds of CPU after which a call is not repeated more than twice
 
@@ -66,7 +65,8 @@ def _compare(loss: str, calls: dict[str, Any], n: int, d: int, task: dict[str, A
     runs = {name: _prepared(name, call, x, y, device) for name, call in calls.items()}
     if "ours" in task["libraries"] and loss != "exact":
         runs["floor"] = _floor(loss, x, y, device)
-    rows, times = {}, {name: [] for name in runs}
+    rows: dict[str, dict[str, Any]] = {}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for name, run in runs.items():
         try:
             gradient = run()
@@ -84,7 +84,7 @@ def _compare(loss: str, calls: dict[str, Any], n: int, d: int, task: dict[str, A
     return [row | _summary(times[name]) for name, row in rows.items()]
 
 
-def _floor(loss: str, x: np.ndarray, y: np.ndarray, device: str) -> Callable[[], None]:
+def _floor(loss: str, x: Array, y: Array, device: str) -> Callable[[], None]:
     if device == "cpu":
         return lambda: floor(loss, x, y)
     import torch
@@ -93,7 +93,7 @@ def _floor(loss: str, x: np.ndarray, y: np.ndarray, device: str) -> Callable[[],
     return lambda: floor(loss, *at)
 
 
-def _prepared(name: str, call: Callable[..., Any], x: np.ndarray, y: np.ndarray, device: str) -> Callable[[], Any]:
+def _prepared(name: str, call: Callable[..., Any], x: Array, y: Array, device: str) -> Callable[[], Any]:
     """One run, forward and backward: returns the gradient at x."""
     if "JAX" in name:
         import jax.numpy as jnp
@@ -113,7 +113,7 @@ def _prepared(name: str, call: Callable[..., Any], x: np.ndarray, y: np.ndarray,
     return run
 
 
-def _error(gradient: Any, expected: np.ndarray | None) -> float | None:
+def _error(gradient: Any, expected: Array | None) -> float | None:
     if expected is None or gradient is None:
         return None
     found = gradient if isinstance(gradient, np.ndarray) else gradient.cpu().numpy()
@@ -129,7 +129,3 @@ def _summary(times: list[float]) -> dict[str, Any]:
 
 def _print(**row: Any) -> None:
     print(json.dumps(row), flush=True)
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

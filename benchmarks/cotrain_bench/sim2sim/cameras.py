@@ -35,7 +35,8 @@ class Camera:
     def project(self, points: Array) -> Array:
         """Points (k, 3) in metres -> (k, 2) in half image heights from the middle; (c, k, 2) for several cameras."""
         seen = (points - self.eye) @ self.axes.swapaxes(-1, -2)
-        return self.focal * seen[..., :2] / seen[..., 2:]
+        projected: Array = self.focal * seen[..., :2] / seen[..., 2:]
+        return projected
 
 
 def cameras(gap: Gap) -> list[Camera]:

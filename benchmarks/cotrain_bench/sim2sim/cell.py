@@ -23,9 +23,9 @@ from .measures import EPISODES
 from .methods import METHODS, Setting
 from .policies import check_name, policy_key
 from .rollouts import Rollouts, roll_out
-from .tasks import ELSEWHERE, TASKS
+from .tasks import TASKS
 from .training import Budget, Frames, HeldOut, Trained, frames, train
-from .variants import labelled, normalised, told_target
+from .variants import as_target, labelled, normalised
 from .world import World, domain
 
 SEEDS_PER_RUN = 1_000_000
@@ -60,7 +60,7 @@ class Cell:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        for what, known in (("task", (*TASKS, *ELSEWHERE)), ("gap", GAPS), ("method", METHODS)):
+        for what, known in (("task", TASKS), ("gap", GAPS), ("method", METHODS)):
             if (value := getattr(self, what)) not in known:
                 raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
         check_name(self.policy)
@@ -73,13 +73,13 @@ class Cell:
             raise ValueError(f"steps counts optimizer steps from 1, got {self.budget.steps}.")
         if not 0 <= self.seed < 1000:
             raise ValueError(f"seed lies in [0, 999], so that no two seeds share an episode, got {self.seed}.")
-        if self.scales and self.method not in methods.GUIDED:
-            raise ValueError(f"scales are of a guided method, {' or '.join(methods.GUIDED)}, got {self.method!r}.")
+        if self.scales and not METHODS[self.method].guided:
+            guided = " or ".join(name for name, method in METHODS.items() if method.guided)
+            raise ValueError(f"scales are of a guided method, {guided}, got {self.method!r}.")
 
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row: settings, knobs, demonstrations, versions, source code."""
-        library = [path for path in Path(ctl.__file__).parent.iterdir() if path.name != "benchmarks"]
-        code = source_digest(__file__, *(module.__file__ for module in SOURCES), *library)
+        code = source_digest(__file__, *SOURCES, Path(ctl.__file__).parent)
         requested = {name: request.key() for name, request in self.requests().items()}
         made_by = policy_key(self.policy)
         return {**asdict(self), **requested, **made_by, "code": code, "torch": versions("torch")}
@@ -135,7 +135,7 @@ def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
 
 
 def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
-    share = methods.HOLDS_OUT.get(cell.method)
+    share = METHODS[cell.method].holds_out
     held_out = None if share is None else HeldOut(data.held_out(), share)
     return train(
         data,
@@ -154,7 +154,7 @@ def _rolled_out(cell: Cell, trained: Trained, scale: float | None, tick: Callabl
     act: Callable[[Tensor], Tensor] = trained.policy.predict_action
     with torch.no_grad(), trained.cotrain.guided(trained.policy, scale=scale):
         return roll_out(
-            told_target(act) if cell.label else act,
+            as_target(act) if cell.label else act,
             cell.world(),
             cell.evaluation_seeds(),
             seed=cell.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,21 @@ import typer
 from cotrain_losses.cli.report import Table
 
 from ..cli_errors import cli_errors
+from ..executors import EXECUTORS
 from ..results import CannotContinue
+from .export import FORMATS
+from .gaps import GAPS
+from .methods import METHODS
+from .policies import READY
+from .studies.catalogue import STUDIES
+from .tasks import TASKS, meta_world
 
 if TYPE_CHECKING:
     from .run import Runner
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def sim2sim(
@@ -26,10 +38,7 @@ def sim2sim(
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(
-            help="A question over many cells: methods, ratios, correlation, regimes, guidance, label, image, balance, "
-            "balance-calibration, balance-development, stability."
-        ),
+        typer.Option(help=f"A question over many cells: {', '.join(STUDIES)}."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
@@ -40,24 +49,19 @@ def sim2sim(
     task: Annotated[
         str | None,
         typer.Option(
-            help="`pick-place`, `assembly`, `coffee-pull`, `hammer`, `box-close`, `button-press`; `nut-assembly` in an "
-            "environment that has robosuite."
+            help=f"{_quoted(meta_world())}; where robosuite is installed: {_quoted(TASKS.keys() - meta_world())}."
         ),
     ] = None,
     gap: Annotated[
         str | None,
         typer.Option(
-            help="How the target differs: `none`, `visual` (camera), `control` (the frame of commands), `physics` "
-            "(mass, friction, grip, lag), `visual-control`, `hard`."
+            help=f"How the target differs: {_quoted(GAPS)}. `visual` is the camera, `control` the frame of commands, "
+            "`physics` mass, friction, grip and lag."
         ),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(
-            help="Comma-separated: real_only, cotraining, normalised, ot, mmd, energy, uot, jdot, adda, adda_strong, "
-            "tzeng, dann, discernibility, cfg, cfg_adda, probe, structured; structured_kept_out, "
-            "structured_penalised, structured_loud (trials that the recipe was chosen from)."
-        ),
+        typer.Option(help=f"Comma-separated: {', '.join(METHODS)}."),
     ] = None,
     ratio: Annotated[float | None, typer.Option(help="Share of target samples in a batch, in [0, 1].")] = None,
     target_demos: Annotated[
@@ -68,21 +72,19 @@ def sim2sim(
     episodes: Annotated[int | None, typer.Option(help="Evaluation episodes, the same for all methods.")] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="`flow` (the suite's), `lerobot-diffusion`, `lerobot-act`, or module:factory of your own."),
+        typer.Option(help=f"{_quoted(READY)}, or module:factory of your own."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each, or jobs at the same time.")] = 2,
     so_far: Annotated[
         bool, typer.Option(help="Of a study: write the report of the cells that are finished, and compute none.")
     ] = False,
-    executor: Annotated[str, typer.Option(help="Where cells are computed: `local` or `slurm`.")] = "local",
+    executor: Annotated[str, typer.Option(help=f"Where cells are computed: {_quoted(EXECUTORS)}.")] = "local",
     slurm: Annotated[
         str, typer.Option(help="What Slurm's jobs ask for, as name=value pairs: `partition=cpu,time=60`.")
     ] = "",
     export: Annotated[
         str | None,
-        typer.Option(
-            help="Write the demonstrations for another codebase and stop: `lerobot` (a folder) or `robomimic`."
-        ),
+        typer.Option(help=f"Write the demonstrations for another codebase and stop: {_quoted(FORMATS)}."),
     ] = None,
 ) -> None:
     """Co-train on demonstrations from two simulated domains and compare methods.
@@ -148,10 +150,10 @@ def _study(
             f"{', '.join(given)}. Leave them out, or compare methods without --study."
         )
     try:
-        table, said = run_study(study, preset, out, runner, policy=policy, so_far=so_far)
+        table, verdict = run_study(study, preset, out, runner, policy=policy, so_far=so_far)
     except ValueError as error:
         raise CannotContinue(str(error)) from error
-    _show(table, said, out / study)
+    _show(table, verdict, out / study)
 
 
 def _show(table: Table, headline: str, out: Path) -> None:

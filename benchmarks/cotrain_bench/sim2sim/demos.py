@@ -7,21 +7,20 @@ it, versions and source code included, so it never needs to be cleared by hand; 
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import CannotContinue, digest, source_digest, versions, write
+from ..results import CannotContinue, digest, source_digest, versions
 from . import cameras, gaps, nut_assembly, tasks, world
+from .cache import cache_folder, read_arrays, write_arrays
 from .gaps import Gap
+from .tasks import TASKS
 from .world import COMMAND, WIDTH, World, domain
 
 GATE_SEEDS = range(10**9, 10**9 + 10)
@@ -41,7 +40,7 @@ class Request:
 
     def key(self) -> dict[str, Any]:
         """All that determines the demonstrations, versions and source code included."""
-        code = source_digest(*(module.__file__ for module in (cameras, gaps, nut_assembly, tasks, world)), __file__)
+        code = source_digest(cameras, gaps, nut_assembly, tasks, world, __file__)
         return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy", "robosuite")}
 
 
@@ -64,36 +63,35 @@ class Demos:
         return len(self.lengths)
 
 
-def cache_folder() -> Path:
-    """$COTRAIN_CACHE, else the user's cache folder."""
-    base = os.environ.get("COTRAIN_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cotrain_losses"
-
-
 def demonstrations(
     request: Request,
     executor: Executor,
     *,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
     done: Callable[[int], None] = lambda _: None,
 ) -> Demos:
     """The demonstrations asked for, from the cache or newly recorded by the executor's processes.
 
     Args:
-        say: told in one sentence when a cache file is damaged.
-        done: told how many more demonstrations are there.
+        report: called with one sentence when a cache file is damaged.
+        done: called with how many more demonstrations are there.
 
     Raises:
         CannotContinue: when the expert cannot do the task under this gap, or the cache cannot be written.
     """
     path = cache_folder() / f"demos-{digest(request.key())}.npz"
-    demos = _read(path, say)
-    if demos is None:
-        demos = _record(request, executor, done)
-        write(path, _bytes(demos))
-    else:
+    arrays = read_arrays(path, _shapes, report)
+    if arrays is not None:
         done(request.count)
+        return Demos(**{**arrays, "tried": int(arrays["tried"]), "expert": float(arrays["expert"])})
+    demos = _record(request, executor, done)
+    write_arrays(path, **asdict(demos))
     return demos
+
+
+def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    frames = int(arrays["lengths"].sum())
+    return {"observations": (frames, WIDTH), "commands": (frames, COMMAND), "tried": (), "expert": ()}
 
 
 def expert_success(task: str, gap: Gap, seeds: Sequence[int]) -> float:
@@ -129,7 +127,7 @@ def _record(request: Request, executor: Executor, done: Callable[[int], None]) -
     expert = executor.submit(expert_success, request.task, request.gap, GATE_SEEDS).result()
     kept: list[tuple[Any, Any]] = []
     tried = 0
-    while expert >= tasks.gate(request.task) and len(kept) < request.count and tried < 4 * request.count + 20:
+    while expert >= TASKS[request.task].gate and len(kept) < request.count and tried < 4 * request.count + 20:
         for episode in _attempts(request, executor, tried, request.count - len(kept)):
             tried += len(kept) < request.count
             if episode is not None and len(kept) < request.count:
@@ -150,37 +148,10 @@ def _attempts(request: Request, executor: Executor, tried: int, missing: int) ->
 
 
 def _check_expert(request: Request, success: float, kept: int, tried: int) -> None:
-    if success >= tasks.gate(request.task) and kept == request.count:
+    if success >= TASKS[request.task].gate and kept == request.count:
         return
     raise CannotContinue(
-        f"demonstrations come from an expert that solves at least {tasks.gate(request.task):.0%} of the episodes, got "
+        f"demonstrations come from an expert that solves at least {TASKS[request.task].gate:.0%} of the episodes, got "
         f"{success:.0%} of {len(GATE_SEEDS)} without noise and {kept} of {tried} with noise {request.noise} on "
         f"{request.task} under {request.gap.differences()}. Choose a milder gap or another task."
     )
-
-
-def _bytes(demos: Demos) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, **asdict(demos))
-    return file.getvalue()
-
-
-def _read(path: Path, say: Callable[[str], None]) -> Demos | None:
-    if not path.exists():
-        return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes())) as file:
-            demos = Demos(
-                file["observations"],
-                file["commands"],
-                file["lengths"],
-                int(file["tried"]),
-                float(file["expert"]),
-            )
-        frames = int(demos.lengths.sum())
-        if demos.observations.shape == (frames, WIDTH) and demos.commands.shape == (frames, COMMAND):
-            return demos
-    except Exception:  # zipfile, zlib, numpy and the disk each have errors of their own for a damaged file
-        pass
-    say(f"{path} is damaged and not used; its demonstrations are recorded again.")
-    return None

@@ -81,14 +81,14 @@ def is_proprioception(width: int) -> NDArray[np.bool_]:
 
 def action_scale(path: Path) -> NDArray[np.float32]:
     """(4,) what the actions of a robomimic export are multiplied by to be commands."""
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     with h5py.File(path, "r") as file:
         return np.asarray(file["data"].attrs["action_scale"], dtype=np.float32)
 
 
 def _robomimic(demos: Mapping[str, Demos], path: Path) -> None:
-    import h5py  # type: ignore[import-untyped, unused-ignore]
+    import h5py
 
     environment = {"env_name": "sim2sim", "type": 2, "env_kwargs": {}}  # type 2: robomimic's name for Gym
     scale = np.maximum(np.max([abs(some.commands).max(0) for some in demos.values()], 0), np.float32(1.0))
@@ -138,7 +138,7 @@ def _features(own: NDArray[np.bool_]) -> dict[str, Any]:
 
 def _lerobot_dataset() -> Any:
     try:
-        from lerobot.datasets.lerobot_dataset import LeRobotDataset  # type: ignore[import-not-found, unused-ignore]
+        from lerobot.datasets.lerobot_dataset import LeRobotDataset
     except ImportError as error:
         raise CannotContinue(
             f"a LeRobotDataset is written by LeRobot itself, which cannot be imported here ({error}). "

@@ -1,4 +1,4 @@
-"""Pictures of a run: success with intervals, rollouts in space, features in the plane, what balanced weights heard."""
+"""Pictures of a run: success with intervals, rollouts in space, features in the plane, balanced strengths."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -18,23 +14,10 @@ from matplotlib.figure import Figure
 from cotrain_losses.cli.report import as_png
 
 from ..results import Row, write
-from .methods import TITLES
+from .methods import METHODS
 from .settings import Settings
+from .style import BAD, GOOD, GRID, INK, SOURCE, TARGET, bare_space, boxes, percent, styled
 from .training import READ_EVERY
-
-SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
-
-STYLE: dict[str, Any] = {
-    "font.size": 10,
-    "font.family": "DejaVu Sans",
-    "text.color": INK,
-    "axes.edgecolor": "#aab3c0",
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": "#5a6677",
-    "ytick.color": INK,
-}
 
 
 def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tuple[str, Path]]:
@@ -45,11 +28,11 @@ def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tu
         "the object (thick); stars are goals. Green episodes end in success, red ones do not.",
         "features": "Features z at the seam, of training frames of both domains, in the plane of their two largest "
         "principal components (a plane of its own for each policy).",
-        "balance": "What a balanced weight went by in training: the accuracy of its domain probe, and the share of the "
-        "weight that was on. It rises while the probe reads the domain; where it is shaded the target's held-out loss, "
-        "or that it was not measured or no longer is, kept it from rising.",
+        "balance": "What a balanced strength went by in training: the accuracy of its domain probe, and the share of "
+        "the strength that was on. It rises while the probe reads the domain; where it is shaded the target's held-out "
+        "loss, or that it was not measured or no longer is, kept it from rising.",
     }
-    with plt.rc_context(STYLE):
+    with styled():
         plots = {"success": success(rows, settings), "rollouts": rollouts(rows), "features": features(rows)}
         if balanced := [(row, term) for row in rows for term in balanced_terms(row)]:
             plots["balance"] = balance(balanced)
@@ -74,11 +57,11 @@ def success(rows: Sequence[Row], settings: Settings) -> Figure:
         )
         axes.plot(row["success"], y, "o", color=colour, markersize=9, clip_on=False)
         axes.annotate(f"{row['success']:.0%}", (row["success"], y), (0, 9), textcoords="offset points", ha="center")
-    axes.set_yticks(range(len(rows)), [TITLES[row["method"]] for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [METHODS[row["method"]].title for row in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.2)
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
-    axes.grid(axis="x", color="#e9edf2")
+    percent(axes.xaxis)
+    axes.grid(axis="x", color=GRID)
     axes.set_axisbelow(True)
     axes.set_xlabel(f"success over {settings.episodes} paired episodes in the target domain")
     axes.set_title(
@@ -102,39 +85,41 @@ def rollouts(rows: Sequence[Row]) -> Figure:
             axes.plot(*path[0, 1], "o", color=INK, markersize=3)
             axes.plot(*goal, "*", color="#d4a017", markersize=9, markeredgecolor=INK, markeredgewidth=0.4)
         _scene(axes)
-        axes.set_title(f"{TITLES[row['method']]}: {sum(picture['solved'])} of {len(picture['solved'])}", fontsize=10)
+        axes.set_title(
+            f"{METHODS[row['method']].title}: {sum(picture['solved'])} of {len(picture['solved'])}", fontsize=10
+        )
     plot.subplots_adjust(left=0, right=1, bottom=0, top=0.92, wspace=0)
     return plot
 
 
 def features(rows: Sequence[Row]) -> Figure:
     """One box a method: source and target features."""
-    plot, boxes = plt.subplots(1, len(rows), figsize=(2.7 * len(rows), 2.9), squeeze=False)
-    for axes, row in zip(boxes[0], rows, strict=True):
+    plot, ((*across,),) = boxes(len(rows), 2.7, 2.9, shared=False)
+    for axes, row in zip(across, rows, strict=True):
         for name, colour in (("source", SOURCE), ("target", TARGET)):
             points = np.asarray(row["picture"]["features"][name])
             axes.scatter(*points.T[:2], s=11, color=colour, alpha=0.65, linewidths=0, label=name)
-        axes.set_title(TITLES[row["method"]], fontsize=10)
+        axes.set_title(METHODS[row["method"]].title, fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[["top", "right"]].set_visible(True)
-    boxes[0][0].legend(frameon=False, loc="best", fontsize=8, handletextpad=0.1)
+    across[0].legend(frameon=False, loc="best", fontsize=8, handletextpad=0.1)
     plot.tight_layout()
     return plot
 
 
 def balance(balanced: Sequence[tuple[Row, str]]) -> Figure:
     """One box a balanced term: its probe, the share of its weight that is on, and its brake over training."""
-    plot, boxes = plt.subplots(1, len(balanced), figsize=(4.6 * len(balanced), 2.9), squeeze=False, sharey=True)
-    for axes, (row, term) in zip(boxes[0], balanced, strict=True):
+    plot, ((*across,),) = boxes(len(balanced), 4.6, 2.9)
+    for axes, (row, term) in zip(across, balanced, strict=True):
         series = {name: _numbers(row[f"reading_{term}/{name}"]) for name in ("discernibility", "factor", "braked")}
         steps = READ_EVERY * np.arange(1, len(series["factor"]) + 1)
-        axes.fill_between(steps, 0, 1, where=series["braked"] > 0, step="pre", color="#e9edf2", label="does not rise")
+        axes.fill_between(steps, 0, 1, where=series["braked"] > 0, step="pre", color=GRID, label="does not rise")
         axes.plot(steps, series["discernibility"], color=SOURCE, marker=".", label="probe's accuracy")
-        axes.plot(steps, series["factor"], color=TARGET, marker=".", label="share of the weight")
+        axes.plot(steps, series["factor"], color=TARGET, marker=".", label="share of the strength")
         axes.set(ylim=(-0.02, 1.05), xlabel="optimizer step")
-        axes.set_title(f"{TITLES[row['method']]}: {term.replace('_', ' ')}", fontsize=10)
-    boxes[0][-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.set_title(f"{METHODS[row['method']].title}: {term.replace('_', ' ')}", fontsize=10)
+    across[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     plot.tight_layout()
     return plot
 
@@ -150,9 +135,7 @@ def _numbers(of_step: Sequence[float | None]) -> np.ndarray:
 
 
 def _scene(axes: Any) -> None:
-    axes.set(xlim=(-0.2, 0.2), ylim=(0.5, 0.9), zlim=(0, 0.35), xticklabels=[], yticklabels=[], zticklabels=[])
+    axes.set(xlim=(-0.2, 0.2), ylim=(0.5, 0.9), zlim=(0, 0.35))
     axes.view_init(elev=22, azim=-62)
     axes.set_box_aspect((1, 1, 0.85), zoom=1.15)
-    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_pane_color((0.97, 0.975, 0.985, 1.0))
-        axis._axinfo["grid"].update(color="#e3e7ed", linewidth=0.6)
+    bare_space(axes, 0.6)

@@ -25,7 +25,7 @@ from ..progress import progress, show_table
 from ..results import Row, write_results
 from .demos import GATE_SEEDS, attempt
 from .gaps import GAPS, Gap
-from .tasks import TASKS
+from .tasks import TASKS, meta_world
 
 NOISE, NOISY_SEEDS = 0.1, range(10**9 + 100, 10**9 + 112)
 
@@ -61,11 +61,14 @@ def gates(
 ) -> None:
     """Try the scripted expert on every task under every gap."""
     with cli_errors(out):
-        rows = _tried({(task, name): gap for task in TASKS for name, gap in GAPS.items()}, workers)
+        rows = _tried({(task, name): gap for task in meta_world() for name, gap in GAPS.items()}, workers)
         if by_knob:
             failed = [(row["task"], row["gap"]) for row in rows if not row["passes"]]
             rows += _tried({(t, f"{n}: {k}"): g for t, n in failed for k, g in knobs(GAPS[n]).items()}, workers)
-        settings = {"noise": NOISE, "tasks": {n: {"gate": t.gate, "horizon": t.horizon} for n, t in TASKS.items()}}
+        settings = {
+            "noise": NOISE,
+            "tasks": {n: {"gate": t.gate, "horizon": t.horizon} for n, t in meta_world().items()},
+        }
         write_results(out, settings, rows)
         show_table(_table(rows))
 

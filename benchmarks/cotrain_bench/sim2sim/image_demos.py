@@ -6,19 +6,18 @@ every frame is drawn.  So a policy that sees learns from the very motions that a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import CannotContinue, digest, source_digest, write
+from ..results import CannotContinue, digest, source_digest
 from . import images, rendering
-from .demos import Demos, Request, cache_folder, demonstrations
+from .cache import cache_folder, read_arrays, write_arrays
+from .demos import Demos, Request, demonstrations
 from .images import PIXELS, PROPRIOCEPTION, ImageWorld
 from .rendering import Look
 from .world import COMMAND, World
@@ -34,7 +33,7 @@ class ImageRequest:
 
     def key(self) -> dict[str, Any]:
         """All that determines them, versions and source code included."""
-        code = source_digest(*(module.__file__ for module in (images, rendering)), __file__)
+        code = source_digest(images, rendering, __file__)
         return {"demos": self.demos.key(), "look": asdict(self.look), "pixels": self.pixels, "image_code": code}
 
 
@@ -61,27 +60,29 @@ def image_demonstrations(
     request: ImageRequest,
     executor: Executor,
     *,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
     done: Callable[[int], None] = lambda _: None,
 ) -> ImageDemos:
     """The demonstrations asked for, from the cache or newly recorded and drawn by the executor's processes.
 
     Args:
-        say: told in one sentence when a cache file is damaged.
-        done: told how many more demonstrations are drawn.
+        report: called with one sentence when a cache file is damaged.
+        done: called with how many more demonstrations are drawn.
 
     Raises:
         CannotContinue: what `demos.demonstrations` raises, and without a GL library.
     """
-    demos = demonstrations(request.demos, executor, say=say)
+    demos = demonstrations(request.demos, executor, report=report)
     path = cache_folder() / f"images-{digest(request.key())}.npz"
-    drawn = _read(path, request, len(demos.commands), say)
-    if drawn is None:
-        drawn = _drawn(request, demos, executor, done)
-        write(path, _bytes(*drawn))
+    side, frames = request.pixels, len(demos.commands)
+    shapes = {"views": (frames, 2, side, side, 3), "proprioception": (frames, PROPRIOCEPTION)}
+    arrays = read_arrays(path, lambda _: shapes, report)
+    if arrays is None:
+        arrays = dict(zip(shapes, _drawn(request, demos, executor, done), strict=True))
+        write_arrays(path, **arrays)
     else:
         done(len(demos))
-    return ImageDemos(*drawn, demos)
+    return ImageDemos(**arrays, demos=demos)
 
 
 def kept_seeds(request: Request, demos: Demos) -> list[int]:
@@ -125,24 +126,3 @@ def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Callab
             f"They were recorded on another machine: remove {cache_folder()} and run again."
         )
     return views, own
-
-
-def _bytes(views: NDArray[np.uint8], proprioception: NDArray[np.float32]) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, views=views, proprioception=proprioception)
-    return file.getvalue()
-
-
-def _read(path: Path, request: ImageRequest, frames: int, say: Callable[[str], None]) -> tuple[Any, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes())) as file:
-            views, own = file["views"], file["proprioception"]
-        side = request.pixels
-        if views.shape == (frames, 2, side, side, 3) and own.shape == (frames, PROPRIOCEPTION):
-            return views, own
-    except Exception:  # zipfile, zlib, numpy and the disk each have errors of their own for a damaged file
-        pass
-    say(f"{path} is damaged and not used; its demonstrations are drawn again.")
-    return None

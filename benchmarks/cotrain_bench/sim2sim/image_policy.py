@@ -35,7 +35,8 @@ class ImageFlowPolicy(FlowPolicy):
 
     def encode(self, observations: Tensor) -> Tensor:
         pixels, own = observations.float().tensor_split([-PROPRIOCEPTION], dim=-1)
-        return self.encoder(pixels / 255 - 0.5, (own - self.observation_mean) / self.observation_std)
+        z: Tensor = self.encoder(pixels / 255 - 0.5, (own - self.observation_mean) / self.observation_std)
+        return z
 
 
 class _Encoder(nn.Module):
@@ -51,7 +52,8 @@ class _Encoder(nn.Module):
         pictures = pixels.view(*pixels.shape[:2], 2, self.pixels, self.pixels, 3)
         seen = pictures.permute(2, 0, 1, 5, 3, 4).flatten(2, 3)  # view, b, step and colour, row, column
         features = [view(picture).flatten(1) for view, picture in zip(self.views, seen, strict=True)]
-        return self.head(torch.cat([*features, own.flatten(1)], dim=1))
+        z: Tensor = self.head(torch.cat([*features, own.flatten(1)], dim=1))
+        return z
 
 
 def _convolutions(channels: int) -> nn.Module:

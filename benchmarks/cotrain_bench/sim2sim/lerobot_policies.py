@@ -31,6 +31,8 @@ STATE, SURROUNDINGS, ACTION = "observation.state", "observation.environment_stat
 class LeRobotPolicy(nn.Module, ABC):
     """A policy of LeRobot between its processors."""
 
+    policy: Any
+
     def __init__(self, policy: Any, spaces: Spaces) -> None:
         super().__init__()
         self.policy = policy
@@ -43,12 +45,14 @@ class LeRobotPolicy(nn.Module, ABC):
 
     def get_base_model(self) -> nn.Module:
         """LeRobot's policy: what CoTrain's adapters know."""
-        return self.policy
+        module: nn.Module = self.policy
+        return module
 
     def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
         padded = torch.zeros(batch["actions"].shape[:2], dtype=torch.bool)
         named = self.observed(batch["observations"]) | {ACTION: batch["actions"], "action_is_pad": padded}
-        return self.policy.forward(self.before(named))[0]
+        loss: Tensor = self.policy.forward(self.before(named))[0]
+        return loss
 
     @abstractmethod
     def observed(self, observations: Tensor) -> dict[str, Tensor]:
@@ -64,7 +68,8 @@ class Diffusion(LeRobotPolicy):
 
     @torch.no_grad()
     def predict_action(self, observations: Tensor) -> Tensor:
-        return self.after(self.policy.diffusion.generate_actions(self.before(self.observed(observations))))
+        chunk: Tensor = self.after(self.policy.diffusion.generate_actions(self.before(self.observed(observations))))
+        return chunk
 
 
 class ACT(LeRobotPolicy):
@@ -81,7 +86,8 @@ class ACT(LeRobotPolicy):
 
     @torch.no_grad()
     def predict_action(self, observations: Tensor) -> Tensor:
-        return self.after(self.policy.predict_action_chunk(self.before(self.observed(observations))))
+        chunk: Tensor = self.after(self.policy.predict_action_chunk(self.before(self.observed(observations))))
+        return chunk
 
 
 def diffusion(spaces: Spaces, **changes: Any) -> Diffusion:

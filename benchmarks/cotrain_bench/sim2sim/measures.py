@@ -55,13 +55,16 @@ def plane(trained: Trained, data: Frames) -> Row:
 
 def collected(trained: Trained, data: Frames) -> Collected:
     """The features of all frames at the seam."""
-    places = {"seams": [trained.cotrain.seam], "domain": "is_target", "groups": "episode"}
-    return collect_features(trained.policy, _batches(data), run=loss_of, **places)
+    seams = [trained.cotrain.seam] if trained.cotrain.seam else []
+    return collect_features(
+        trained.policy, _batches(data), seams=seams, domain="is_target", groups="episode", run=loss_of
+    )
 
 
 def _batches(data: Frames, size: int = 1024) -> Iterator[dict[str, Tensor]]:
-    for rows in torch.arange(len(data.is_target)).split(size):
-        yield {**data[rows.tolist()], "is_target": data.is_target[rows]}
+    for first in range(0, len(data.is_target), size):
+        rows = torch.arange(first, min(first + size, len(data.is_target)))
+        yield {**data[rows], "is_target": data.is_target[rows]}
 
 
 def _some(z: Tensor, draws: torch.Generator) -> Tensor:

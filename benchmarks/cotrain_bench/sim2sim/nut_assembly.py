@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy as np
 from ..results import CannotContinue
 from .cameras import CENTRE, cameras
 from .gaps import Array, Gap
+from .tasks import TASKS
 
 REACH = 0.05
 """metres ahead of the hand that a motion of 1 puts its goal"""
@@ -42,15 +42,6 @@ _STEPS = 25
 """of 2 ms in a control step"""
 
 
-@dataclass(frozen=True)
-class NutTask:
-    """When to give up."""
-
-    name: str = "NutAssemblySquare"
-    horizon: int = 240
-    """control steps"""
-
-
 class NutWorld:
     """NutAssemblySquare under a gap; its episodes share one simulator, which is set to an episode's state at each step.
 
@@ -58,8 +49,8 @@ class NutWorld:
         CannotContinue: without robosuite.
     """
 
-    def __init__(self, gap: Gap) -> None:
-        self.task, self.gap, self.cameras = NutTask(), gap, cameras(gap)
+    def __init__(self, task: str, gap: Gap) -> None:
+        self.task, self.gap, self.cameras = TASKS[task], gap, cameras(gap)
         self.env = _environment()
         self.model, self.data = self.env.sim.model._model, self.env.sim.data._data
         self.robot = self.env.robots[0]
@@ -200,13 +191,15 @@ def _motion(points: Array, opening: float) -> Array:
 
 def _towards(offset: Array) -> Array:
     """The motion (3,) that goes there, at most 1 long."""
-    return offset / max(REACH, float(np.linalg.norm(offset)))
+    motion: Array = offset / max(REACH, float(np.linalg.norm(offset)))
+    return motion
 
 
 def _in_view(points: Array) -> Array:
     """Points of robosuite's world, where the arm reaches along x, as the cameras expect them: along y, about CENTRE."""
     x, y, z = (points - TABLE - [0.0, 0.0, 0.15]).T
-    return np.stack([-y, x, z], axis=1) + CENTRE
+    seen: Array = np.stack([-y, x, z], axis=1) + CENTRE
+    return seen
 
 
 def _rotation_vector(matrix: Array) -> Array:

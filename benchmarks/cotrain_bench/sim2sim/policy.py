@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Velocity(nn.Module):
     """The head: velocity of a noisy chunk (b, h, a) at times (b,), given a condition (b, width)."""
 
+    frequencies: Tensor
+
     def __init__(self, horizon: int, action: int, width: int, hidden: int = 256) -> None:
         super().__init__()
         self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(8))
@@ -40,13 +42,19 @@ class Velocity(nn.Module):
     def forward(self, noisy: Tensor, time: Tensor, condition: Tensor) -> Tensor:
         angles = time[:, None] * self.frequencies
         inputs = torch.cat([noisy.flatten(1), angles.sin(), angles.cos(), condition], dim=1)
-        return self.net(inputs).view_as(noisy)
+        velocity: Tensor = self.net(inputs)
+        return velocity.view_as(noisy)
 
 
 class FlowPolicy(nn.Module):
     """Observations (b, steps, o) -> actions (b, horizon, a)."""
 
     seam = ctl.Seam(head="velocity", condition="condition")
+    encoder: nn.Module
+    observation_mean: Tensor
+    observation_std: Tensor
+    action_mean: Tensor
+    action_std: Tensor
 
     def __init__(
         self, observation: int, action: int, *, steps: int = 2, horizon: int = 8, width: int = 128, euler: int = 10
@@ -73,7 +81,8 @@ class FlowPolicy(nn.Module):
             getattr(self, f"{name}_std").copy_(values.std(0).clamp_min(1e-3))
 
     def encode(self, observations: Tensor) -> Tensor:
-        return self.encoder((observations - self.observation_mean) / self.observation_std)
+        z: Tensor = self.encoder((observations - self.observation_mean) / self.observation_std)
+        return z
 
     def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
         actions = (batch["actions"] - self.action_mean) / self.action_std

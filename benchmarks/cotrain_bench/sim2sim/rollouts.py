@@ -44,7 +44,7 @@ def roll_out(
     Args:
         seed: of the policy's own noise.
         watched: of how many episodes the path is kept.
-        tick: told the share of the horizon that is done.
+        tick: called with the share of the horizon that is done.
 
     Raises:
         ValueError: when the policy returns another shape, or numbers that are not finite.

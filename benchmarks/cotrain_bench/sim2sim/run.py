@@ -14,7 +14,7 @@ from ..sweep import sweep
 from .cell import Cell, compute
 from .demos import Demos, Request, demonstrations
 from .policies import factory
-from .tasks import TASKS
+from .tasks import meta_world
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
             cannot be imported.
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
-    if any(cell.task in TASKS for cell in cells):
-        import metaworld  # noqa: F401  said here, before any work, when it is missing
+    if any(cell.task in meta_world() for cell in cells):
+        import metaworld  # noqa: F401  fails here, before any work, when it is missing
 
     for name in dict.fromkeys(cell.policy for cell in cells):
         factory(name)
@@ -61,4 +61,4 @@ def record(requests: Sequence[Request], runner: Runner) -> dict[Request, Demos]:
     here = runner.workers if runner.executor == "local" else os.cpu_count() or 1
     with progress() as bars, processes(here) as workers:
         bar = bars.add_task("demonstrations", total=sum(request.count for request in wanted))
-        return {r: demonstrations(r, workers, say=say, done=lambda more: bars.advance(bar, more)) for r in wanted}
+        return {r: demonstrations(r, workers, report=say, done=lambda more: bars.advance(bar, more)) for r in wanted}

@@ -10,7 +10,7 @@ from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_mar
 
 from ..intervals import Interval, mcnemar
 from ..results import Row, write, write_report
-from .methods import TITLES
+from .methods import METHODS
 
 CAVEAT = (
     "Intervals are Wilson's 95 % over the episodes of ONE trained policy a method. They leave out what another "
@@ -40,7 +40,7 @@ def headline(rows: Sequence[Row]) -> str:
     """The finding in one sentence: target only against plain co-training."""
     found = {row["method"]: row for row in rows if "error" not in row}
     if not {"real_only", "cotraining"} <= set(found):
-        return ", ".join(f"{TITLES[name]} {_rate(row)}" for name, row in found.items()) + "."
+        return ", ".join(f"{METHODS[name].title} {_rate(row)}" for name, row in found.items()) + "."
     alone, both = found["real_only"], found["cotraining"]
     apart = not Interval(alone["low"], alone["high"]).overlaps(Interval(both["low"], both["high"]))
     return (
@@ -53,7 +53,7 @@ def success_table(rows: Sequence[Row]) -> Table:
     """Success with its interval, one row a method; cells that failed are listed with their reason."""
     lines: list[list[Any]] = [
         [
-            TITLES[row["method"]],
+            METHODS[row["method"]].title,
             round(row["ratio"], 3),
             f"{row['successes']} / {row['episodes']}",
             f"{row['success']:.0%}",
@@ -63,7 +63,9 @@ def success_table(rows: Sequence[Row]) -> Table:
         for row in rows
         if "error" not in row
     ]
-    lines += [[TITLES[row["method"]], None, "failed", row["error"], None, None] for row in rows if "error" in row]
+    lines += [
+        [METHODS[row["method"]].title, None, "failed", row["error"], None, None] for row in rows if "error" in row
+    ]
     return Table(["method", "ratio", "solved", "success", "95 % interval", "CPU s"], lines)
 
 
@@ -72,10 +74,12 @@ def paired_table(rows: Sequence[Row]) -> Table:
     done = {row["method"]: row for row in rows if "error" not in row}
     base = "cotraining" if "cotraining" in done else next(iter(done))
     lines = [
-        [TITLES[name], *mcnemar(row["outcomes"], done[base]["outcomes"])] for name, row in done.items() if name != base
+        [METHODS[name].title, *mcnemar(row["outcomes"], done[base]["outcomes"])]
+        for name, row in done.items()
+        if name != base
     ]
     return Table(
-        ["method", "only it solves", f"only {TITLES[base]} solves", "p"],
+        ["method", "only it solves", f"only {METHODS[base].title} solves", "p"],
         lines,
         "All methods meet the same starts, goals and sampling noise. p is McNemar's exact test over episodes, not "
         "corrected for the number of rows; like the intervals it speaks of these policies.",

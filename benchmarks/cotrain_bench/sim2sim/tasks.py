@@ -1,4 +1,4 @@
-"""The tasks: six of Meta-World's, each one row of data; the last is for images, since it shows its goal.
+"""The tasks: six of Meta-World's, of which button-press is for images, since it shows its goal, and robosuite's one.
 
     observed = (hand, two fingers, body, tip = body + R axis, goal)          whatever the task, 6 points
 
@@ -21,21 +21,30 @@ Criterion = Callable[[Array, Array], bool]
 
 @dataclass(frozen=True)
 class Task:
-    """A Meta-World task: its name there, the body that is handled, that body's axis, and when to give up."""
+    """A task of a simulator; its entry in TASKS is all that adds one."""
 
     name: str
+    """in its simulator"""
+    horizon: int
+    """control steps after which to give up: in Meta-World 1.5 times the 95th percentile of the noisy expert's under the
+    slowest gap that passes the gate, in whole twenties, and 200 at least"""
+    gate: float = 0.9
+    """least success of the noiseless expert for the task to be used under a gap"""
+    world: str = "world:World"
+    """the class of its worlds, in a module of this package"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaWorldTask(Task):
+    """A Meta-World task: the body that is handled, that body's axis, and when it is solved."""
+
     body: str
     """the body whose mass, inertia and friction a physics gap changes: the one that has the geoms"""
     axis: tuple[float, float, float]
     """where the tip of the object's axis is in the object's frame, metres"""
-    horizon: int
-    """control steps: 1.5 times the 95th percentile of the noisy expert's under the slowest gap that passes the gate, in
-    whole twenties, and 200 at least"""
     solved: Criterion
     goal: str | None = None
     """the body that is the goal; None is Meta-World's target"""
-    gate: float = 0.9
-    """least success of the noiseless expert under a gap"""
 
 
 def _within(radius: float) -> Criterion:
@@ -54,21 +63,28 @@ def _pressed(button: Array, hole: Array) -> bool:
     return bool(abs(hole[2] - button[2] - 0.193) <= 0.024)
 
 
-TASKS = {
-    "pick-place": Task("pick-place-v3", "obj", (0.0, 0.0, 0.1), 200, _within(0.07)),
-    "assembly": Task("assembly-v3", "asmbly_peg", (0.0, -0.13, 0.0), 240, _on_the_peg),  # the wrench's handle
-    "coffee-pull": Task("coffee-pull-v3", "mug", (0.04, 0.0, 0.047), 200, _within(0.07)),  # the mug's handle
-    "hammer": Task("hammer-v3", "hammer", (0.16, 0.06, 0.0), 200, _driven_in, goal="nail_link"),  # the head's face
-    "box-close": Task("box-close-v3", "top_link", (0.0, 0.0, 0.082), 280, _within(0.08), gate=0.7),  # the handle
-    "button-press": Task("button-press-topdown-v3", "button", (0.0, -0.1935, 0.0), 120, _pressed),  # the button's top
+TASKS: dict[str, Task] = {
+    "pick-place": MetaWorldTask("pick-place-v3", 200, body="obj", axis=(0.0, 0.0, 0.1), solved=_within(0.07)),
+    "assembly": MetaWorldTask(  # the axis: the wrench's handle
+        "assembly-v3", 240, body="asmbly_peg", axis=(0.0, -0.13, 0.0), solved=_on_the_peg
+    ),
+    "coffee-pull": MetaWorldTask(  # the mug's handle
+        "coffee-pull-v3", 200, body="mug", axis=(0.04, 0.0, 0.047), solved=_within(0.07)
+    ),
+    "hammer": MetaWorldTask(  # the head's face
+        "hammer-v3", 200, body="hammer", axis=(0.16, 0.06, 0.0), solved=_driven_in, goal="nail_link"
+    ),
+    "box-close": MetaWorldTask(  # the handle
+        "box-close-v3", 280, gate=0.7, body="top_link", axis=(0.0, 0.0, 0.082), solved=_within(0.08)
+    ),
+    "button-press": MetaWorldTask(  # the button's top
+        "button-press-topdown-v3", 120, body="button", axis=(0.0, -0.1935, 0.0), solved=_pressed
+    ),
+    "nut-assembly": Task("NutAssemblySquare", 240, world="nut_assembly:NutWorld"),
 }
-
 """box-close has a lower gate: Meta-World's own expert solves 78 of 90 of its episodes without any gap."""
 
-ELSEWHERE = {"nut-assembly": "nut_assembly:NutWorld"}
-"""tasks of other simulators, in environments of their own, and the world that each has"""
 
-
-def gate(task: str) -> float:
-    """Least success of the noiseless expert for a task to be used under a gap."""
-    return TASKS[task].gate if task in TASKS else Task.gate
+def meta_world() -> dict[str, MetaWorldTask]:
+    """The tasks of Meta-World; those of other simulators need environments of their own."""
+    return {name: task for name, task in TASKS.items() if isinstance(task, MetaWorldTask)}

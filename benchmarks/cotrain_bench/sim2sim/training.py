@@ -123,7 +123,7 @@ def train(
         name: what errors call the method.
         extras: what the method's terms read of a batch beside the features.
         held_out: target frames that are not trained on at first, for weights that go by the loss there.
-        tick: told the share of the steps that is done.
+        tick: called with the share of the steps that is done.
 
     Raises:
         TypeError: a factory that does not return what the protocol asks for.
@@ -132,9 +132,9 @@ def train(
     torch.manual_seed(seed)
     learner = made(policy, data.spaces())
     method = _fitted(method, learner, data)
-    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))
+    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))  # type: ignore[no-untyped-call]
     cotrain = ctl.CoTrain(learner, method, seam=getattr(learner, "seam", None), loss=loss_of, extras=extras)
-    drawn = _Drawn(data, held_out, budget, method.ratio, seed)
+    batches = Batches(data, held_out, budget, method.ratio, seed)
     if held_out is not None:
         cotrain.hold_out(data[held_out.frames.nonzero().flatten()])
     rate = getattr(learner, "learning_rate", budget.learning_rate)
@@ -143,10 +143,10 @@ def train(
         optimizer.add_param_group({"params": plugins, "weight_decay": 0.0})
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
     running, strengths, readings = 0.0, Counter[str](), list[dict[str, float]]()
-    for step, rows in enumerate(drawn):
-        if held_out is not None and step == drawn.release:
+    for step, rows in enumerate(batches):
+        if held_out is not None and step == batches.release:
             cotrain.release_held_out()
-        with _told(name, step):
+        with _naming(name, step):
             losses = cotrain(data[rows], domain=data.is_target[rows], index=rows, step=step)
             value = _finite(losses)
         optimizer.zero_grad()
@@ -162,11 +162,11 @@ def train(
             tick(step / budget.steps)
     raw = {name: float(value) for name, value in losses.raw.items()}
     mean = {name: total / budget.steps for name, total in strengths.items()}
-    heard = {name: [of_step.get(name) for of_step in readings] for name in dict.fromkeys(chain(*readings))}
-    return Trained(average.module.eval(), cotrain, running, raw, mean, heard, drawn.realised())
+    series = {name: [of_step.get(name) for of_step in readings] for name in dict.fromkeys(chain(*readings))}
+    return Trained(average.module.eval(), cotrain, running, raw, mean, series, batches.realised())
 
 
-class _Drawn:
+class Batches:
     """The rows of every step: without the held-out frames at first, then of all."""
 
     def __init__(self, data: Frames, held_out: HeldOut | None, budget: Budget, ratio: Any, seed: int) -> None:
@@ -180,9 +180,8 @@ class _Drawn:
 
     def __iter__(self) -> Iterator[Tensor]:
         for rows, sampler, steps in self.parts:
-            batches = chain.from_iterable(repeat(sampler))
-            for drawn in islice(batches, steps):
-                yield rows[drawn]
+            for batch in islice(chain.from_iterable(repeat(sampler)), steps):
+                yield rows[batch]
 
     def realised(self) -> float:
         """The share of target samples."""
@@ -201,8 +200,8 @@ def _fitted(method: ctl.Method | Callable[[int], ctl.Method], learner: Any, data
 
 
 @contextmanager
-def _told(name: str, step: int) -> Iterator[None]:
-    """Says which method and step an error of a training step is of."""
+def _naming(name: str, step: int) -> Iterator[None]:
+    """Adds the method and the step to an error of a training step."""
     try:
         yield
     except (ValueError, TypeError) as error:

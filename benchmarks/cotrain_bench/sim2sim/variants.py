@@ -25,14 +25,14 @@ def labelled(data: Frames) -> Frames:
     return replace(data, observations=torch.cat([data.observations, columns], dim=2))
 
 
-def told_target(policy: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def as_target(policy: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """A policy of labelled observations as one of plain ones, all of them the target's."""
 
-    def told(observations: Tensor) -> Tensor:
+    def of_target(observations: Tensor) -> Tensor:
         code = torch.tensor([0.0, 1.0]).expand(*observations.shape[:2], 2)
         return policy(torch.cat([observations, code], dim=2))
 
-    return told
+    return of_target
 
 
 def normalised(data: Frames) -> Frames:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from .cameras import both, cameras
 from .gaps import Array, Gap
-from .tasks import ELSEWHERE, TASKS, Task
+from .tasks import TASKS, Task, meta_world
 
 WIDTH = 25
 """numbers in an observation"""
@@ -50,9 +50,9 @@ class World:
     def __init__(self, task: str, gap: Gap) -> None:
         from metaworld.policies import ENV_POLICY_MAP
 
-        self.task, self.gap, self.cameras, self.view = TASKS[task], gap, cameras(gap), both(gap)
+        self.task, self.gap, self.cameras, self.view = meta_world()[task], gap, cameras(gap), both(gap)
         self.env = _environment(self.task)
-        self._policy = ENV_POLICY_MAP[self.task.name]()
+        self._policy: Any = ENV_POLICY_MAP[self.task.name]()  # type: ignore[abstract]
         self._change_physics()
         self._pristine = self.placements()
         self._started: Any = None
@@ -63,9 +63,10 @@ class World:
 
     def expert(self, state: Array) -> Array:
         """The scripted expert's motion (4,) for a Meta-World state (39,), within [-1, 1]."""
-        with warnings.catch_warnings():  # it says at every fast motion that motions are clipped
+        with warnings.catch_warnings():  # one at every fast motion, that it is clipped
             warnings.simplefilter("ignore")
-            return np.clip(self._policy.get_action(state).astype(np.float64), -1.0, 1.0)
+            motion: Array = np.clip(self._policy.get_action(state), -1.0, 1.0).astype(np.float64)
+            return motion
 
     def placements(self) -> tuple[Array, Array]:
         """Where the model has its fixed bodies and sites: what Meta-World moves at a reset."""
@@ -174,10 +175,8 @@ class Episode:
 
 def domain(task: str, gap: Gap) -> Any:
     """The world of a task under a gap: `World`, or that of another simulator, which has the same methods."""
-    if task not in ELSEWHERE:
-        return World(task, gap)
-    module, name = ELSEWHERE[task].split(":")
-    return getattr(importlib.import_module(f".{module}", __package__), name)(gap)
+    module, name = TASKS[task].world.split(":")
+    return getattr(importlib.import_module(f".{module}", __package__), name)(task, gap)
 
 
 def _sharing_model(env: Any) -> Any:

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cotrain_losses import Method
+from cotrain_losses import Method, Regularizer
 
-from .drawn import Draw, drawn
+from .draws import Draw, draw_of
 
 
 class Answer(NamedTuple):
@@ -67,7 +67,7 @@ class Case:
         return max(error for error, _ in found), max(gradient) if gradient else None
 
     def _errors_at(self, seed: int) -> tuple[float, float | None]:
-        draw = drawn(seed, paired=self.paired, scale=self.scale)
+        draw = draw_of(seed, paired=self.paired, scale=self.scale)
         ours, theirs = self.measured(draw, self._method(draw)), self.written(draw, self._method(draw))
         value = relative_error([ours.value], [theirs.value])
         if not theirs.gradients:
@@ -110,9 +110,17 @@ def relative_error(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     return 0.0 if difference == 0.0 else difference / size if size > 0 else math.inf
 
 
+def regularizer_of(method: Method) -> Regularizer:
+    """The regularizer of a method that has one."""
+    assert method.regularizer is not None
+    whole = 1.0 * method.regularizer
+    assert isinstance(whole, Regularizer)
+    return whole
+
+
 def at_the_features(draw: Draw, method: Method) -> Answer:
     """What a regularizer is worth on the draw, and its gradients at the features and at its own parameters."""
-    regularizer = 1.0 * method.regularizer  # type: ignore[operator]
+    regularizer = regularizer_of(method)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a solve that did not converge is a failure here
         value = regularizer(draw.source, draw.target, step=draw.step)

@@ -10,7 +10,7 @@ from torch import Tensor
 from cotrain_losses.importance import EmpiricalMixture, optimal_score, score_weights
 
 from .case import Answer, Case
-from .drawn import Draw
+from .draws import Draw
 
 ALPHA, SIGMA = 0.7, 0.8
 
@@ -79,13 +79,19 @@ def weights_written(draw: Draw, _: Tensor) -> Answer:
     d, n, m, w = 8, len(draw.source), len(draw.target), draw.ratio
     rows = []
     for noised in queries(draw):
-        distance = lambda a: float((noised - ALPHA * a.flatten()).norm()) / (SIGMA * math.sqrt(d))  # noqa: B023, E731
-        r_source, r_target = ([distance(a) for a in side.extras["action"]] for side in (draw.source, draw.target))
+        r_source, r_target = (
+            [distance(noised, a) for a in side.extras["action"]] for side in (draw.source, draw.target)
+        )
         least = min(r_source + r_target)
         unscaled = [(1 - w) / n * math.exp((least**2 - r**2) * d / 2) for r in r_source]
         unscaled += [w / m * math.exp((least**2 - r**2) * d / 2) for r in r_target]
         rows.append([u / sum(unscaled) for u in unscaled])
     return Answer(torch.tensor(rows, dtype=torch.float64))
+
+
+def distance(noised: Tensor, action: Tensor) -> float:
+    """|a^t - alpha a_i| / (sigma sqrt(d))."""
+    return float(torch.linalg.vector_norm(noised - ALPHA * action.flatten())) / (SIGMA * math.sqrt(len(noised)))
 
 
 def given(draw: Draw, found: Tensor) -> Answer:

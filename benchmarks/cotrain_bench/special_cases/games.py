@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from cotrain_losses import Method, recipes
 
 from .case import Answer, Case, at_the_features, gradients
-from .drawn import Draw
+from .draws import Draw
 
 
 def adda(draw: Draw) -> Method:
@@ -86,18 +87,21 @@ class Reversal(torch.autograd.Function):
     """Ganin and Lempitsky 2015: x -> x, gradient times -lambda."""
 
     @staticmethod
-    def forward(ctx, x, strength):
+    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
         ctx.strength = strength
         return x.clone()
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return -ctx.strength * gradient, None
 
 
 def dann_written(draw: Draw, method: Method) -> Answer:
     layers, strength = classifier(method), 2 / (1 + math.exp(-10 * min(draw.step / 1000, 1))) - 1
-    source, target = (Reversal.apply(rows.features, strength) for rows in (draw.source, draw.target))
+    source, target = (
+        Reversal.apply(rows.features, strength)  # type: ignore[no-untyped-call]
+        for rows in (draw.source, draw.target)
+    )
     entropy = cross_entropy(logit(source, layers), logit(target, layers))
     return game(draw, layers, -strength * entropy, encoder=entropy, head=entropy)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist, pdist
+from scipy.spatial.distance import cdist, pdist  # type: ignore[import-untyped]
 from torch import Tensor
 
 from cotrain_losses import Method, Rows, recipes
 from cotrain_losses.terms.mmd import CORAL
 
 from .case import Answer, Case, at_the_features, loss
-from .drawn import Draw
+from .draws import Draw
 
 
 def mmd(draw: Draw) -> Method:
@@ -99,7 +99,8 @@ def covariance_gap(draw: Draw) -> Tensor:
     """|C_source - C_target|_F^2, which numpy.cov is asserted to give too."""
     sides = draw.source.features, draw.target.features
     centred = [x - x.mean(0) for x in sides]
-    gap = sum(sign * c.T @ c / (len(c) - 1) for sign, c in zip((1, -1), centred, strict=True))
+    covariances = [c.T @ c / (len(c) - 1) for c in centred]
+    gap = covariances[0] - covariances[1]
     by_numpy = [np.cov(x.detach().numpy(), rowvar=False) for x in sides]
     np.testing.assert_allclose(gap.detach().numpy(), by_numpy[0] - by_numpy[1], rtol=1e-9, atol=1e-12)
     return gap.square().sum()
@@ -107,7 +108,7 @@ def covariance_gap(draw: Draw) -> Tensor:
 
 def gaussians(x: Tensor, y: Tensor, sigmas: list[float]) -> Tensor:
     """The sum over sigmas of exp(-|x_i - y_j|^2 / 2 sigma^2), all pairs."""
-    return sum(torch.exp(-squared(x, y) / (2 * sigma**2)) for sigma in sigmas)
+    return torch.stack([torch.exp(-squared(x, y) / (2 * sigma**2)) for sigma in sigmas]).sum(0)
 
 
 def off_diagonal_mean(kernel: Tensor) -> Tensor:

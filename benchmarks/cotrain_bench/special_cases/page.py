@@ -26,7 +26,8 @@ measure of an entropy, sums or means over kernels, the scale of guidance, a plan
 This page is written by `cotrain bench special-cases`, from the code it measures."""
 
 LATTICE = """\
-Which setting turns one method into another. An equality holds to rounding; a limit is taken at a large or small
+Which setting turns one method into another. A definition holds to the last bit: at that setting one method computes
+what the other does. An equality holds to rounding, or to what two solves leave; a limit is taken at a large or small
 setting and holds to the tolerance that is given. For limits towards exact transport values are compared: there the
 gradient jumps where two plans tie."""
 

@@ -84,11 +84,11 @@ def lattice(edges: Sequence[Row]) -> bytes:
 
 def _draw_edge(axes: Axes, edge: Row) -> None:
     """From the left end of one name to the right end of another."""
-    (x0, y0), (x1, y1) = PLACES[edge["start"]], PLACES[edge["end"]]
-    x0, x1 = x0 - 0.05 - 0.0105 * len(edge["start"]), x1 + 0.06 + 0.0105 * len(edge["end"])
+    (right, y0), (left, y1) = PLACES[edge["start"]], PLACES[edge["end"]]
+    x0, x1 = right - 0.05 - 0.0105 * len(edge["start"]), left + 0.06 + 0.0105 * len(edge["end"])
     second = edge["setting"].startswith("whole passes")  # two edges join these methods
     arrow = {"arrowstyle": "->", "color": "#3b4656" if edge["holds"] else "#c0392b", "shrinkA": 0, "shrinkB": 0}
-    arrow |= {"linestyle": "-" if edge["edge"] == "equality" else "--", "connectionstyle": f"arc3,rad={-0.25 * second}"}
+    arrow |= {"linestyle": "--" if edge["edge"] == "limit" else "-", "connectionstyle": f"arc3,rad={-0.25 * second}"}
     axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow, zorder=1)
     at = 0.7 if edge["end"] == "cotraining" else 0.5
     x, y = at * x0 + (1 - at) * x1, at * y0 + (1 - at) * y1 - 0.25 * second

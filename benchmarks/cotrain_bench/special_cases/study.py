@@ -8,12 +8,14 @@ from typing import Any
 
 from ..progress import progress
 from ..results import Row, write, write_results
-from . import estimators, games, kernels, seams, transports
+from . import estimators, games, guided, kernels, sampled, step_edges, term_edges, transports, weighted  # noqa: F401
 from .case import Case, shown_code
-from .lattice import EDGES, Edge
+from .edges import EDGES, Edge
 
 FAMILIES = {
-    "Mixing, guidance and weights": seams.CASES,
+    "Mixing": sampled.CASES,
+    "Guidance": guided.CASES,
+    "Weights": weighted.CASES,
     "Kernel means and moments": kernels.CASES,
     "Transport": transports.CASES,
     "Games with a domain classifier": games.CASES,
@@ -50,7 +52,7 @@ def _tasks() -> Iterator[tuple[Row, Callable[[int, int], Row]]]:
         for case in cases:
             yield _described(family, case), _measured(case)
     for edge in EDGES:
-        row = {"kind": "edge", "name": f"{edge.start} -> {edge.end}: {edge.setting}", "start": edge.start}
+        row: Row = {"kind": "edge", "name": f"{edge.start} -> {edge.end}: {edge.setting}", "start": edge.start}
         row |= {"end": edge.end, "setting": edge.setting, "edge": edge.kind, "tolerance": edge.tolerance}
         yield row, _measured_edge(edge)
 

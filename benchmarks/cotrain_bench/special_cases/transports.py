@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,8 +9,9 @@ from torch import Tensor
 from cotrain_losses import Method, recipes
 
 from .case import Answer, Case, at_the_features, loss
-from .drawn import Draw
+from .draws import Draw
 from .kernels import squared
+from .plans import balanced_plan, entropic_value, exact_plan, soft_dtw, unbalanced_plan
 
 CLASSES = {"label": "label", "prediction": "logits", "loss": "cross_entropy"}
 
@@ -28,26 +26,12 @@ def ot_written(draw: Draw, method: Method) -> Answer:
     return loss(0.1 * (cross - own / 2 - others / 2), draw)
 
 
-def entropic_value(cost: Tensor, eps: float) -> Tensor:
-    """<P, C> + eps KL(P | a b') at POT's plan, which is held fixed."""
-    plan = balanced_plan(cost, eps)
-    return (plan * cost).sum() + eps * (plan * torch.log(plan.clamp_min(1e-300) * cost.numel())).sum()
-
-
-def balanced_plan(cost: Tensor, eps: float) -> Tensor:
-    """POT's entropic plan between uniform masses."""
-    import ot
-
-    a, b = (np.full(n, 1 / n) for n in cost.shape)
-    return torch.from_numpy(ot.sinkhorn(a, b, cost.detach().numpy(), eps, numItermax=20_000, stopThr=1e-9))
-
-
 def ot_wide(draw: Draw) -> Method:
     return recipes.ot(ratio=draw.ratio, blur=2.5 * draw.blur, tolerance=1e-9)
 
 
 def ot_geomloss(draw: Draw, method: Method) -> Answer:
-    from geomloss import SamplesLoss
+    from geomloss import SamplesLoss  # type: ignore[import-untyped]
 
     divergence = SamplesLoss("sinkhorn", p=2, blur=2.5 * draw.blur, scaling=0.999, backend="tensorized")
     return Answer(0.1 * divergence(draw.source.features, draw.target.features))
@@ -69,18 +53,6 @@ def state_cost(draw: Draw) -> Tensor:
     """0.01 |z_i - z_j|^2 + 0.05 |s_i - s_j|^2, states held fixed."""
     states = squared(draw.source.extras["state"], draw.target.extras["state"])
     return 0.01 * squared(draw.source.features, draw.target.features) + 0.05 * states.detach()
-
-
-def unbalanced_plan(cost: Tensor, reg: float, tau: float, entropy: str, reference: Tensor | None = None) -> Tensor:
-    """POT's plan between uniform masses."""
-    import ot
-
-    a, b = (np.full(n, 1 / n) for n in cost.shape)
-    settings = {"reg_type": entropy, "c": None if reference is None else reference.numpy(), "numItermax": 100_000}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "If reg_type = entropy")  # said whenever that entropy is asked for
-        plan = ot.unbalanced.sinkhorn_knopp_unbalanced(a, b, cost.detach().numpy(), reg, tau, stopThr=1e-14, **settings)
-    return torch.from_numpy(plan)
 
 
 def uot_written(draw: Draw, method: Method) -> Answer:
@@ -124,14 +96,6 @@ def cross_entropies(draw: Draw) -> Tensor:
     )
 
 
-def exact_plan(cost: Tensor) -> Tensor:
-    """POT's optimal plan between uniform masses."""
-    import ot
-
-    a, b = (np.full(n, 1 / n) for n in cost.shape)
-    return torch.from_numpy(ot.emd(a, b, cost.detach().numpy()))
-
-
 def deepjdot_written(draw: Draw, method: Method) -> Answer:
     cost = 0.001 * squared(draw.source.features, draw.target.features) + 1e-4 * cross_entropies(draw)
     return loss((exact_plan(cost) * cost).sum(), draw)
@@ -150,19 +114,6 @@ def jumbot_written(draw: Draw, method: Method) -> Answer:
 
 def egobridge(draw: Draw) -> Method:
     return recipes.egobridge(ratio=draw.ratio, tolerance=1e-9)
-
-
-def soft_dtw(x: Tensor, y: Tensor, gamma: float = 0.1) -> float:
-    """r_ij = |x_i - y_j|^2 - gamma log sum exp(-{r_i-1,j-1, r_i-1,j, r_i,j-1} / gamma)."""
-    r = np.full((len(x) + 1, len(y) + 1), np.inf)
-    r[0, 0] = 0.0
-    for i in range(len(x)):
-        for j in range(len(y)):
-            before = np.array([r[i, j], r[i, j + 1], r[i + 1, j]])
-            least = before.min()
-            soft = least - gamma * math.log(np.exp(-(before - least) / gamma).sum())
-            r[i + 1, j + 1] = float((x[i] - y[j]).square().sum()) + soft
-    return float(r[-1, -1])
 
 
 def egobridge_written(draw: Draw, method: Method) -> Answer:

@@ -44,7 +44,8 @@ ARMS: dict[str, Callable[[], ctl.Regularizer | None]] = {
 
 
 def _energy(**how: Any) -> ctl.Regularizer:
-    return relative(FRACTION, **how) * EnergyDistance()
+    term: ctl.Regularizer = relative(FRACTION, **how) * EnergyDistance()
+    return term
 
 
 class Velocity(nn.Module):
@@ -56,7 +57,8 @@ class Velocity(nn.Module):
 
     def forward(self, noisy: Tensor, time: Tensor, z: Tensor) -> Tensor:
         angles = time[:, None] * 2.0 ** torch.arange(PAIRS)
-        return self.net(torch.cat([z, noisy, angles.sin(), angles.cos()], 1))
+        velocity: Tensor = self.net(torch.cat([z, noisy, angles.sin(), angles.cos()], 1))
+        return velocity
 
 
 class Policy(nn.Module):
@@ -71,7 +73,8 @@ class Policy(nn.Module):
         output = batch["output"] / SCALE
         noise, time = torch.randn_like(output), torch.rand(len(output))
         noisy = torch.lerp(noise, output, time[:, None])
-        return (self.velocity(noisy, time, z=self.encoder(batch["x"])) - (output - noise)).square().mean()
+        velocity: Tensor = self.velocity(noisy, time, z=self.encoder(batch["x"]))
+        return (velocity - (output - noise)).square().mean()
 
     @torch.no_grad()
     def sample(self, x: Tensor, noise: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from ...paired import Correlation, correlation
 from ...results import Row
-from ..methods import TITLES
+from ..methods import METHODS
 from . import balance
-from .findings import Claim, Finding, Question, Result, judged
+from .findings import Claim, Question, Result
 from .plans import OWN_SCALE
 
 Policies: TypeAlias = "dict[tuple[str, str, int], Row]"
@@ -25,11 +25,6 @@ HARM = 0.05
 """a loss of success that the recipe is to exclude, gap by gap"""
 
 
-def findings(study: str, results: Sequence[Result]) -> list[Finding]:
-    """The verdicts of a study."""
-    return judged(CLAIMS[study], results)
-
-
 def _rows(results: Sequence[Result], **wanted: object) -> Policies:
     """(task, gap, seed) -> the row of the cell that has these settings."""
     return {
@@ -39,7 +34,7 @@ def _rows(results: Sequence[Result], **wanted: object) -> Policies:
     }
 
 
-def _difference(name: str, one: dict, other: dict, gap: str | None = None, wanted: int = 1) -> Question:
+def _difference(name: str, one: Policies, other: Policies, gap: str | None = None, wanted: int = 1) -> Question:
     """Success of one minus success of the other, averaged over tasks and gaps within each pair."""
     common = [key for key in one if key in other and gap in (None, key[1])]
     seeds = sorted({seed for _, _, seed in common})
@@ -57,7 +52,7 @@ def _gaps(results: Sequence[Result]) -> list[str]:
 def best_is_cfg_adda(results: Sequence[Result]) -> list[Question]:
     mine = _rows(results, method="cfg_adda")
     others = [m for m in dict.fromkeys(c.method for c, _ in results) if m not in ("cfg_adda", "probe")]
-    return [_difference(f"CFG-ADDA minus {TITLES[m]}", mine, _rows(results, method=m)) for m in others]
+    return [_difference(f"CFG-ADDA minus {METHODS[m].title}", mine, _rows(results, method=m)) for m in others]
 
 
 def cotraining_helps(results: Sequence[Result]) -> list[Question]:
@@ -161,72 +156,62 @@ def related(
     return correlation(*zip(*some, strict=True), ranks=ranks) if some else None
 
 
-_METHODS = [
+METHOD_CLAIMS = (
     Claim("Co-training beats target-only training.", "15.3 against 8.6 of 30 on the robot", cotraining_helps),
     Claim(
         "CFG-ADDA is best on average.",
         ".55, the others .51 to .53 (simulation); 21 of 30, the others 14.3 to 15.3 (robot)",
         best_is_cfg_adda,
     ),
-]
+)
 
-CLAIMS: dict[str, list[Claim]] = {
-    "methods": _METHODS,
-    "image": _METHODS,
-    "ratios": [
-        Claim("Balanced ratios are best.", ".52 in [.016, .3], .48 outside (co-training)", balanced_is_best),
-    ],
-    "correlation": [
-        Claim(
-            "The closer the domains, the higher the success, except where physics alone differs.",
-            "r = -.76 visual, +.57 physics, -.70 both",
-            correlations=distance_by_gap,
-        ),
-    ],
-    "regimes": [
-        Claim(
-            "Distance helps in the overlapping regime, harms in the disjoint one.",
-            "r = +.61 overlapping, -.31 structured, -.70 disjoint",
-            correlations=distance_by_regime,
-        ),
-    ],
-    "guidance": [
-        Claim("Guidance is best near scale 0.5.", "lambda = -.5, that is scale .5", half_is_best),
-    ],
-    "balance-calibration": [],
-    "balance-development": [],
-    "balance": [
-        Claim(
-            "The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.",
-            "-",
-            recipe_minus(balance.PLAIN, "co-training", margin=HARM),
-        ),
-        Claim(
-            "It helps: it is better than plain co-training under two gaps or more.",
-            "-",
-            recipe_minus(balance.PLAIN, "co-training"),
-            family="plain",
-            needed=2,
-        ),
-        Claim(
-            "It helps where plain co-training was tuned as long, under two gaps or more.",
-            "-",
-            recipe_minus(balance.TUNED, "co-training as tuned"),
-            family="tuned",
-            needed=2,
-        ),
-    ],
-    "stability": [],
-    "label": [
-        Claim(
-            "Where physics alone differs a domain label raises the success.",
-            "physics-only suffers without a label",
-            label_restores(["physics"]),
-        ),
-        Claim(
-            "Where only the command frame differs a domain label raises the success (our gap, not the paper's).",
-            "-",
-            label_restores(["control"]),
-        ),
-    ],
-}
+BALANCED_RATIOS = Claim("Balanced ratios are best.", ".52 in [.016, .3], .48 outside (co-training)", balanced_is_best)
+
+DISTANCE_BY_GAP = Claim(
+    "The closer the domains, the higher the success, except where physics alone differs.",
+    "r = -.76 visual, +.57 physics, -.70 both",
+    correlations=distance_by_gap,
+)
+
+DISTANCE_BY_REGIME = Claim(
+    "Distance helps in the overlapping regime, harms in the disjoint one.",
+    "r = +.61 overlapping, -.31 structured, -.70 disjoint",
+    correlations=distance_by_regime,
+)
+
+HALF_GUIDANCE = Claim("Guidance is best near scale 0.5.", "lambda = -.5, that is scale .5", half_is_best)
+
+RECIPE_CLAIMS = (
+    Claim(
+        "The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.",
+        "-",
+        recipe_minus(balance.PLAIN, "co-training", margin=HARM),
+    ),
+    Claim(
+        "It helps: it is better than plain co-training under two gaps or more.",
+        "-",
+        recipe_minus(balance.PLAIN, "co-training"),
+        family="plain",
+        needed=2,
+    ),
+    Claim(
+        "It helps where plain co-training was tuned as long, under two gaps or more.",
+        "-",
+        recipe_minus(balance.TUNED, "co-training as tuned"),
+        family="tuned",
+        needed=2,
+    ),
+)
+
+LABEL_CLAIMS = (
+    Claim(
+        "Where physics alone differs a domain label raises the success.",
+        "physics-only suffers without a label",
+        label_restores(["physics"]),
+    ),
+    Claim(
+        "Where only the command frame differs a domain label raises the success (our gap, not the paper's).",
+        "-",
+        label_restores(["control"]),
+    ),
+)

@@ -19,8 +19,8 @@ from ...results import CannotContinue, Row
 from ..cell import Cell
 from ..gaps import GAPS
 from ..images import LOOKS, ImageWorld
-from ..methods import TITLES
-from ..tasks import TASKS
+from ..methods import METHODS
+from ..tasks import meta_world
 from .findings import Result
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def films(results: Sequence[Result]) -> list[Figure | Text]:
     Of Meta-World's tasks.  Where nothing can be drawn there is one sentence in the films' place.
     """
     first = min(cell.seed for cell, _ in results)
-    gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results if cell.task in TASKS)
+    gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results if cell.task in meta_world())
     shown: list[Figure | Text] = []
     try:
         for task, gap in gaps:
@@ -83,7 +83,7 @@ def _named(frame: Any, columns: Sequence[Result]) -> Image:
 
 
 def _title(cell: Cell, row: Row) -> str:
-    name = TITLES[cell.method] if cell.method != "cotraining" else f"co-training {cell.ratio:g}"
+    name = METHODS[cell.method].title if cell.method != "cotraining" else f"co-training {cell.ratio:g}"
     return f"{name}{', label' if cell.label else ''}{'' if row['outcomes'][0] else ' (fails)'}"
 
 

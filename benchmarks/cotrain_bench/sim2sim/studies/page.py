@@ -9,24 +9,11 @@ from typing import Any
 from cotrain_losses.cli.report import Code, Figure, Part, Section, Table, Text, as_markdown, as_png
 
 from ...results import Row, write, write_report
+from .. import style
 from ..cell import Cell
-from . import tables
+from . import pictures, tables
+from .catalogue import STUDIES, Picture
 from .findings import Finding, Result
-from .pictures import pictures
-
-QUESTIONS = {
-    "methods": "Which method is best, gap by gap?",
-    "ratios": "Which mixing ratio is best?",
-    "correlation": "Does alignment go with success?",
-    "regimes": "What do an adversary's weight and the regime do?",
-    "guidance": "Which guidance scale is best?",
-    "label": "Where does knowing the domain help?",
-    "balance-calibration": "How many demonstrations leave plain co-training room on both sides?",
-    "balance-development": "Which settings of the recipe, and of plain co-training, are best on pick-place?",
-    "balance": "Does the recipe help, or do harm, on tasks it was not developed on?",
-    "stability": "Does an adversary collapse a policy?",
-    "image": "Which method is best where policies see?",
-}
 
 ABOUT = (
     "Two domains of one MuJoCo task (Meta-World), seen through two virtual cameras. The policy is the same for all "
@@ -49,40 +36,35 @@ def write_page(
     verdicts, success = tables.verdicts(found), tables.success(results)
     for name, table in (("verdicts", verdicts), ("success", success)):
         write(out / f"{name}.md", (as_markdown(table) + "\n").encode())
-    drawn = []
-    for name, caption, plot in pictures(study, results):
-        write(out / f"{name}.png", as_png(plot))
-        drawn.append(Figure(out / f"{name}.png", caption))
     sections = [
         Section("Findings", [_observed(written), verdicts]),
-        Section("Figures", drawn),
+        Section("Figures", _figures(out, STUDIES[study].pictures, results)),
         *([Section("Films", filmed)] if filmed else []),
         Section("Success", [success]),
-        *_more(study, results),
+        *(Section(title, [table(results)]) for title, table in STUDIES[study].tables),
         *([Section("Cells that failed", [_failures(failed)])] if failed else []),
         Section(
             "How", [Text(ABOUT), _knobs(written), _settings(written), tables.costs(results), Code(_command(written))]
         ),
     ]
-    write_report(out / "report.html", QUESTIONS[study], sections, lead=lead(found, results, written["settings"]))
+    write_report(out / "report.html", STUDIES[study].question, sections, lead=lead(found, results, written["settings"]))
 
 
 def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
     """The verdicts in words."""
-    said = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
-    return f"{said or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
+    verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
+    return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
 
 
-def _more(study: str, results: Sequence[Result]) -> list[Section]:
-    if study in ("methods", "regimes", "label", "image"):
-        more = [Section("Against plain co-training", [tables.differences(results)])]
-        return [*more, Section("Published", [tables.published_methods()])] if study in ("methods", "image") else more
-    only = {
-        "correlation": ("Correlations", tables.correlations),
-        "balance-development": ("Trials", tables.trials),
-        "stability": ("Collapses", tables.collapses),
-    }
-    return [Section(only[study][0], [only[study][1](results)])] if study in only else []
+def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> list[Figure]:
+    """Draw and write the figures that the cells can fill."""
+    with style.styled():
+        drawn = [getattr(pictures, name)(results) for name in names]
+    figures = []
+    for name, caption, plot in filter(None, drawn):
+        write(out / f"{name}.png", as_png(plot))
+        figures.append(Figure(out / f"{name}.png", caption))
+    return figures
 
 
 def _observed(written: Row) -> Table:

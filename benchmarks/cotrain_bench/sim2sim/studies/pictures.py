@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -16,42 +12,33 @@ from matplotlib.figure import Figure
 from ...paired import mean_interval
 from ...results import Row
 from ..cell import Cell
-from ..figures import INK, SOURCE, STYLE, TARGET
-from ..methods import TITLES
+from ..methods import METHODS
+from ..style import GRID, INK, SOURCE, TARGET, bare_space, boxes, percent
 from .claims import BALANCED, related
 from .findings import Result
 from .plans import OWN_SCALE, title
 
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}
 
-Picture = tuple[str, str, Figure]
+Picture: TypeAlias = "tuple[str, str, Figure]"
 """name, caption, plot"""
-
-
-def pictures(study: str, results: Sequence[Result]) -> list[Picture]:
-    """The figures of a study; what its cells cannot fill is left out."""
-    with plt.rc_context(STYLE):
-        drawn = [draw(results) for draw in DRAWN[study]]
-        return [picture for picture in drawn if picture is not None]
 
 
 def by_method(results: Sequence[Result]) -> Picture:
     """A box a gap, a line a method: pairs as dots, mean and interval as a bar."""
     gaps = list(dict.fromkeys(c.gap for c, _ in results))
     names = list(dict.fromkeys(_arm(c) for c, _ in results))
-    plot, boxes = plt.subplots(
-        1, len(gaps), figsize=(2.6 * len(gaps) + 1.4, 0.42 * len(names) + 1.3), sharey=True, squeeze=False
-    )
-    for axes, gap in zip(boxes[0], gaps, strict=True):
+    plot, ((*across,),) = boxes(len(gaps), 2.6, 0.42 * len(names) + 1.3, more=1.4)
+    for axes, gap in zip(across, gaps, strict=True):
         for y, name in enumerate(reversed(names)):
             values = [r["success"] for c, r in results if (c.gap, _arm(c)) == (gap, name)]
-            _line(axes, y, values, TARGET if name == TITLES["real_only"] else SOURCE)
-        _share(axes.xaxis)
+            _line(axes, y, values, TARGET if name == METHODS["real_only"].title else SOURCE)
+        percent(axes.xaxis)
         axes.set_xlim(-0.03, 1.03)
-        axes.grid(axis="x", color="#e9edf2")
+        axes.grid(axis="x", color=GRID)
         axes.set_axisbelow(True)
         axes.set_title(gap, fontsize=10)
-    boxes[0][0].set_yticks(range(len(names)), list(reversed(names)))
+    across[0].set_yticks(range(len(names)), list(reversed(names)))
     plot.supxlabel("success in the target domain", fontsize=9)
     plot.tight_layout()
     return (
@@ -66,8 +53,8 @@ def over_ratio(results: Sequence[Result]) -> Picture:
     gaps = list(dict.fromkeys(c.gap for c, _ in results))
     asked = [(1.0 if c.method == "real_only" else c.ratio, c, r) for c, r in results]
     ratios = sorted({ratio for ratio, _, _ in asked})
-    plot, boxes = plt.subplots(1, len(gaps), figsize=(3.9 * len(gaps), 3.2), sharey=True, squeeze=False)
-    for axes, gap in zip(boxes[0], gaps, strict=True):
+    plot, ((*across,),) = boxes(len(gaps), 3.9, 3.2)
+    for axes, gap in zip(across, gaps, strict=True):
         inside = [k for k, ratio in enumerate(ratios) if BALANCED[0] <= ratio <= BALANCED[1]]
         if inside:
             axes.axvspan(min(inside) - 0.4, max(inside) + 0.4, color="#eaf1e6", linewidth=0, zorder=0)
@@ -76,7 +63,7 @@ def over_ratio(results: Sequence[Result]) -> Picture:
         axes.set_xticks(range(len(ratios)), [f"{ratio:g}" for ratio in ratios])
         axes.set_title(gap, fontsize=10)
         axes.set_xlabel("ratio: share of target samples")
-    boxes[0][0].set_ylabel("success")
+    across[0].set_ylabel("success")
     plot.tight_layout()
     return (
         "ratios",
@@ -88,18 +75,18 @@ def over_ratio(results: Sequence[Result]) -> Picture:
 def over_scale(results: Sequence[Result]) -> Picture:
     """Success over the guidance scale, a box a gap, a colour a method."""
     gaps, names = (list(dict.fromkeys(getattr(c, what) for c, _ in results)) for what in ("gap", "method"))
-    plot, boxes = plt.subplots(1, len(gaps), figsize=(3.9 * len(gaps), 3.2), sharey=True, squeeze=False)
-    for axes, gap in zip(boxes[0], gaps, strict=True):
+    plot, ((*across,),) = boxes(len(gaps), 3.9, 3.2)
+    for axes, gap in zip(across, gaps, strict=True):
         for name, colour in zip(names, (SOURCE, TARGET), strict=False):
             rows = [r for c, r in results if (c.gap, c.method) == (gap, name)]
             scales = sorted({OWN_SCALE, *(float(s) for r in rows for s in r["scales"])})
             columns = [[_success_at(r, scale) for r in rows] for scale in scales]
-            _curve(axes, columns, colour, x=scales, label=TITLES[name])
+            _curve(axes, columns, colour, x=scales, label=METHODS[name].title)
         axes.axvline(OWN_SCALE, color="#aab3c0", linewidth=1, linestyle=":")
         axes.set_title(gap, fontsize=10)
         axes.set_xlabel("scale = 1 + lambda")
-    boxes[0][0].set_ylabel("success")
-    boxes[0][0].legend(frameon=False, fontsize=8)
+    across[0].set_ylabel("success")
+    across[0].legend(frameon=False, fontsize=8)
     plot.tight_layout()
     return "scales", "Success over the guidance scale: 0 ignores the label, 1 is the label alone; dotted, .5.", plot
 
@@ -108,10 +95,10 @@ def scatter(results: Sequence[Result]) -> Picture | None:
     """Distance and probe accuracy against success, a column a gap, coloured by ratio, shaped by regime."""
     gaps = list(dict.fromkeys(c.gap for c, _ in results))
     measures = {"log_wasserstein": "log Wasserstein distance", "probe_accuracy": "held-out probe accuracy"}
-    plot, boxes = plt.subplots(2, len(gaps), figsize=(3.3 * len(gaps) + 0.8, 5.6), sharey=True, squeeze=False)
+    plot, grid = boxes(len(gaps), 3.3, 2.8, rows=2, more=0.8)
     points = None
     for row, (of, measure) in enumerate(measures.items()):
-        for axes, gap in zip(boxes[row], gaps, strict=True):
+        for axes, gap in zip(grid[row], gaps, strict=True):
             for regime, marker in REGIMES.items():
                 some = [(r[of], r["success"], c.ratio) for c, r in results if (c.gap, r["regime"]) == (gap, regime)]
                 some = [point for point in some if point[0] is not None]
@@ -122,16 +109,16 @@ def scatter(results: Sequence[Result]) -> Picture | None:
                         x, y, c=colours, cmap="viridis", vmin=-3, vmax=0, marker=marker, s=26, alpha=0.8
                     )
             found = related(results, of=of, gap=gap)
-            says = "" if found is None else f"\nr = {found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-            axes.set_title(gap + says, fontsize=9)
+            r = "" if found is None else f"\nr = {found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+            axes.set_title(gap + r, fontsize=9)
             axes.set_xlabel(measure, fontsize=9)
-            _share(axes.yaxis)
-        boxes[row][0].set_ylabel("success")
+            percent(axes.yaxis)
+        grid[row][0].set_ylabel("success")
     if points is None:
         plt.close(plot)
         return None
     plot.tight_layout()
-    bar = plot.colorbar(points, ax=boxes, fraction=0.025, ticks=[-3, -2, -1, 0])
+    bar = plot.colorbar(points, ax=grid, fraction=0.025, ticks=[-3, -2, -1, 0])
     bar.ax.set_yticklabels([".001", ".01", ".1", "1"])
     bar.set_label("ratio")
     shapes = "circle disjoint, square structured, triangle overlapping, small dot uncertain"
@@ -165,37 +152,19 @@ def latents(results: Sequence[Result]) -> Picture | None:
     return "latents", caption, plot
 
 
-DRAWN: dict[str, Sequence[Callable[[Sequence[Result]], Picture | None]]] = {
-    "methods": (by_method, latents),
-    "ratios": (over_ratio, latents),
-    "correlation": (scatter,),
-    "regimes": (by_method, scatter, latents),
-    "guidance": (over_scale,),
-    "label": (by_method, latents),
-    "balance-calibration": (by_method,),
-    "balance-development": (by_method,),
-    "balance": (by_method, latents),
-    "stability": (by_method,),
-    "image": (by_method, latents),
-}
-
-
 def _arm(cell: Cell) -> str:
     """A method by its title, with the ratio where it is not the usual one."""
     return title(cell) + (f", ratio {cell.ratio:g}" if cell.ratio != Cell.ratio else "")
 
 
 def _named(gap: str, method: str, label: bool, ratio: float) -> str:
-    return f"{gap}\n{TITLES[method]}{', label' if label else ''} {'' if method == 'real_only' else f'{ratio:g}'}"
+    return f"{gap}\n{METHODS[method].title}{', label' if label else ''} {'' if method == 'real_only' else f'{ratio:g}'}"
 
 
 def _cloud(axes: Any, row: Row) -> None:
     for name, colour in (("source", SOURCE), ("target", TARGET)):
         axes.scatter(*np.asarray(row["picture"]["features"][name]).T, s=3, color=colour, alpha=0.6, linewidths=0)
-    axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
-    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_pane_color((0.97, 0.975, 0.985, 1.0))
-        axis._axinfo["grid"].update(color="#e3e7ed", linewidth=0.4)
+    bare_space(axes, 0.4)
 
 
 def _line(axes: Any, y: float, values: Sequence[float], colour: str) -> None:
@@ -215,12 +184,8 @@ def _curve(axes: Any, columns: Sequence[Sequence[float]], colour: str, x: Any = 
     for place, values in zip(x, columns, strict=True):
         axes.plot(np.full(len(values), place), values, ".", color=colour, markersize=4, alpha=0.5)
     axes.set_ylim(-0.03, 1.03)
-    axes.grid(axis="y", color="#e9edf2")
-    _share(axes.yaxis)
-
-
-def _share(axis: Any) -> None:
-    axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.grid(axis="y", color=GRID)
+    percent(axes.yaxis)
 
 
 def _success_at(row: Row, scale: float) -> float:

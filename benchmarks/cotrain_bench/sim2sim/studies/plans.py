@@ -7,12 +7,9 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from ..cell import Cell
-from ..methods import TITLES
+from ..methods import METHODS, studied
 from ..training import Budget
-from . import balance
 
-PAPER_METHODS = ("real_only", "cotraining", "ot", "mmd", "adda", "cfg", "cfg_adda")
-ALL_METHODS = (*PAPER_METHODS, "normalised", "energy", "uot", "jdot", "dann", "discernibility", "probe")
 OWN_SCALE = 0.5
 """at which guided methods are evaluated in every study"""
 
@@ -31,7 +28,8 @@ class Size:
     """gaps under which alignment is set against success"""
     scale_gaps: tuple[str, ...] = ("control", "hard")
     """gaps under which guidance scales are swept"""
-    methods: tuple[str, ...] = PAPER_METHODS
+    methods: tuple[str, ...] | str = "paper"
+    """by name, or a set of `methods.studied`"""
     ratios: tuple[float, ...] = (0.0, 0.005, 0.016, 0.1, 0.3, 0.5, 0.8, 1.0)
     scales: tuple[float, ...] = (-1.0, 0.0, 0.25, 0.75, 1.0, 2.0)
     """beside OWN_SCALE"""
@@ -44,6 +42,10 @@ class Size:
             replace(variant, task=task, gap=gap, seed=self.first_seed + pair)
             for task, gap, pair, variant in product(self.tasks, gaps, range(self.pairs), variants)
         ]
+
+    def compared(self) -> tuple[str, ...]:
+        """The names of the methods."""
+        return studied(self.methods) if isinstance(self.methods, str) else self.methods
 
     def at(self, ratio: float) -> Cell:
         """Plain co-training at a ratio; at 1 it is target only."""
@@ -63,7 +65,7 @@ SIZES = {
         base=Cell(source_demos=10, episodes=3, budget=Budget(steps=60)),
     ),
     "standard": Size(pairs=5, base=Cell(source_demos=50)),
-    "overnight": Size(pairs=10, tasks=("pick-place", "assembly"), methods=ALL_METHODS, base=Cell(source_demos=50)),
+    "overnight": Size(pairs=10, tasks=("pick-place", "assembly"), methods="all", base=Cell(source_demos=50)),
     "paper": Size(
         pairs=20,
         tasks=("pick-place", "assembly", "coffee-pull", "hammer", "box-close"),
@@ -71,7 +73,7 @@ SIZES = {
         ratio_gaps=("visual", "physics", "visual-control", "hard"),
         correlation_gaps=("visual", "physics", "visual-control", "hard"),
         scale_gaps=("visual", "control", "physics", "hard"),
-        methods=ALL_METHODS,
+        methods="all",
         scales=(-1.0, -0.5, 0.0, 0.25, 0.75, 1.0, 1.5, 2.0, 3.0),
         base=Cell(episodes=200),
     ),
@@ -80,7 +82,7 @@ SIZES = {
 
 def methods(size: Size) -> list[Cell]:
     """Every method at the base ratio."""
-    return size.cells(size.gaps, [replace(size.base, method=method) for method in size.methods])
+    return size.cells(size.gaps, [replace(size.base, method=method) for method in size.compared()])
 
 
 def ratios(size: Size) -> list[Cell]:
@@ -90,7 +92,7 @@ def ratios(size: Size) -> list[Cell]:
 
 def correlation(size: Size) -> list[Cell]:
     """Co-trained policies of several methods, and of several ratios: none trained on one domain alone."""
-    names = [name for name in size.methods if name not in ("real_only", "probe")]
+    names = [name for name in size.compared() if name not in ("real_only", "probe")]
     trained = size.cells(size.correlation_gaps, [replace(size.base, method=name) for name in names])
     return list(unique([*trained, *(cell for cell in ratios(size) if cell.method == "cotraining" and cell.ratio > 0)]))
 
@@ -123,30 +125,12 @@ def title(cell: Cell) -> str:
     """What tables and figures call a cell's arm."""
     rate = cell.budget.learning_rate
     seen, fast = ", label seen" if cell.label else "", f", rate {rate:g}" if rate != Budget.learning_rate else ""
-    return TITLES[cell.method] + seen + fast
+    return METHODS[cell.method].title + seen + fast
 
 
-def _fixed(cells: Callable[[], list[Cell]]) -> Callable[[Size], list[Cell]]:
+def fixed(cells: Callable[[], list[Cell]]) -> Callable[[Size], list[Cell]]:
     """A study whose cells are the same at every size, but for the policy."""
     return lambda size: [replace(cell, policy=size.base.policy) for cell in cells()]
-
-
-CELLS: dict[str, Callable[[Size], list[Cell]]] = {
-    "methods": methods,
-    "ratios": ratios,
-    "correlation": correlation,
-    "regimes": regimes,
-    "guidance": guidance,
-    "label": label,
-    "image": image,
-    "balance-calibration": _fixed(balance.calibration),
-    "balance-development": _fixed(balance.development),
-    "balance": _fixed(balance.test),
-    "stability": _fixed(balance.stability),
-}
-
-ONLY = dict.fromkeys(("image", "balance-calibration", "balance-development", "balance", "stability"), "overnight")
-"""studies that have one preset"""
 
 
 def unique(cells: Sequence[Cell]) -> Iterator[Cell]:

@@ -15,8 +15,8 @@ from ..cell import Cell
 from ..gaps import GAPS
 from ..image_cell import ImageCell
 from ..run import Runner, compute_cells, finished
-from .claims import findings
-from .plans import CELLS, ONLY, SIZES, unique
+from .catalogue import STUDIES
+from .plans import SIZES, unique
 from .tables import verdicts
 
 SWEPT = ("task", "gap", "method", "ratio", "label", "seed")
@@ -32,13 +32,13 @@ def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
     Raises:
         ValueError: an unknown study or preset, with what there is.
     """
-    for what, value, known in (("study", study, CELLS), ("preset of a study", preset, SIZES)):
+    for what, value, known in (("study", study, STUDIES), ("preset of a study", preset, SIZES)):
         if value not in known:
             raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
-    if preset != ONLY.get(study, preset):
-        raise ValueError(f"the study {study} has one preset, {ONLY[study]}, got {preset!r}.")
+    if (only := STUDIES[study].only) is not None and preset != only:
+        raise ValueError(f"the study {study} has one preset, {only}, got {preset!r}.")
     size = SIZES[preset]
-    return list(unique(CELLS[study](replace(size, base=replace(size.base, policy=policy)))))
+    return list(unique(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy)))))
 
 
 def run_study(
@@ -63,7 +63,7 @@ def run_study(
     listed += [{**_asked(cell), "error": error} for cell, error in failed]
     settings = described(study, preset, cells, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
-    found = findings(study, results)
+    found = STUDIES[study].findings(results)
     from .films import films
     from .page import lead, write_page
 
@@ -100,7 +100,7 @@ def _values(given: Iterable[Any]) -> Any:
 
 def command(study: str, preset: str, policy: str) -> str:
     """The command that repeats a study."""
-    if study in ONLY:
+    if STUDIES[study].only:
         policy = "flow"
     words = f"cotrain bench sim2sim --study {study} --preset {preset}"
     return words if policy == "flow" else f"{words} --policy {policy}"

@@ -6,22 +6,12 @@ from collections.abc import Sequence
 
 from cotrain_losses.cli.report import Table
 
-from ...paired import Contrast, contrast, holm, mean_interval
-from ..methods import TITLES
+from ...paired import Contrast, Weighted, contrast, holm, mean_interval
+from ..methods import METHODS
 from . import balance
 from .claims import related
 from .findings import Finding, Result
 from .plans import title
-
-PUBLISHED_METHODS = {
-    "real_only": (None, None, 8.6),
-    "cotraining": (0.52, 0.48, 15.3),
-    "ot": (0.53, 0.48, 14.3),
-    "adda": (0.53, 0.47, 14.3),
-    "cfg": (0.51, 0.49, 15.3),
-    "cfg_adda": (0.55, 0.50, 21.0),
-}
-"""simulation at balanced ratios, simulation at the others (means of three tasks), robot successes of 30"""
 
 PUBLISHED_R = {"visual": -0.76, "physics": 0.57, "visual-control": -0.70, "hard": -0.70}
 """of normalised log distance and success; the paper's visual-physics gap stands beside our gaps that hold both"""
@@ -29,7 +19,7 @@ PUBLISHED_R = {"visual": -0.76, "physics": 0.57, "visual-control": -0.70, "hard"
 
 def verdicts(findings: Sequence[Finding]) -> Table:
     """One line an answer; a finding's own line carries its verdict."""
-    lines = []
+    lines: list[list[object]] = []
     for finding in findings:
         lines.append([finding.claim, finding.verdict, finding.published, None, None, None])
         for answer in finding.answers:
@@ -71,11 +61,11 @@ def success(results: Sequence[Result]) -> Table:
 def differences(results: Sequence[Result]) -> Table:
     """Each method against plain co-training in the same gap, pair by pair."""
     cells = {(c.task, c.gap, c.seed, c.method, c.label, c.ratio): row for c, row in results}
-    names: dict[tuple[str, str], list] = {}
+    names: dict[tuple[str, str], list[Weighted]] = {}
     for (task, gap, seed, method, label, ratio), row in cells.items():
         base = cells.get((task, gap, seed, "cotraining", False, ratio))
         if base is not None and (method != "cotraining" or label):
-            title = TITLES[method] + (", label seen" if label else "")
+            title = METHODS[method].title + (", label seen" if label else "")
             names.setdefault((gap, title), []).append([(1.0, row), (-1.0, base)])
     kept = {key: pairs for key, pairs in names.items() if len(pairs) > 1}
     found = [contrast(pairs, family=len(kept)) for pairs in kept.values()]
@@ -143,7 +133,7 @@ def published_methods() -> Table:
     """The paper's averages."""
     return Table(
         ["method", "simulation, balanced ratios", "simulation, other ratios", "robot, of 30"],
-        [[TITLES[name], *values] for name, values in PUBLISHED_METHODS.items()],
+        [[method.title, *method.published] for method in METHODS.values() if method.published],
         "Lei et al. 2026: robosuite and MimicGen tasks with images, 50 target and about 3000 source demonstrations. "
         "Other tasks, observations and sizes than ours: compare orders, not figures.",
     )
@@ -158,5 +148,7 @@ def costs(results: Sequence[Result]) -> Table:
     lines = []
     for name in names:
         rows = [row for cell, row in results if cell.method == name]
-        lines.append([TITLES[name], len(rows), *(statistics.median(row[part] for row in rows) for part in parts)])
+        lines.append(
+            [METHODS[name].title, len(rows), *(statistics.median(row[part] for row in rows) for part in parts)]
+        )
     return Table(["method", "cells", "training", "evaluation", "measures"], lines, "Medians of CPU seconds of a cell.")

@@ -45,7 +45,7 @@ class Draw:
         return np.random.default_rng((self.seed, 1))
 
 
-def drawn(seed: int, *, paired: bool = False, scale: float = 1.0) -> Draw:
+def draw_of(seed: int, *, paired: bool = False, scale: float = 1.0) -> Draw:
     """The draw of a seed.
 
     Args:
@@ -55,9 +55,10 @@ def drawn(seed: int, *, paired: bool = False, scale: float = 1.0) -> Draw:
     rng = np.random.default_rng(seed)
     n, m = rng.choice(np.arange(2, 9), size=2, replace=False)
     width = int(rng.integers(2, 6))
-    sides = [_rows(rng, int(rows), width, scale, shift) for rows, shift in ((n, 0.0), (n if paired else m, 0.5))]
-    step = int(rng.choice([0, 1000, rng.integers(1, 1000)]))
-    return Draw(seed, width, *sides, int(rng.integers(1, 12)) / 12, float(rng.uniform(0.8, 1.5)), step)
+    source = _rows(rng, int(n), width, scale, 0.0)
+    target = _rows(rng, int(n if paired else m), width, scale, 0.5)
+    step = int(rng.choice([0, 1000, int(rng.integers(1, 1000))]))
+    return Draw(seed, width, source, target, int(rng.integers(1, 12)) / 12, float(rng.uniform(0.8, 1.5)), step)
 
 
 def _rows(rng: np.random.Generator, n: int, width: int, scale: float, shift: float) -> Rows:

@@ -1,0 +1,60 @@
+"""Colours and layout that the suite's figures share; matplotlib is imported where a figure is drawn."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    pass
+
+SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
+
+GRID = "#e9edf2"
+
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "text.color": INK,
+    "axes.edgecolor": "#aab3c0",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": "#5a6677",
+    "ytick.color": INK,
+}
+
+
+def styled() -> AbstractContextManager[None]:
+    """A context in which figures have the style, and need no screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    return matplotlib.rc_context(STYLE)
+
+
+def boxes(
+    columns: int, width: float, height: float, rows: int = 1, *, more: float = 0.0, shared: bool = True
+) -> tuple[Figure, Any]:
+    """A figure, `more` inches wider than its (rows, columns) axes of that size each, which may share the vertical."""
+    from matplotlib import pyplot as plt
+
+    size = (width * columns + more, height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=shared, squeeze=False)
+    return figure, axes
+
+
+def percent(axis: Any) -> None:
+    """Show an axis of shares in per cent."""
+    axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+
+def bare_space(axes: Any, linewidth: float) -> None:
+    """Axes in space without numbers, on a pale ground."""
+    axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color((0.97, 0.975, 0.985, 1.0))
+        axis._axinfo["grid"].update(color="#e3e7ed", linewidth=linewidth)

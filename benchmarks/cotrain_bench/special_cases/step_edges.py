@@ -1,0 +1,178 @@
+"""Edges between steps: mixing, weights, guidance, the closed form of the score, paired sampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from cotrain_losses import DomainGuidance, Method, recipes
+from cotrain_losses.importance import EmpiricalMixture, optimal_score
+from cotrain_losses.mixing import natural_ratio
+from cotrain_losses.mixing.pairing import Alignment, PairedSampler
+
+from . import estimators
+from .case import Answer, gradients
+from .draws import Draw
+from .edges import Pair, edge, made
+from .sampled import at_the_sampler, cotraining
+from .steps import answer, at_the_seam, data_of, policy_of, step_written
+
+
+def step(draw: Draw, recipe: Callable[[], Method]) -> Answer:
+    """One step at the seam: its value, a guided prediction, and the gradients of the policy's parameters."""
+    found = at_the_seam(draw, made(draw, recipe))
+    return Answer(found.value, found.gradients[:1])
+
+
+def plain_step(draw: Draw) -> Answer:
+    return step(draw, recipes.cotraining)
+
+
+@edge("cotraining", "real_only", "ratio = 1", kind="definition")
+def full_ratio_to_real_only(draw: Draw) -> Pair:
+    return tuple(at_the_sampler(draw, m) for m in (recipes.cotraining(1.0), recipes.real_only()))  # type: ignore
+
+
+@edge("reweighted", "cotraining", "share = ratio", kind="definition")
+def share_at_ratio(draw: Draw) -> Pair:
+    return step(draw, lambda: recipes.reweighted(draw.ratio, share=draw.ratio)), plain_step(draw)
+
+
+@edge("reweighted", "cotraining", "whole passes (expectation)", tolerance=1e-6)
+def weighing_is_sampling(draw: Draw) -> Pair:
+    sampled = at_the_sampler(draw, cotraining(draw))
+    ratio, share = cotraining(draw).ratio, natural_ratio(len(draw.target), len(draw.source))
+    weighed = step(draw, lambda: recipes.reweighted(ratio, share=share))  # type: ignore[arg-type]
+    return Answer(weighed.value[0], weighed.gradients), sampled
+
+
+@edge("loss S + beta loss T", "cotraining", "ratio = beta / (1 + beta)", tolerance=1e-6)
+def weighted_sum_of_losses(draw: Draw) -> Pair:
+    beta, share = draw.ratio / (1 - draw.ratio), natural_ratio(len(draw.target), len(draw.source))
+    ours = step(draw, lambda: recipes.reweighted(beta / (1 + beta), share=share))
+    policy, (batch, is_target) = policy_of(draw, recipes.cotraining()), data_of(draw)
+    each = policy.compute_loss(batch)
+    theirs = each[~is_target].mean() + beta * each[is_target].mean()
+    scaled = [(1 + beta) * g for g in ours.gradients[0]]
+    return Answer((1 + beta) * ours.value[0], (scaled,)), Answer(
+        theirs, (gradients(theirs, list(policy.parameters())),)
+    )
+
+
+@edge("cfg", "cotraining", "drop = 1, scale = 0", kind="definition")
+def dropped_guidance(draw: Draw) -> Pair:
+    return step(draw, lambda: recipes.cfg(draw.width, drop=1.0, scale=0.0)), plain_step(draw)
+
+
+def guided(draw: Draw, scale: float, lam: float) -> Pair:
+    """A guided prediction at a scale, and (1 + lam) conditional - lam unconditional."""
+    method = made(draw, lambda: recipes.cfg(draw.width, drop=0.0, scale=scale))
+    ours = at_the_seam(draw, method).value[1:]
+    _, theirs, _ = step_written(draw, method, [1.0] * (len(draw.source) + len(draw.target)), lam=lam)
+    return Answer(ours), Answer(theirs.flatten())
+
+
+@edge("cfg", "conditional policy", "scale = 1 (lambda = 0)")
+def conditional(draw: Draw) -> Pair:
+    return guided(draw, 1.0, 0.0)
+
+
+@edge("cfg", "unconditional policy", "scale = 0 (lambda = -1)")
+def unconditional(draw: Draw) -> Pair:
+    return guided(draw, 0.0, -1.0)
+
+
+@edge("wei_cfg", "one_hot", "drop = 0, scale = 1")
+def undropped_one_hot(draw: Draw) -> Pair:
+    undropped = lambda: Method(guidance=DomainGuidance(drop=0.0, scale=1.0, one_hot=True))  # noqa: E731
+    method = made(draw, undropped)
+    labels = data_of(draw)[1].long().tolist()
+    total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels)
+    theirs = answer(total, guided, gradients(total, list(policy.parameters())))
+    return step(draw, recipes.one_hot), theirs
+
+
+@edge("cfg_adda", "cfg", "strength = 0", kind="definition")
+def silent_adversary(draw: Draw) -> Pair:
+    both = step(draw, lambda: recipes.cfg_adda(draw.width, strength=0.0))
+    return both, step(draw, lambda: recipes.cfg(draw.width))
+
+
+@edge("cfg_adda", "adda", "drop = 1, scale = 0", kind="definition")
+def silent_label(draw: Draw) -> Pair:
+    both = step(draw, lambda: recipes.cfg_adda(draw.width, drop=1.0, scale=0.0))
+    return both, step(draw, lambda: recipes.adda(draw.width))
+
+
+@edge("ambient", "cotraining", "window = all times", kind="definition")
+def whole_window(draw: Draw) -> Pair:
+    return step(draw, lambda: recipes.ambient(low=-math.inf)), plain_step(draw)
+
+
+def target_only(draw: Draw) -> Answer:
+    """The mean over the whole batch of the target's losses: real_only's times the target's share of the batch."""
+    ours = at_the_sampler(draw, recipes.real_only())
+    share = len(draw.target) / (len(draw.source) + len(draw.target))
+    return Answer(share * ours.value, ([share * g for g in ours.gradients[0]],))
+
+
+@edge("ambient", "real_only", "window = no time")
+def closed_window(draw: Draw) -> Pair:
+    ours = step(draw, lambda: recipes.ambient(low=2.0))
+    return Answer(ours.value[0], ours.gradients), target_only(draw)
+
+
+@edge("beacon", "real_only", "before its first solve")
+def unsolved_beacon(draw: Draw) -> Pair:
+    ours = step(draw, lambda: recipes.beacon(data_of(draw)[1]))
+    return Answer(ours.value[0], ours.gradients), target_only(draw)
+
+
+@edge("remix", "cotraining", "before its first update", kind="definition")
+def unmoved_mixture(draw: Draw) -> Pair:
+    return step(draw, lambda: recipes.remix({"source": 1 - draw.ratio, "target": draw.ratio})), plain_step(draw)
+
+
+@edge("importance", "cotraining", "weights = 1", kind="definition")
+def equal_weights(draw: Draw) -> Pair:
+    return step(draw, lambda: recipes.importance(torch.ones(len(draw.source) + len(draw.target)))), plain_step(draw)
+
+
+@edge("co-trained score", "target's score", "ratio = 1")
+def score_of_the_target(draw: Draw) -> Pair:
+    mixture, queries = estimators.mixture(draw), estimators.queries(draw)
+    target = mixture.actions[mixture.is_target]
+    alone = EmpiricalMixture(target, torch.ones(len(target), dtype=torch.bool), 1.0)
+    level = {"alpha": estimators.ALPHA, "sigma": estimators.SIGMA}
+    return tuple(Answer(optimal_score(queries, m, **level)) for m in (replace(mixture, ratio=1.0), alone))  # type: ignore
+
+
+@edge("co-trained score, latents", "co-trained score", "K -> 1", kind="limit", tolerance=1e-6)
+def wide_kernel(draw: Draw) -> Pair:
+    wide = replace(estimators.mixture(draw, latents=True), bandwidth=1e4)
+    level = {"alpha": estimators.ALPHA, "sigma": estimators.SIGMA}
+    latent = draw.target.features[:2].detach()
+    ours = optimal_score(estimators.queries(draw), wide, latent=latent, **level)
+    return Answer(ours), Answer(estimators.by_autograd(draw))
+
+
+def preferences(draw: Draw, sharpness: float) -> Answer:
+    distances = draw.generator.uniform(size=4)
+    found = [Alignment(k, 0, float(d), np.array([[0, 0]])) for k, d in enumerate(distances)]
+    sampler = PairedSampler(found, [[0], [1], [2], [3]], [[4]], 1, sharpness=sharpness)
+    return Answer(torch.from_numpy(sampler.probabilities[0]))
+
+
+@edge("paired sampling", "unpaired sampling", "sharpness = 0", kind="definition")
+def blunt_sampler(draw: Draw) -> Pair:
+    return preferences(draw, 0.0), Answer(torch.full((4,), 0.25, dtype=torch.float64))
+
+
+@edge("paired sampling", "nearest demonstration", "sharpness -> inf", kind="limit", tolerance=1e-6)
+def sharp_sampler(draw: Draw) -> Pair:
+    nearest = int(draw.generator.uniform(size=4).argmin())
+    return preferences(draw, 1e6), Answer(torch.nn.functional.one_hot(torch.tensor(nearest), 4).double())
