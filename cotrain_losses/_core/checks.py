@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .device import as_array, eager
+from .device import eager
 from .flags import Flags, common
 
 
-def check_features(name: str, source: Tensor, target: Tensor, flags: Flags = common) -> None:
-    """Two feature matrices that can be compared: 2-D, floating, of one width, one device, finite."""
+def check_features(name: str, source: Tensor, target: Tensor, flags: Flags = common) -> bool:
+    """Two feature matrices that can be compared: 2-D, floating, of one width, one device, finite.
+
+    Returns whether both are computed with op by op on the CPU.
+    """
     if source.ndim != 2 or target.ndim != 2:
         raise ValueError(
             f"{name} compares features of shape (samples, width), {_received(source, target)}.\n"
@@ -37,12 +40,16 @@ def check_features(name: str, source: Tensor, target: Tensor, flags: Flags = com
             f"{name} compares features on one device, got source on {source.device} and target on {target.device}.\n"
             "Move one of them: z.to(other.device)."
         )
+    at_once = eager(source) and eager(target)
+    if at_once and math.isfinite(_squares(source, target)):
+        return True
     for side, features in (("source", source), ("target", target)):
         if not check_finite(f"{name}: the {side} features", features, flags):
             raise ValueError(
                 f"{name}: the {side} features are so large that their squares overflow {_type(features)}, got up to "
                 f"{float(features.abs().max()):.1e}.\nNormalise them first, or put the seam behind a LayerNorm."
             )
+    return at_once
 
 
 def check_finite(what: str, values: Tensor, flags: Flags = common) -> bool:
@@ -55,7 +62,7 @@ def check_finite(what: str, values: Tensor, flags: Flags = common) -> bool:
     if not eager(values):
         flags.post(f"{what} finite", (~torch.isfinite(values)).sum(), lambda count: _not_finite(what, f"{count:g}"))
         return True
-    if math.isfinite(_sum(values)):  # a sum is finite only if its parts are
+    if math.isfinite(_squares(values)):  # a sum is finite only if its parts are
         return True
     bad = ~torch.isfinite(values)
     if bad.any():
@@ -73,15 +80,16 @@ def _not_finite(what: str, count: object, where: str = "") -> None:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _sum(x: Tensor) -> float:
-    """The sum of all squares; of a type that numpy lacks, of all entries."""
-    try:
-        flat = as_array(x).ravel()
-    except (RuntimeError, TypeError):  # inside torch.func, or a type that numpy lacks
-        return x.sum().item()
-    if flat.dtype.itemsize < 4:
-        flat = flat.astype(np.float32)
-    return float(flat.dot(flat))
+def _squares(*parts: Tensor) -> float:
+    """The sum of all squares; inside torch.func, or of a type that numpy lacks or rounds, of all entries."""
+    total = 0.0
+    for x in parts:
+        try:
+            flat = (x.detach() if x.requires_grad else x).numpy().ravel()
+            total += float(flat.dot(flat)) if flat.dtype.itemsize >= 4 else x.sum().item()
+        except (RuntimeError, TypeError):
+            total += x.sum().item()
+    return total
 
 
 def check_mass(what: str, mass: Tensor, flags: Flags = common) -> None:

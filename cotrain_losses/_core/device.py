@@ -10,16 +10,18 @@ from torch import Tensor
 
 def eager(x: Tensor) -> bool:
     """Whether `x` is computed with op by op on the CPU, outside torch.func."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed(x)
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    try:
+        x.data_ptr()
+    except RuntimeError:  # torch.func follows it: it has no memory of its own
+        return False
+    return True
 
 
 def transformed(x: Tensor) -> bool:
-    """Whether torch.func follows `x`, so that it has no memory of its own."""
-    try:
-        x.data_ptr()
-    except RuntimeError:
-        return True
-    return False
+    """Whether torch.func follows `x`."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not eager(x)
 
 
 def autocasts(device: torch.device) -> bool:

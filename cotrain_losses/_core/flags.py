@@ -46,13 +46,11 @@ class Flags:
         Between two readings the largest value counts, and NaN more than any.  Under torch.compile and
         torch.func nothing is kept.
         """
-        if _unreadable(value):
-            return
         if eager(value):
             if number := float(value):
                 act(number)
-            return
-        self._keep(name, value.detach(), act, torch.maximum)
+        elif not _unreadable(value):
+            self._keep(name, value.detach(), act, torch.maximum)
 
     def count(self, name: str, value: Tensor | bool, act: Act) -> None:
         """Call `act(sum)` with the sum of the values posted, on every device once the buffer is read."""
@@ -83,7 +81,7 @@ class Flags:
 
 
 def _unreadable(value: Tensor) -> bool:
-    return torch.compiler.is_compiling() or (value.device.type == "cpu" and transformed(value))
+    return torch.compiler.is_compiling() or transformed(value)
 
 
 common = Flags()

@@ -21,13 +21,17 @@ def with_gradients(value: Tensor | float, *pairs: tuple[Tensor, Tensor]) -> Tens
     differentiating the gradient raises a RuntimeError.
     """
     inputs, gradients = zip(*pairs, strict=True)
-    if any(x.device.type == "cpu" and transformed(x) for x in inputs) and not torch.compiler.is_compiling():
+    result: Tensor = _Known.apply(value, len(inputs), *inputs, *gradients)  # type: ignore[no-untyped-call]
+    return result
+
+
+def check_followed(*inputs: Tensor) -> None:
+    """Refuse inputs that torch.func follows: it cannot see a gradient that is known without a graph."""
+    if any(transformed(x) for x in inputs):
         raise RuntimeError(
             "the gradient of transport is known without a graph, which torch.func cannot follow.\n"
             "Take it with torch.autograd.grad or backward(), or use MMD or EnergyDistance inside torch.func."
         )
-    result: Tensor = _Known.apply(value, len(inputs), *inputs, *gradients)  # type: ignore[no-untyped-call]
-    return result
 
 
 class _Known(torch.autograd.Function):

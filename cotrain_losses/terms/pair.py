@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from .._core.checks import check_features, check_mass
-from .._core.device import eager
 from .._core.flags import Flags, common
 from .._core.rows import Rows
 from .masses import own_mass, with_shared_groups
@@ -35,12 +34,11 @@ class Pair:
         n, m: rows of each side.
         grouped: whether rows are compared within groups only.
         plain: whether all rows count alike and may be compared with any.
+        eager: whether both sides are computed with op by op on the CPU, so that values may be looked at.
     """
 
-    def __init__(
-        self, source: Rows, target: Rows, flags: Flags | None = None, shared: dict[Any, Any] | None = None
-    ) -> None:
-        self.source, self.target = source, target
+    def __init__(self, source: Rows, target: Rows, eager: bool, flags: Flags | None = None, shared: Any = None) -> None:
+        self.source, self.target, self.eager = source, target, eager
         self.flags = common if flags is None else flags  # a default that torch 2.6's compiler can trace
         self.n, self.m = source.features.shape[0], target.features.shape[0]
         self.grouped = source.group is not None
@@ -57,7 +55,7 @@ class Pair:
         source = source if isinstance(source, Rows) else Rows.of(source)
         target = target if isinstance(target, Rows) else Rows.of(target)
         flags = common if flags is None else flags
-        check_features(name, source.features, target.features, flags)
+        at_once = check_features(name, source.features, target.features, flags)
         for side, rows in (("source", source), ("target", target)):
             if rows.mass is not None:
                 check_mass(f"{name}: the {side} mass", rows.mass, flags)
@@ -67,14 +65,9 @@ class Pair:
                 f"rows of one group are compared with rows of the same group, got a group on {missing} side only.\n"
                 "Pass group=... on both sides."
             )
-        pair = cls(source, target, flags)
+        pair = cls(source, target, at_once, flags)
         wide = pair.plain and not (source.extras or target.extras) and source.features.dtype.itemsize >= 4
-        return pair if wide else cls(source.widened(), target.widened(), flags)
-
-    @property
-    def eager(self) -> bool:
-        """Whether both sides are computed with op by op on the CPU, so that values may be looked at."""
-        return eager(self.source.features) and eager(self.target.features)
+        return pair if wide else cls(source.widened(), target.widened(), at_once, flags)
 
     @property
     def across(self) -> Tensor | None:
@@ -107,7 +100,7 @@ class Pair:
     @property
     def unmatched(self) -> int:
         """Rows left out because no row of their group is on the other side; counted on the CPU, elsewhere 0."""
-        if not self.grouped or (across := self.across) is None or not eager(across):
+        if (across := self.across) is None or not self.eager:
             return 0
         count: int = self._once("unmatched", lambda: int((~across.any(1)).sum() + (~across.any(0)).sum()))
         return count
@@ -118,7 +111,7 @@ class Pair:
             return self
         a, b = self.masses()
         shared = self._once("present", lambda: {("masses", 1): (a[a > 0], b[b > 0])})
-        return Pair(self.source[a > 0], self.target[b > 0], self.flags, shared)
+        return Pair(self.source[a > 0], self.target[b > 0], self.eager, self.flags, shared)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Pair:
         """`function` applied to features and extras; masses and groups stay, and what is known of them."""
@@ -126,7 +119,7 @@ class Pair:
 
     def replaced(self, source: Rows, target: Rows) -> Pair:
         """Other features for the same rows."""
-        return Pair(source, target, self.flags, self._shared)
+        return Pair(source, target, self.eager, self.flags, self._shared)
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._shared:
@@ -150,4 +143,4 @@ class Pair:
     def _counted(self, least: int) -> bool | Tensor:
         a, b = self.masses(least)
         enough: Tensor = torch.minimum((a > 0).sum(), (b > 0).sum()) >= least
-        return bool(enough) if eager(enough) else enough
+        return bool(enough) if self.eager else enough

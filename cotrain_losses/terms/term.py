@@ -14,12 +14,10 @@ eq. 4-6), lambda = 0 only watches.  One scalar, one backward, one optimizer.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+import math
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .._core.device import autocasts
 from .._core.flags import Flags, common
@@ -60,7 +58,8 @@ class Term(nn.Module):
         if enough is False:
             return self.zero(pair)
         value = self.compare(pair)
-        pair.flags.post(f"{type(self).__name__} value", ~torch.isfinite(value.detach()), self._not_finite)
+        if not (pair.eager and math.isfinite(value.detach())):
+            pair.flags.post(f"{type(self).__name__} value", ~torch.isfinite(value.detach()), self._not_finite)
         return value if enough is True else torch.where(enough, value, 0.0)
 
     def _not_finite(self, flag: float) -> None:
@@ -123,7 +122,6 @@ class Regularizer(nn.Module):
         self._skips = Skips(
             self.flags, {name: term.min_samples for name, (_, term) in zip(self._strengths, parts, strict=True)}
         )
-        self._pair_hooks: OrderedDict[int, Callable[[Pair], None]] = OrderedDict()
 
     def parts(self) -> list[tuple[str, Strength, Term]]:
         """Each term with its name and its strength (a number, a schedule or measured)."""
@@ -131,7 +129,8 @@ class Regularizer(nn.Module):
 
     def strengths(self, step: int | None = None) -> dict[str, float]:
         """Each term's strength at an optimizer step."""
-        return {name: strength_at(strength, step, name) for name, strength in self._strengths.items()}
+        each = self._strengths.items()
+        return {name: s if isinstance(s, float) else strength_at(s, step, name) for name, s in each}
 
     def readings(self) -> dict[str, float]:
         """What measured strengths now go by: {"mmd/policy_gradient": ...}."""
@@ -153,12 +152,6 @@ class Regularizer(nn.Module):
         on_grad(z, [part.on_policy_grad for part in self._measured])
         return z
 
-    def register_pair_hook(self, hook: Callable[[Pair], None]) -> RemovableHandle:
-        """Call `hook(pair)` with the checked sides of every evaluation, before the terms see them."""
-        handle = RemovableHandle(self._pair_hooks)
-        self._pair_hooks[handle.id] = hook
-        return handle
-
     @property
     def _learns(self) -> bool:
         return self.training and torch.is_grad_enabled()
@@ -179,8 +172,6 @@ class Regularizer(nn.Module):
 
     def _evaluation(self, pair: Pair, step: int | None) -> Evaluation:
         learns = self._learns
-        for hook in self._pair_hooks.values():
-            hook(pair)
         if learns:
             for each in self._measured:
                 each.on_rows(pair.source, pair.target, step)
@@ -192,7 +183,8 @@ class Regularizer(nn.Module):
             value = value + summand
         if learns and self._measured:
             on_grad(value, [each.on_loss_scale for each in self._measured])
-        return Evaluation(value, raw, strengths, pair.n, pair.m, self._skipped(pair, learns), pair.unmatched)
+        unmatched = pair.unmatched if pair.grouped else 0
+        return Evaluation(value, raw, strengths, pair.n, pair.m, self._skipped(pair, learns), unmatched)
 
     def _scaled(self, name: str, strength: float, pair: Pair, learns: bool) -> tuple[Tensor, Tensor]:
         term: Term = self.terms[name]  # type: ignore[assignment]

@@ -51,7 +51,7 @@ def fused(
     gradient, sums = np.zeros_like(rows), np.zeros(n + m, rows.dtype)
     for tile in tiles:
         value += _kernel_sum(tile, slopes, fourfold)
-        _pull(tile, rows, gradient, sums)
+    _pull(tiles, rows, gradient, sums)
     gradient -= sums[:, None] * rows
     return value, gradient
 
@@ -112,13 +112,13 @@ def _mixed(half: Array, slopes: list[float], scale: float, fourfold: bool) -> Ar
     return kernel
 
 
-def _pull(tile: _Tile, rows: Array, gradient: Array, sums: Array) -> None:
-    i, j, pull = tile.i, tile.j, tile.half
-    gradient[i] += pull @ rows[j]
-    sums[i] += pull.sum(1)
-    if not tile.diagonal:
-        gradient[j] += pull.T @ rows[i]
-        sums[j] += pull.sum(0)
+def _pull(tiles: list[_Tile], rows: Array, gradient: Array, sums: Array) -> None:
+    for i, j, pull, _, diagonal in tiles:
+        gradient[i] += pull @ rows[j]
+        sums[i] += pull.sum(1)
+        if not diagonal:
+            gradient[j] += pull.T @ rows[i]
+            sums[j] += pull.sum(0)
 
 
 def _median_square(tiles: list[_Tile]) -> float:

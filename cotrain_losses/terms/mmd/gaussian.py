@@ -84,8 +84,7 @@ class MMD(Term):
         return of_source.sum() + of_target.sum() - 2 * across.sum()
 
     def _fused(self, x: Tensor, y: Tensor) -> Tensor:
-        width = self._width(x, y)
-        bandwidth = None if width is None else float(width)
+        bandwidth = float(mean_distance(x, y)) if isinstance(self.bandwidth, str) else self.bandwidth
         value, gradient = fused(as_array(x), as_array(y), bandwidth, self.scales, self.estimator == "unbiased")
         at = torch.from_numpy(gradient)
         return with_gradients(x.new_tensor(value), (x, at[: len(x)]), (y, at[len(x) :]))

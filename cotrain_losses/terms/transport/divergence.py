@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..._core.device import as_array
 from ..._core.distances import squared_distances
-from ..gradients import with_gradients
+from ..gradients import check_followed, with_gradients
 from ..pair import Pair
 from ..term import Term
 from .converged import check_converged
@@ -76,6 +76,7 @@ class Sinkhorn(Term):
 
     def _fixed(self, pair: Pair) -> Tensor:
         x, y = pair.source.features, pair.target.features
+        check_followed(x, y)
         (a, b), (same_x, same_y) = pair.masses(), pair.within
         costs = [0.5 * squared_distances(*sides) for sides in ((x, y), (x, x), (y, y))]
         plans = (

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..._core.device import as_array
 from ..._core.rows import Rows
-from ..gradients import with_gradients
+from ..gradients import check_followed, with_gradients
 from ..pair import Pair
 from ..term import Term
 from .converged import check_converged
@@ -113,6 +113,7 @@ class OptimalTransport(Term):
         if self.reference == "diagonal":
             return self._diagonal(pair)
         if not pair.eager:
+            check_followed(pair.source.features, pair.target.features)
             return self._fixed(pair)
         pair = pair.present()
         rows = None if self.pairing else joined_rows(self.cost, pair.source, pair.target)
