@@ -16,7 +16,7 @@ MATRIX_PYTHON ?= $(PYTHON)
 QUICK := $(wildcard $(patsubst %,tests/test_%.py,house package term terms* pair flags mmd* transport* discriminator* \
   guidance mixing))
 
-.PHONY: help demo quick test long matrix oldest mutants lines lint types docs integration robosuite slurm clean
+.PHONY: help demo quick test long matrix oldest mutants lines calls lint types docs integration robosuite slurm clean
 
 help:
 	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
@@ -24,7 +24,7 @@ help:
 	@echo "make oldest  the quick tier with Python 3.11 and the oldest versions that are promised"
 	@echo "make integration   real LeRobot and robomimic policies, wrapped, trained and rolled out (an environment of its own)"
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
-	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines   how much there is"
+	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines, make calls   how much there is and runs"
 
 demo: $(VENV)/.installed
 	$(BIN)/cotrain bench sim2sim --preset demo --seed 0 --gap visual-control --methods real_only,cotraining,cfg_adda --out runs/demo/visual-control
@@ -49,6 +49,9 @@ matrix:
 
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest $(QUICK)
+
+calls: $(VENV)/.installed
+	$(BIN)/python -m cotrain_bench.calls
 
 lines:
 	@$(PYTHON) -m tests.tools.lines
