@@ -15,9 +15,7 @@ import numpy as np
 
 from .gaps import Array, Gap
 
-CENTRE = np.array([0.0, 0.7, 0.15])
-"""the middle of the workspace, metres; every camera looks at it"""
-
+CENTRE = np.array([0.0, 0.7, 0.15])  # the middle of the workspace, metres; every camera looks at it
 AZIMUTHS = (-35.0, 55.0)
 """where the two cameras of the source stand, degrees about the vertical; 0 is in front of the robot"""
 
@@ -26,10 +24,8 @@ AZIMUTHS = (-35.0, 55.0)
 class Camera:
     """A pinhole camera that looks at the workspace from `eye`; or c of them, with a leading dimension."""
 
-    eye: Array
-    """(3,) metres; (c, 1, 3) for several"""
-    axes: Array
-    """(3, 3), rows right, up, forward; (c, 3, 3) for several"""
+    eye: Array  # (3,) metres; (c, 1, 3) for several
+    axes: Array  # (3, 3), rows right, up, forward; (c, 3, 3) for several
     focal: float
 
     def project(self, points: Array) -> Array:

@@ -32,9 +32,7 @@ SEEDS_PER_RUN = 1_000_000
 """episodes are numbered; a seed owns this many: source from 0, target from 400 000, what features are measured on
 from 600 000 and 700 000, evaluation from 800 000"""
 
-WATCHED, FILMED = 6, 2
-"""episodes of which paths are kept, and commands too, so that they can be replayed"""
-
+WATCHED, FILMED = 6, 2  # episodes of which paths are kept, and commands too, so that they can be replayed
 SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, variants, world)
 """the modules that a cell's numbers come from, this one aside"""
 
@@ -51,12 +49,9 @@ class Cell:
     target_demos: int = 4
     source_demos: int = 200
     episodes: int = 100
-    policy: str = "flow"
-    """a short name of `policies.READY`, or module:factory"""
-    label: bool = False
-    """whether the observation tells the domain, as two columns"""
-    scales: tuple[float, ...] = ()
-    """guidance scales to be evaluated beside the method's own, on the same episodes"""
+    policy: str = "flow"  # a short name of `policies.READY`, or module:factory
+    label: bool = False  # whether the observation tells the domain, as two columns
+    scales: tuple[float, ...] = ()  # guidance scales to be evaluated beside the method's own, on the same episodes
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:

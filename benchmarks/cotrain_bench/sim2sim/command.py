@@ -36,10 +36,7 @@ def sim2sim(
             "Of a study: `smoke`, `standard` (under an hour on two cores), `overnight`, `paper` (a cluster)."
         ),
     ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(help=f"A question over many cells: {', '.join(STUDIES)}."),
-    ] = None,
+    study: Annotated[str | None, typer.Option(help=f"A question over many cells: {', '.join(STUDIES)}.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
     ] = None,
@@ -59,10 +56,7 @@ def sim2sim(
             "`physics` mass, friction, grip and lag."
         ),
     ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(help=f"Comma-separated: {', '.join(METHODS)}."),
-    ] = None,
+    methods: Annotated[str | None, typer.Option(help=f"Comma-separated: {', '.join(METHODS)}.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Share of target samples in a batch, in [0, 1].")] = None,
     target_demos: Annotated[
         int | None, typer.Option(help="Target demonstrations. With 10 or more this task is solved without the source.")
@@ -70,10 +64,7 @@ def sim2sim(
     source_demos: Annotated[int | None, typer.Option(help="Source demonstrations.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of each policy.")] = None,
     episodes: Annotated[int | None, typer.Option(help="Evaluation episodes, the same for all methods.")] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(help=f"{_quoted(READY)}, or module:factory of your own."),
-    ] = None,
+    policy: Annotated[str | None, typer.Option(help=f"{_quoted(READY)}, or module:factory of your own.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each, or jobs at the same time.")] = 2,
     so_far: Annotated[
         bool, typer.Option(help="Of a study: write the report of the cells that are finished, and compute none.")
@@ -83,8 +74,7 @@ def sim2sim(
         str, typer.Option(help="What Slurm's jobs ask for, as name=value pairs: `partition=cpu,time=60`.")
     ] = "",
     export: Annotated[
-        str | None,
-        typer.Option(help=f"Write the demonstrations for another codebase and stop: {_quoted(FORMATS)}."),
+        str | None, typer.Option(help=f"Write the demonstrations for another codebase and stop: {_quoted(FORMATS)}.")
     ] = None,
 ) -> None:
     """Co-train on demonstrations from two simulated domains and compare methods.

@@ -35,8 +35,7 @@ class Request:
     gap: Gap
     seed: int
     count: int
-    noise: float = 0.1
-    """standard deviation of the motion noise, in commands"""
+    noise: float = 0.1  # standard deviation of the motion noise, in commands
 
     def key(self) -> dict[str, Any]:
         """All that determines the demonstrations, versions and source code included."""
@@ -48,16 +47,11 @@ class Request:
 class Demos:
     """Successful episodes, joined end to end."""
 
-    observations: NDArray[np.float32]
-    """(frames, 25)"""
-    commands: NDArray[np.float32]
-    """(frames, 4)"""
-    lengths: NDArray[np.int64]
-    """(episodes,) frames of each"""
-    tried: int
-    """episodes it took, failures included"""
-    expert: float
-    """success of the noiseless expert at the gate"""
+    observations: NDArray[np.float32]  # (frames, 25)
+    commands: NDArray[np.float32]  # (frames, 4)
+    lengths: NDArray[np.int64]  # (episodes,) frames of each
+    tried: int  # episodes it took, failures included
+    expert: float  # success of the noiseless expert at the gate
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -25,12 +25,8 @@ from .demos import Demos
 from .world import COMMAND
 
 FORMATS = ("lerobot", "robomimic")
-
-OWN_POINTS = 3
-"""The first keypoints of an observation are the robot's own: its hand and two fingers."""
-
-RATE = 80
-"""control steps a second of the simulator"""
+OWN_POINTS = 3  # The first keypoints of an observation are the robot's own: its hand and two fingers.
+RATE = 80  # control steps a second of the simulator
 
 
 def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:

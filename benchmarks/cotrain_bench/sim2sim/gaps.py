@@ -25,30 +25,19 @@ Array = NDArray[np.float64]
 class Gap:
     """One domain, by the knobs that set it apart from the source, whose values are the defaults."""
 
-    camera_yaw: float = 0.0
-    """degrees by which both cameras are turned about the workspace"""
-    camera_pitch: float = 40.0
-    """degrees from which the cameras look down"""
-    camera_distance: float = 1.5
-    """metres from the cameras to the workspace"""
-    camera_fovy: float = 45.0
-    """vertical field of view, degrees"""
-    command_yaw: float = 0.0
-    """degrees by which the frame of commands is turned about the vertical"""
-    command_gain: float = 1.0
-    """how far a unit command moves the hand, relative to the source"""
+    camera_yaw: float = 0.0  # degrees by which both cameras are turned about the workspace
+    camera_pitch: float = 40.0  # degrees from which the cameras look down
+    camera_distance: float = 1.5  # metres from the cameras to the workspace
+    camera_fovy: float = 45.0  # vertical field of view, degrees
+    command_yaw: float = 0.0  # degrees by which the frame of commands is turned about the vertical
+    command_gain: float = 1.0  # how far a unit command moves the hand, relative to the source
     command_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """added to every command, in commands (1 is the fastest motion, 1 cm a step)"""
-    command_delay: int = 0
-    """control steps between a command and its effect"""
-    mass: float = 1.0
-    """the object's mass and inertia, relative to the source"""
-    friction: float = 1.0
-    """friction of object and finger pads, relative to the source"""
-    grip: float = 1.0
-    """gain of the gripper's motors, relative to the source"""
-    lag: float = 0.02
-    """seconds by which the hand trails its command (time constant of the weld)"""
+    command_delay: int = 0  # control steps between a command and its effect
+    mass: float = 1.0  # the object's mass and inertia, relative to the source
+    friction: float = 1.0  # friction of object and finger pads, relative to the source
+    grip: float = 1.0  # gain of the gripper's motors, relative to the source
+    lag: float = 0.02  # seconds by which the hand trails its command (time constant of the weld)
 
     def executed(self, command: Array) -> Array:
         """The motion (4,) that a command (4,) causes: three directions, then the gripper, which no gap touches."""

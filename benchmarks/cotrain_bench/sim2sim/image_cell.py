@@ -23,7 +23,6 @@ from .rendering import Look
 from .training import Budget
 
 METHODS = ("real_only", "cotraining", "adda", "cfg_adda")
-
 PAIRS = 5
 
 

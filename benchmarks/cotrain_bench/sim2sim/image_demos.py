@@ -41,12 +41,9 @@ class ImageRequest:
 class ImageDemos:
     """Successful episodes, joined end to end."""
 
-    views: NDArray[np.uint8]
-    """(frames, 2, pixels, pixels, 3)"""
-    proprioception: NDArray[np.float32]
-    """(frames, 4)"""
-    demos: Demos
-    """the same episodes in keypoints"""
+    views: NDArray[np.uint8]  # (frames, 2, pixels, pixels, 3)
+    proprioception: NDArray[np.float32]  # (frames, 4)
+    demos: Demos  # the same episodes in keypoints
 
     def seen(self) -> Demos:
         """The episodes as `images` lays observations out.  Half precision: exact for pixels, half a millimetre for the

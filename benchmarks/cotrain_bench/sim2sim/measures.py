@@ -19,11 +19,8 @@ from ..results import Row
 from .policies import loss_of
 from .training import Frames, Trained
 
-EPISODES = 20
-"""fresh demonstrations of each domain"""
-
-SHOWN = 150
-"""frames of each domain that pictures show"""
+EPISODES = 20  # fresh demonstrations of each domain
+SHOWN = 150  # frames of each domain that pictures show
 
 
 def measures(trained: Trained, data: Frames) -> Row:

@@ -23,11 +23,9 @@ HAND = (0, 1, 12, 13, 24)
 class Setting(NamedTuple):
     """What a method may depend on."""
 
-    width: int
-    """of the features"""
+    width: int  # of the features
     ratio: float
-    steps: int
-    """optimizer steps"""
+    steps: int  # optimizer steps
 
 
 def _penalised(s: Setting, fraction: float) -> ctl.Method:
@@ -42,11 +40,9 @@ _ACTIONS = recipes.LabelCost("action", "action", weight=0.1)
 class Compared:
     """A method that the suite compares; its entry in METHODS is all that adds one."""
 
-    title: str
-    """how figures and tables call it"""
+    title: str  # how figures and tables call it
     make: Callable[[Setting], ctl.Method]
-    guided: bool = False
-    """whether it has a guidance scale"""
+    guided: bool = False  # whether it has a guidance scale
     holds_out: float | None = None
     """the share of the steps after which it trains on the held-out target demonstration that it goes by"""
     studied: str = ""

@@ -23,23 +23,14 @@ from .cameras import CENTRE, cameras
 from .gaps import Array, Gap
 from .tasks import TASKS
 
-REACH = 0.05
-"""metres ahead of the hand that a motion of 1 puts its goal"""
-
-HEADING = 0.2
-"""radians about the vertical within which the nut lies"""
-
+REACH = 0.05  # metres ahead of the hand that a motion of 1 puts its goal
+HEADING = 0.2  # radians about the vertical within which the nut lies
 GRIP = 1.3
 """where the handle is gripped, in its middle's distances from the nut's: fingers there clear the nut's corners"""
 
-OVER, AROUND = 0.985, 0.955
-"""metres above which the nut clears the peg, and below which it is around it"""
-
-TABLE = np.array([0.05, 0.1, 0.82])
-"""the middle of the workspace, metres: the cameras look at what is 15 cm above it"""
-
-_STEPS = 25
-"""of 2 ms in a control step"""
+OVER, AROUND = 0.985, 0.955  # metres above which the nut clears the peg, and below which it is around it
+TABLE = np.array([0.05, 0.1, 0.82])  # the middle of the workspace, metres: the cameras look at what is 15 cm above it
+_STEPS = 25  # of 2 ms in a control step
 
 
 class NutWorld:

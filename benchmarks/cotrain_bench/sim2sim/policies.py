@@ -45,18 +45,12 @@ LIBRARIES = ("lerobot", "diffusers", "robomimic", "transformers", "timm")
 class Spaces:
     """What a policy reads and gives, and the frames it is trained on, for its normalisation."""
 
-    steps: int
-    """observations that a policy sees at once, the latest last"""
-    observation: int
-    """numbers in an observation"""
-    horizon: int
-    """commands in a chunk, the first of them for now"""
-    action: int
-    """numbers in a command"""
-    observations: Tensor = field(repr=False)
-    """(n, observation) of every training frame"""
-    actions: Tensor = field(repr=False)
-    """(n, action) of every training frame"""
+    steps: int  # observations that a policy sees at once, the latest last
+    observation: int  # numbers in an observation
+    horizon: int  # commands in a chunk, the first of them for now
+    action: int  # numbers in a command
+    observations: Tensor = field(repr=False)  # (n, observation) of every training frame
+    actions: Tensor = field(repr=False)  # (n, action) of every training frame
 
 
 class Policy(Protocol):

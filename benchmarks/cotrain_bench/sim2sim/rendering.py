@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 from ..results import CannotContinue
 from .cameras import Camera
 
-HIDDEN = 5
-"""a group of geoms that MuJoCo does not draw"""
-
+HIDDEN = 5  # a group of geoms that MuJoCo does not draw
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
 """what to install on Debian and Ubuntu for each value of MUJOCO_GL"""
 
@@ -32,8 +30,7 @@ PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
 class Look:
     """How a domain looks, by the knobs that set it apart from the source, whose values are the defaults."""
 
-    light: float = 1.0
-    """brightness of every light, relative to the source"""
+    light: float = 1.0  # brightness of every light, relative to the source
     colours: tuple[int, int, int] = (0, 1, 2)
     """which of the source's red, green and blue each channel of every surface is taken from"""
 

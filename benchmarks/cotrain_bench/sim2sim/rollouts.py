@@ -19,12 +19,9 @@ class Rollouts:
 
     solved: list[bool]
     steps: list[int]
-    paths: list[Array]
-    """(steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres"""
-    goals: list[Array]
-    """(3,) each, for the same"""
-    commands: list[Array]
-    """(steps, 4) each, for the same: with the episode's seed they replay it"""
+    paths: list[Array]  # (steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres
+    goals: list[Array]  # (3,) each, for the same
+    commands: list[Array]  # (steps, 4) each, for the same: with the episode's seed they replay it
 
 
 def roll_out(

@@ -21,12 +21,9 @@ from .tasks import meta_world
 class Runner:
     """Where cells are computed.  Demonstrations are always recorded on this machine: they are many short jobs."""
 
-    workers: int = 2
-    """processes of one thread each, or jobs that run at the same time"""
-    executor: str = "local"
-    """`local` or `slurm`"""
-    slurm: str = ""
-    """what jobs ask for, as name=value pairs"""
+    workers: int = 2  # processes of one thread each, or jobs that run at the same time
+    executor: str = "local"  # `local` or `slurm`
+    slurm: str = ""  # what jobs ask for, as name=value pairs
 
 
 def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[list[Row], dict[Request, Demos]]:

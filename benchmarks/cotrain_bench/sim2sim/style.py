@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     pass
 
 SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
-
 GRID = "#e9edf2"
 
 STYLE: dict[Any, Any] = {

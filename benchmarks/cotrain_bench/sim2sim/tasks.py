@@ -15,36 +15,29 @@ import numpy as np
 
 from .gaps import Array
 
-Criterion = Callable[[Array, Array], bool]
-"""whether a body (3,) and a goal (3,), in metres, are where they should be"""
+Criterion = Callable[[Array, Array], bool]  # whether a body (3,) and a goal (3,), in metres, are where they should be
 
 
 @dataclass(frozen=True)
 class Task:
     """A task of a simulator; its entry in TASKS is all that adds one."""
 
-    name: str
-    """in its simulator"""
+    name: str  # in its simulator
     horizon: int
     """control steps after which to give up: in Meta-World 1.5 times the 95th percentile of the noisy expert's under the
     slowest gap that passes the gate, in whole twenties, and 200 at least"""
-    gate: float = 0.9
-    """least success of the noiseless expert for the task to be used under a gap"""
-    world: str = "world:World"
-    """the class of its worlds, in a module of this package"""
+    gate: float = 0.9  # least success of the noiseless expert for the task to be used under a gap
+    world: str = "world:World"  # the class of its worlds, in a module of this package
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetaWorldTask(Task):
     """A Meta-World task: the body that is handled, that body's axis, and when it is solved."""
 
-    body: str
-    """the body whose mass, inertia and friction a physics gap changes: the one that has the geoms"""
-    axis: tuple[float, float, float]
-    """where the tip of the object's axis is in the object's frame, metres"""
+    body: str  # the body whose mass, inertia and friction a physics gap changes: the one that has the geoms
+    axis: tuple[float, float, float]  # where the tip of the object's axis is in the object's frame, metres
     solved: Criterion
-    goal: str | None = None
-    """the body that is the goal; None is Meta-World's target"""
+    goal: str | None = None  # the body that is the goal; None is Meta-World's target
 
 
 def _within(radius: float) -> Criterion:

@@ -28,14 +28,10 @@ READ_EVERY = 100  # steps
 class Frames:
     """Training samples: two observations, the chunk of commands that follows, the domain."""
 
-    observations: Tensor
-    """(n, 2, 25)"""
-    actions: Tensor
-    """(n, horizon, 4)"""
-    is_target: Tensor
-    """(n,) bool"""
-    episode: Tensor
-    """(n,) which demonstration, numbered over both domains"""
+    observations: Tensor  # (n, 2, 25)
+    actions: Tensor  # (n, horizon, 4)
+    is_target: Tensor  # (n,) bool
+    episode: Tensor  # (n,) which demonstration, numbered over both domains
 
     def __getitem__(self, rows: Tensor | list[int]) -> dict[str, Tensor]:
         return {name: getattr(self, name)[rows] for name in ("observations", "actions", "episode")}
@@ -71,10 +67,8 @@ class Budget:
 class HeldOut(NamedTuple):
     """Target frames that a method first measures on, and then trains on."""
 
-    frames: Tensor
-    """(n,) bool"""
-    share: float = 0.4
-    """of the steps, after which they are trained on"""
+    frames: Tensor  # (n,) bool
+    share: float = 0.4  # of the steps, after which they are trained on
 
 
 @dataclass(frozen=True)
@@ -85,12 +79,9 @@ class Trained:
     cotrain: ctl.CoTrain
     loss: float
     raw: dict[str, float]
-    strengths: dict[str, float]
-    """each term's weight, the mean over all steps"""
-    readings: dict[str, list[float | None]]
-    """what measured weights went by, every READ_EVERY steps"""
-    ratio: float
-    """share of target samples that was realised"""
+    strengths: dict[str, float]  # each term's weight, the mean over all steps
+    readings: dict[str, list[float | None]]  # what measured weights went by, every READ_EVERY steps
+    ratio: float  # share of target samples that was realised
 
 
 def frames(target: Demos, source: Demos, horizon: int = 8) -> Frames:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from .training import Frames
 
-LEAST_DEVIATION = 1e-3
-"""deviations below it are taken to be it, as the policies' own normalisers do"""
+LEAST_DEVIATION = 1e-3  # deviations below it are taken to be it, as the policies' own normalisers do
 
 
 def labelled(data: Frames) -> Frames:

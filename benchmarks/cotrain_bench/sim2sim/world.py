@@ -29,11 +29,8 @@ from .cameras import both, cameras
 from .gaps import Array, Gap
 from .tasks import TASKS, Task, meta_world
 
-WIDTH = 25
-"""numbers in an observation"""
-
-COMMAND = 4
-"""numbers in a command: three directions (1 is 1 cm a step in the source) and the gripper (1 closes)"""
+WIDTH = 25  # numbers in an observation
+COMMAND = 4  # numbers in a command: three directions (1 is 1 cm a step in the source) and the gripper (1 closes)
 
 
 class World:

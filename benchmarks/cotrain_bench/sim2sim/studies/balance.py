@@ -17,13 +17,10 @@ from ..cell import Cell
 from ..training import Budget
 
 GAPS = ("visual", "control", "physics", "hard")
-
 CALIBRATION_SEED = 900
 TRIED_DEMOS = ((4, 50), (10, 50), (4, 10), (4, 4))
 """target and source demonstrations at which plain co-training is looked at"""
-TRIED_ON_HAMMER = ((4, 2), (3, 2))
-"""and on the easiest task"""
-
+TRIED_ON_HAMMER = ((4, 2), (3, 2))  # and on the easiest task
 DEVELOPMENT_SEEDS = (20, 21)
 DEVELOPMENT_GAPS = ("visual", "control", "hard")
 """without physics, which plain co-training solves on pick-place whatever is done"""
@@ -36,8 +33,7 @@ class Arm:
     method: str
     ratio: float = 0.1
     learning_rate: float = Budget.learning_rate
-    scales: tuple[float, ...] = ()
-    """at which its policies are evaluated too"""
+    scales: tuple[float, ...] = ()  # at which its policies are evaluated too
 
     def of(self, base: Cell) -> Cell:
         """A cell of this arm."""
@@ -63,16 +59,13 @@ PLAIN_TRIALS = [
 
 PLAIN = Arm("cotraining")
 RECIPE = Arm("structured")
-TUNED = Arm("cotraining", learning_rate=2e-3)
-"""the best of the trials of plain co-training"""
-
+TUNED = Arm("cotraining", learning_rate=2e-3)  # the best of the trials of plain co-training
 TEST_DEMOS = {"assembly": (4, 4), "coffee-pull": (4, 4), "hammer": (3, 2)}
 """target and source demonstrations, from `calibration`"""
 
 TEST_SEEDS = range(30, 37)
 DESCRIBED = [Arm(method) for method in ("ot", "mmd", "adda", "cfg", "cfg_adda")]
 DESCRIBED_SEEDS = TEST_SEEDS[:2]
-
 STABILITY_SEEDS = range(40, 60)
 
 

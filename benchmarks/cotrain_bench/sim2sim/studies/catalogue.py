@@ -16,9 +16,7 @@ from .plans import Size, fixed
 Picture: TypeAlias = Literal["by_method", "over_ratio", "over_scale", "scatter", "latents"]
 """a function of `pictures`, by name: that module loads matplotlib"""
 
-TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"
-"""a heading and the table under it"""
-
+TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"  # a heading and the table under it
 AGAINST_PLAIN: TableOf = ("Against plain co-training", tables.differences)
 PUBLISHED: TableOf = ("Published", lambda _: tables.published_methods())
 
@@ -31,10 +29,8 @@ class Study:
     cells: Callable[[Size], list[Cell]]
     pictures: Sequence[Picture]
     claims: Sequence[Claim] = ()
-    tables: Sequence[TableOf] = ()
-    """beside the success of every method"""
-    only: str | None = None
-    """the one preset of a study that has no other"""
+    tables: Sequence[TableOf] = ()  # beside the success of every method
+    only: str | None = None  # the one preset of a study that has no other
 
     def findings(self, results: Sequence[Result]) -> list[Finding]:
         """The verdicts."""

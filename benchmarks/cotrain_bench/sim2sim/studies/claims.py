@@ -15,14 +15,9 @@ from . import balance
 from .findings import Claim, Question, Result
 from .plans import OWN_SCALE
 
-Policies: TypeAlias = "dict[tuple[str, str, int], Row]"
-"""(task, gap, seed) -> row"""
-
-BALANCED = (0.016, 0.3)
-"""the band of ratios that the paper's experiments found best"""
-
-HARM = 0.05
-"""a loss of success that the recipe is to exclude, gap by gap"""
+Policies: TypeAlias = "dict[tuple[str, str, int], Row]"  # (task, gap, seed) -> row
+BALANCED = (0.016, 0.3)  # the band of ratios that the paper's experiments found best
+HARM = 0.05  # a loss of success that the recipe is to exclude, gap by gap
 
 
 def _rows(results: Sequence[Result], **wanted: object) -> Policies:

@@ -22,9 +22,7 @@ from ...results import Row
 from ..cell import Cell
 
 Result: TypeAlias = "tuple[Cell, Row]"
-
 LEVEL = 0.05
-
 LEAST = 0.02
 """a difference of success that would matter: what the paper's best method has over plain co-training is .03"""
 
@@ -36,8 +34,7 @@ class Question:
     name: str
     pairs: Sequence[Weighted]
     wanted: int = 1
-    margin: float | None = None
-    """no contrast with zero: is the mean above -margin?"""
+    margin: float | None = None  # no contrast with zero: is the mean above -margin?
 
     def asked(self, family: int) -> Contrast:
         """What the pairs say."""
@@ -51,8 +48,7 @@ class Answer:
     name: str
     wanted: int
     found: Contrast | Correlation
-    p: float | None
-    """after Holm"""
+    p: float | None  # after Holm
     margin: float | None = None
 
     @property
@@ -75,8 +71,7 @@ class Finding:
     claim: str
     published: str
     answers: Sequence[Answer]
-    needed: int | None = None
-    """how many answers have to have the wanted sign; None is all"""
+    needed: int | None = None  # how many answers have to have the wanted sign; None is all
 
     @property
     def verdict(self) -> str:
@@ -95,8 +90,7 @@ class Claim:
     published: str
     questions: Callable[[Sequence[Result]], list[Question]] | None = None
     correlations: Callable[[Sequence[Result]], list[tuple[str, int, Correlation | None]]] | None = None
-    family: str = ""
-    """claims of one family are corrected together for how many contrasts they have"""
+    family: str = ""  # claims of one family are corrected together for how many contrasts they have
     needed: int | None = None
 
 

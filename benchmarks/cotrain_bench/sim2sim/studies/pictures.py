@@ -19,9 +19,7 @@ from .findings import Result
 from .plans import OWN_SCALE, title
 
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}
-
-Picture: TypeAlias = "tuple[str, str, Figure]"
-"""name, caption, plot"""
+Picture: TypeAlias = "tuple[str, str, Figure]"  # name, caption, plot
 
 
 def by_method(results: Sequence[Result]) -> Picture:

@@ -10,29 +10,23 @@ from ..cell import Cell
 from ..methods import METHODS, studied
 from ..training import Budget
 
-OWN_SCALE = 0.5
-"""at which guided methods are evaluated in every study"""
+OWN_SCALE = 0.5  # at which guided methods are evaluated in every study
 
 
 @dataclass(frozen=True)
 class Size:
     """How large a study is."""
 
-    pairs: int
-    """draws of demonstrations with a training seed of their own, shared by all methods"""
+    pairs: int  # draws of demonstrations with a training seed of their own, shared by all methods
     tasks: tuple[str, ...] = ("pick-place",)
     gaps: tuple[str, ...] = ("visual", "control", "physics", "hard")
-    ratio_gaps: tuple[str, ...] = ("visual", "hard")
-    """gaps under which ratios and adversary weights are swept"""
+    ratio_gaps: tuple[str, ...] = ("visual", "hard")  # gaps under which ratios and adversary weights are swept
     correlation_gaps: tuple[str, ...] = ("visual", "physics", "hard")
     """gaps under which alignment is set against success"""
-    scale_gaps: tuple[str, ...] = ("control", "hard")
-    """gaps under which guidance scales are swept"""
-    methods: tuple[str, ...] | str = "paper"
-    """by name, or a set of `methods.studied`"""
+    scale_gaps: tuple[str, ...] = ("control", "hard")  # gaps under which guidance scales are swept
+    methods: tuple[str, ...] | str = "paper"  # by name, or a set of `methods.studied`
     ratios: tuple[float, ...] = (0.0, 0.005, 0.016, 0.1, 0.3, 0.5, 0.8, 1.0)
-    scales: tuple[float, ...] = (-1.0, 0.0, 0.25, 0.75, 1.0, 2.0)
-    """beside OWN_SCALE"""
+    scales: tuple[float, ...] = (-1.0, 0.0, 0.25, 0.75, 1.0, 2.0)  # beside OWN_SCALE
     first_seed: int = 10
     base: Cell = field(default_factory=Cell)
 

@@ -19,11 +19,8 @@ from .catalogue import STUDIES
 from .plans import SIZES, unique
 from .tables import verdicts
 
-SWEPT = ("task", "gap", "method", "ratio", "label", "seed")
-"""what the cells of a study may differ in"""
-
-SHARED = ("target_demos", "source_demos", "episodes", "scales")
-"""what the cells of most studies have in common"""
+SWEPT = ("task", "gap", "method", "ratio", "label", "seed")  # what the cells of a study may differ in
+SHARED = ("target_demos", "source_demos", "episodes", "scales")  # what the cells of most studies have in common
 
 
 def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
