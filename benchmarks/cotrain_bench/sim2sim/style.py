@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-if TYPE_CHECKING:
-    pass
 
 SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
 GRID = "#e9edf2"
@@ -44,6 +42,14 @@ def boxes(
     size = (width * columns + more, height * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=shared, squeeze=False)
     return figure, axes
+
+
+def panels(titles: Sequence[str], width: float, height: float, **how: Any) -> tuple[Figure, list[Any]]:
+    """A row of `boxes`, each under its title."""
+    figure, ((*across,),) = boxes(len(titles), width, height, **how)
+    for axes, title in zip(across, titles, strict=True):
+        axes.set_title(title, fontsize=10)
+    return figure, across
 
 
 def percent(axis: Any) -> None:
