@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.results import CannotContinue
-from cotrain_bench.sim2sim.cache import cache_folder
-from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations
+from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import study
 from cotrain_bench.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds

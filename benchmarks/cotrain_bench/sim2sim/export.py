@@ -12,6 +12,7 @@ numbers (keypoints), not of images.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,11 +31,7 @@ RATE = 80  # control steps a second of the simulator
 
 
 def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
-    """Write demonstrations by domain, and return where they are.
-
-    Args:
-        demos: domain -> its demonstrations, {"source": ..., "target": ...}.
-        form: "lerobot" (a new folder) or "robomimic" (one .hdf5 file).
+    """Write demonstrations by domain as "lerobot" (a new folder) or "robomimic" (one .hdf5 file); returns where.
 
     Raises:
         CannotContinue: an unknown format, a path that exists, or a format whose library is not installed.
@@ -63,10 +60,8 @@ def episodes(demos: Mapping[str, Demos]) -> Iterator[tuple[str, NDArray[np.float
 
 def episode_ids(demos: Mapping[str, Demos]) -> dict[str, list[int]]:
     """domain -> the numbers of its episodes."""
-    found: dict[str, list[int]] = {domain: [] for domain in demos}
-    for number, (domain, _, _) in enumerate(episodes(demos)):
-        found[domain].append(number)
-    return found
+    numbers = itertools.count()
+    return {domain: list(itertools.islice(numbers, len(some))) for domain, some in demos.items()}
 
 
 def is_proprioception(width: int) -> NDArray[np.bool_]:
@@ -104,32 +99,24 @@ def _robomimic(demos: Mapping[str, Demos], path: Path) -> None:
 
 def _lerobot(demos: Mapping[str, Demos], path: Path) -> None:
     own = is_proprioception(next(iter(demos.values())).observations.shape[1])
-    dataset = _lerobot_dataset().create(
-        "local/sim2sim", fps=RATE, features=_features(own), root=path, use_videos=False, robot_type="sawyer"
-    )
+    how = {"fps": RATE, "features": _features(own), "use_videos": False, "robot_type": "sawyer"}
+    dataset = _lerobot_dataset().create("local/sim2sim", root=path, **how)
     for _, observations, commands in episodes(demos):
         for observation, command in zip(observations, commands, strict=True):
-            frame = {
-                "observation.state": observation[own],
-                "observation.environment_state": observation[~own],
-                "action": command,
-            }
-            dataset.add_frame({**frame, "task": "sim2sim"})
+            state = {"observation.state": observation[own], "observation.environment_state": observation[~own]}
+            dataset.add_frame({**state, "action": command, "task": "sim2sim"})
         dataset.save_episode()
     dataset.finalize()
     (path / "meta" / "domains.json").write_text(json.dumps(episode_ids(demos)))
 
 
 def _features(own: NDArray[np.bool_]) -> dict[str, Any]:
-    widths = {
-        "observation.state": int(own.sum()),
-        "observation.environment_state": int((~own).sum()),
-        "action": COMMAND,
-    }
-    return {
-        name: {"dtype": "float32", "shape": (width,), "names": [f"{name.split('.')[-1]}_{k}" for k in range(width)]}
-        for name, width in widths.items()
-    }
+    widths = {"observation.state": int(own.sum()), "observation.environment_state": int((~own).sum())}
+    features = {}
+    for name, width in {**widths, "action": COMMAND}.items():
+        names = [f"{name.split('.')[-1]}_{k}" for k in range(width)]
+        features[name] = {"dtype": "float32", "shape": (width,), "names": names}
+    return features
 
 
 def _lerobot_dataset() -> Any:

@@ -50,11 +50,9 @@ class ImageCell(Cell):
 
     def image_requests(self) -> dict[str, ImageRequest]:
         """The demonstrations of `requests`, seen."""
-        looks = {"source": Look(), "target": LOOKS.get(self.gap, Look())}
-        return {
-            name: ImageRequest(request, looks[name.removeprefix("fresh_")], self.pixels)
-            for name, request in self.requests().items()
-        }
+        looks = dict.fromkeys(("target", "fresh_target"), LOOKS.get(self.gap, Look()))
+        named = self.requests().items()
+        return {name: ImageRequest(request, looks.get(name, Look()), self.pixels) for name, request in named}
 
     def demonstrations(self) -> dict[str, Demos]:
         """What `image_requests` names, from the cache, or recorded and drawn here."""

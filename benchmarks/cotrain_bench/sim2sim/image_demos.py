@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest
 from . import images, rendering
-from .cache import cache_folder, read_arrays, write_arrays
-from .demos import Demos, Request, demonstrations
+from .demos import Demos, Request, cache_folder, demonstrations, read_arrays, write_arrays
 from .images import PIXELS, PROPRIOCEPTION, ImageWorld
 from .rendering import Look
 from .world import COMMAND, World
@@ -111,11 +110,12 @@ def _played(world: ImageWorld, request: ImageRequest, seed: int, length: int) ->
 
 def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Callable[[int], None]) -> tuple[Any, Any]:
     seeds, lengths = kept_seeds(request.demos, demos), demos.lengths.tolist()
-    jobs = [executor.submit(draw, request, seeds[k : k + 10], lengths[k : k + 10]) for k in range(0, len(lengths), 10)]
+    blocks = [slice(k, k + 10) for k in range(0, len(lengths), 10)]
+    jobs = [executor.submit(draw, request, seeds[block], lengths[block]) for block in blocks]
     parts = []
-    for job in jobs:
+    for job, block in zip(jobs, blocks, strict=True):
         parts.append(job.result())
-        done(min(10, len(lengths) - 10 * (len(parts) - 1)))
+        done(len(lengths[block]))
     views, own, commands = (np.concatenate(side) for side in zip(*parts, strict=True))
     if not np.array_equal(commands, demos.commands):
         raise CannotContinue(

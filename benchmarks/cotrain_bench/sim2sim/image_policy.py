@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .images import PIXELS, PROPRIOCEPTION
-from .policy import FlowPolicy
+from .policy import FlowPolicy, mlp
 
 if TYPE_CHECKING:
     from .policies import Spaces
@@ -44,9 +44,7 @@ class _Encoder(nn.Module):
         super().__init__()
         self.pixels, side = pixels, -(-pixels // 8)
         self.views = nn.ModuleList(_convolutions(3 * steps) for _ in range(2))
-        self.head = nn.Sequential(
-            nn.Linear(2 * 64 * side * side + steps * PROPRIOCEPTION, 256), nn.SiLU(), nn.Linear(256, width)
-        )
+        self.head = mlp(2 * 64 * side * side + steps * PROPRIOCEPTION, 256, width)
 
     def forward(self, pixels: Tensor, own: Tensor) -> Tensor:
         pictures = pixels.view(*pixels.shape[:2], 2, self.pixels, self.pixels, 3)
@@ -57,14 +55,9 @@ class _Encoder(nn.Module):
 
 
 def _convolutions(channels: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, 5, stride=2, padding=2),
-        nn.SiLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1),
-        nn.SiLU(),
-        nn.Conv2d(32, 64, 3, stride=2, padding=1),
-        nn.SiLU(),
-    )
+    sizes = ((channels, 16, 5), (16, 32, 3), (32, 64, 3))
+    layers = [nn.Conv2d(into, out, size, stride=2, padding=size // 2) for into, out, size in sizes]
+    return nn.Sequential(*(module for layer in layers for module in (layer, nn.SiLU())))
 
 
 def image_flow(spaces: Spaces) -> ImageFlowPolicy:

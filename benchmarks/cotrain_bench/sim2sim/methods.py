@@ -33,6 +33,11 @@ def _penalised(s: Setting, fraction: float) -> ctl.Method:
     return replace(recipes.structured(s.width, ratio=s.ratio), regularizer=adversary)
 
 
+def _wide(recipe: Callable[..., ctl.Method], **how: Any) -> Callable[[Setting], ctl.Method]:
+    """A recipe that asks for the features' width, at the setting's ratio."""
+    return lambda s: recipe(s.width, ratio=s.ratio, **how)
+
+
 _ACTIONS = recipes.LabelCost("action", "action", weight=0.1)
 
 
@@ -67,40 +72,21 @@ METHODS: dict[str, Compared] = {
     "jdot": Compared(
         "+ joint OT", lambda s: recipes.deepjdot(ratio=s.ratio, features=0.1, labels=_ACTIONS), studied="all"
     ),
-    "adda": Compared(
-        "+ ADDA", lambda s: recipes.adda(s.width, ratio=s.ratio), studied="paper", published=(0.53, 0.47, 14.3)
-    ),
-    "adda_strong": Compared("+ ADDA, strength .5", lambda s: recipes.adda(s.width, ratio=s.ratio, strength=0.5)),
-    "tzeng": Compared("+ ADDA (inverted labels)", lambda s: recipes.tzeng(s.width, ratio=s.ratio)),
+    "adda": Compared("+ ADDA", _wide(recipes.adda), studied="paper", published=(0.53, 0.47, 14.3)),
+    "adda_strong": Compared("+ ADDA, strength .5", _wide(recipes.adda, strength=0.5)),
+    "tzeng": Compared("+ ADDA (inverted labels)", _wide(recipes.tzeng)),
     "dann": Compared(
         "+ DANN (warm-up to 1)", lambda s: recipes.dann(s.width, ratio=s.ratio, steps=s.steps), studied="all"
     ),
-    "discernibility": Compared(
-        "+ discernibility", lambda s: recipes.adda(s.width, ratio=s.ratio, strength=-0.05), studied="all"
-    ),
-    "cfg": Compared(
-        "+ CFG",
-        lambda s: recipes.cfg(s.width, ratio=s.ratio),
-        guided=True,
-        studied="paper",
-        published=(0.51, 0.49, 15.3),
-    ),
+    "discernibility": Compared("+ discernibility", _wide(recipes.adda, strength=-0.05), studied="all"),
+    "cfg": Compared("+ CFG", _wide(recipes.cfg), guided=True, studied="paper", published=(0.51, 0.49, 15.3)),
     "cfg_adda": Compared(
-        "+ CFG-ADDA",
-        lambda s: recipes.cfg_adda(s.width, ratio=s.ratio),
-        guided=True,
-        studied="paper",
-        published=(0.55, 0.50, 21.0),
+        "+ CFG-ADDA", _wide(recipes.cfg_adda), guided=True, studied="paper", published=(0.55, 0.50, 21.0)
     ),
-    "probe": Compared("co-training, watched", lambda s: recipes.probe(s.width, ratio=s.ratio), studied="all"),
-    "structured": Compared(
-        "structured (ours)", lambda s: recipes.structured(s.width, ratio=s.ratio), guided=True, holds_out=0.4
-    ),
+    "probe": Compared("co-training, watched", _wide(recipes.probe), studied="all"),
+    "structured": Compared("structured (ours)", _wide(recipes.structured), guided=True, holds_out=0.4),
     "structured_kept_out": Compared(
-        "structured, held out to the end",
-        lambda s: recipes.structured(s.width, ratio=s.ratio),
-        guided=True,
-        holds_out=1.0,
+        "structured, held out to the end", _wide(recipes.structured), guided=True, holds_out=1.0
     ),
     "structured_penalised": Compared("... and slope penalty", lambda s: _penalised(s, 0.1), guided=True, holds_out=1.0),
     "structured_loud": Compared("... and fraction .3", lambda s: _penalised(s, 0.3), guided=True, holds_out=1.0),

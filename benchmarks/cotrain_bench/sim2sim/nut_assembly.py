@@ -217,18 +217,8 @@ def _panda() -> Any:
 
     parts = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
     parts["body_parts"]["right"] |= {"input_type": "absolute", "input_ref_frame": "world"}
-    env = robosuite.make(
-        "NutAssemblySquare",
-        robots="Panda",
-        controller_configs=parts,
-        has_renderer=False,
-        has_offscreen_renderer=False,
-        use_camera_obs=False,
-        use_object_obs=False,
-        initialization_noise=None,
-        hard_reset=False,
-        control_freq=20,
-        seed=0,
-    )
+    parts_off = ("has_renderer", "has_offscreen_renderer", "use_camera_obs", "use_object_obs", "hard_reset")
+    how = {"controller_configs": parts, "control_freq": 20, "initialization_noise": None, "seed": 0}
+    env = robosuite.make("NutAssemblySquare", robots="Panda", **how, **dict.fromkeys(parts_off, False))
     env.reset()
     return env

@@ -9,6 +9,7 @@ Nothing here knows of domains or co-training; `seam` says where the features pas
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from .policies import Spaces
 
 
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers from width to width with SiLU between them."""
+    layers = [layer for sizes in pairwise(widths) for layer in (nn.Linear(*sizes), nn.SiLU())]
+    return nn.Sequential(*layers[:-1])
+
+
 class Velocity(nn.Module):
     """The head: velocity of a noisy chunk (b, h, a) at times (b,), given a condition (b, width)."""
 
@@ -29,15 +36,7 @@ class Velocity(nn.Module):
     def __init__(self, horizon: int, action: int, width: int, hidden: int = 256) -> None:
         super().__init__()
         self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(8))
-        self.net = nn.Sequential(
-            nn.Linear(horizon * action + 16 + width, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, horizon * action),
-        )
+        self.net = mlp(horizon * action + 16 + width, hidden, hidden, hidden, horizon * action)
 
     def forward(self, noisy: Tensor, time: Tensor, condition: Tensor) -> Tensor:
         angles = time[:, None] * self.frequencies
@@ -61,14 +60,7 @@ class FlowPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.horizon, self.action, self.width, self.euler = horizon, action, width, euler
-        self.encoder = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(steps * observation, 256),
-            nn.SiLU(),
-            nn.Linear(256, 256),
-            nn.SiLU(),
-            nn.Linear(256, width),
-        )
+        self.encoder = nn.Sequential(nn.Flatten(), *mlp(steps * observation, 256, 256, width))
         self.velocity = Velocity(horizon, action, width)
         for name, size in (("observation", observation), ("action", action)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .gaps import Array
-from .world import COMMAND, Episode, World
+from .world import COMMAND, World
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,20 @@ def roll_out(
     torch.manual_seed(seed)
     episodes = [world.episode(k) for k in seeds]
     now = np.stack([episode.observation() for episode in episodes])
-    past, paths = now.copy(), [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
+    past, time = now.copy(), 0
+    paths = [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
     given: list[list[Array]] = [[] for _ in paths]
-    time = 0
     while time < world.task.horizon and not all(episode.success for episode in episodes):
         chunk = _commands(policy, np.stack([past, now], axis=1))
         for commands in chunk.swapaxes(0, 1)[: world.task.horizon - time]:
-            past = now.copy()
-            _step(episodes, commands, now, paths, given)
-            time += 1
+            past, time = now.copy(), time + 1
+            for i, episode in enumerate(episodes):
+                if not episode.success:
+                    episode.step(commands[i])
+                    now[i] = episode.observation()
+                    if i < watched:
+                        paths[i].append(episode.keypoints()[[0, 3]])
+                        given[i].append(commands[i])
         tick(time / world.task.horizon)
     return Rollouts(
         [episode.success for episode in episodes],
@@ -66,19 +71,6 @@ def roll_out(
         [episode.keypoints()[5] for episode in episodes[:watched]],
         [np.stack(commands) for commands in given],
     )
-
-
-def _step(
-    episodes: list[Episode], commands: Array, now: Array, paths: list[list[Array]], given: list[list[Array]]
-) -> None:
-    for i, episode in enumerate(episodes):
-        if episode.success:
-            continue
-        episode.step(commands[i])
-        now[i] = episode.observation()
-        if i < len(paths):
-            paths[i].append(episode.keypoints()[[0, 3]])
-            given[i].append(commands[i])
 
 
 def _commands(policy: Callable[[Tensor], Tensor], observations: Array) -> Array:

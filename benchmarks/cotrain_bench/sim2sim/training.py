@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
@@ -108,13 +107,10 @@ def train(
     """Train a fresh policy with a method.
 
     Args:
-        method: the method, or a function of the features' width giving it.  Its own networks draw their first weights
-            from the seed too, apart from the policy's.
+        method: the method, or a function of the features' width giving it; its networks too are drawn by the seed.
         policy: a factory of `policies`, or its name.
-        name: what errors call the method.
         extras: what the method's terms read of a batch beside the features.
         held_out: target frames that are not trained on at first, for weights that go by the loss there.
-        tick: called with the share of the steps that is done.
 
     Raises:
         TypeError: a factory that does not return what the protocol asks for.
@@ -137,9 +133,12 @@ def train(
     for step, rows in enumerate(batches):
         if held_out is not None and step == batches.release:
             cotrain.release_held_out()
-        with _naming(name, step):
+        try:
             losses = cotrain(data[rows], domain=data.is_target[rows], index=rows, step=step)
             value = _finite(losses)
+        except (ValueError, TypeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{name} stopped at step {step}: {error}") from error
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
@@ -162,9 +161,10 @@ class Batches:
 
     def __init__(self, data: Frames, held_out: HeldOut | None, budget: Budget, ratio: Any, seed: int) -> None:
         self.release = 0 if held_out is None else round(held_out.share * budget.steps)
-        kept = torch.ones_like(data.is_target) if held_out is None else ~held_out.frames
+        everything = torch.ones_like(data.is_target)
+        kept = everything if held_out is None else ~held_out.frames
         self.parts = []
-        for mask, steps in ((kept, self.release), (torch.ones_like(kept), budget.steps - self.release)):
+        for mask, steps in ((kept, self.release), (everything, budget.steps - self.release)):
             rows = mask.nonzero().flatten()
             sampler = ctl.MixedBatchSampler(data.is_target[rows], budget.batch_size, ratio, seed=seed)
             self.parts.append((rows, sampler, steps))
@@ -190,16 +190,6 @@ def _fitted(method: ctl.Method | Callable[[int], ctl.Method], learner: Any, data
         return method(feature_width(learner, few))
 
 
-@contextmanager
-def _naming(name: str, step: int) -> Iterator[None]:
-    """Adds the method and the step to an error of a training step."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name} stopped at step {step}: {error}") from error
-
-
 def _finite(losses: Losses) -> float:
     """The policy's loss as a number, the loss of the step being one."""
     value, total = float(losses.policy), float(losses.total.detach())
@@ -213,13 +203,10 @@ def _finite(losses: Losses) -> float:
 
 
 def _windows(demos: Demos, horizon: int) -> tuple[Tensor, Tensor]:
-    observations, actions = [], []
-    ends = demos.lengths.cumsum()
-    for start, end in zip(ends - demos.lengths, ends, strict=True):
-        places = torch.arange(start, end)[:, None]
-        observations.append((places + torch.tensor([-1, 0])).clamp(start, end - 1))
-        actions.append((places + torch.arange(horizon)).clamp(start, end - 1))
-    return (
-        torch.from_numpy(demos.observations)[torch.cat(observations)],
-        torch.from_numpy(demos.commands)[torch.cat(actions)],
-    )
+    """(n, 2, o) and (n, horizon, a): every frame's past and chunk, frames outside its episode being the nearest."""
+    lengths = torch.from_numpy(demos.lengths)
+    ends, length = (x.repeat_interleave(lengths)[:, None] for x in (lengths.cumsum(0), lengths))
+    first, now = ends - length, torch.arange(len(ends))[:, None]
+    past, chunk = torch.tensor([-1, 0]), torch.arange(horizon)
+    observed, meant = ((now + offsets).clamp(first, ends - 1) for offsets in (past, chunk))
+    return torch.from_numpy(demos.observations)[observed], torch.from_numpy(demos.commands)[meant]

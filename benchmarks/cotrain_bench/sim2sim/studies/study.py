@@ -10,7 +10,7 @@ from typing import Any
 
 from cotrain_losses.cli.report import Table
 
-from ...results import CannotContinue, Row, write_results
+from ...results import CannotContinue, write_results
 from ..cell import Cell
 from ..gaps import GAPS
 from ..image_cell import ImageCell
@@ -56,8 +56,11 @@ def run_study(
     failed = [(cell, row["error"]) for cell, row in zip(cells, rows, strict=True) if "error" in row]
     if not results:
         raise CannotContinue(f"none of {len(cells)} cells could be computed. The first says: {failed[0][1]}")
-    listed = [_listed(cell, row) for cell, row in results]
-    listed += [{**_asked(cell), "error": error} for cell, error in failed]
+    listed = [
+        {name: value for name, value in row.items() if name != "picture"} | {"learning_rate": cell.budget.learning_rate}
+        for cell, row in results
+    ]
+    listed += [{**cell.settings(), "error": error} for cell, error in failed]
     settings = described(study, preset, cells, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
     found = STUDIES[study].findings(results)
@@ -101,12 +104,3 @@ def command(study: str, preset: str, policy: str) -> str:
         policy = "flow"
     words = f"cotrain bench sim2sim --study {study} --preset {preset}"
     return words if policy == "flow" else f"{words} --policy {policy}"
-
-
-def _listed(cell: Cell, row: Row) -> Row:
-    kept = {name: value for name, value in row.items() if name != "picture"}
-    return {**kept, "learning_rate": cell.budget.learning_rate}
-
-
-def _asked(cell: Cell) -> Row:
-    return {name: value for name, value in vars(cell).items() if name not in ("budget", "scales")}
