@@ -70,8 +70,7 @@ def demonstrations(
 
     `report` is told in one sentence of a damaged cache file, `done` how many more demonstrations are there.
 
-    Raises:
-        CannotContinue: when the expert cannot do the task under this gap, or the cache cannot be written.
+    Raises CannotContinue when the expert cannot do the task under this gap, or the cache cannot be written.
     """
     path = cache_folder() / f"demos-{digest(request.key())}.npz"
     arrays = read_arrays(path, _shapes, report)

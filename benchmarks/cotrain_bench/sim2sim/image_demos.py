@@ -61,12 +61,9 @@ def image_demonstrations(
 ) -> ImageDemos:
     """The demonstrations asked for, from the cache or newly recorded and drawn by the executor's processes.
 
-    Args:
-        report: called with one sentence when a cache file is damaged.
-        done: called with how many more demonstrations are drawn.
+    `report` is told in one sentence of a damaged cache file, `done` how many more demonstrations are drawn.
 
-    Raises:
-        CannotContinue: what `demos.demonstrations` raises, and without a GL library.
+    Raises CannotContinue as `demos.demonstrations` does, and without a GL library.
     """
     demos = demonstrations(request.demos, executor, report=report)
     path = cache_folder() / f"images-{digest(request.key())}.npz"

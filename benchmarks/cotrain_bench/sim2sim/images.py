@@ -30,9 +30,7 @@ def width(pixels: int = PIXELS) -> int:
 class ImageWorld(World):
     """A task under a gap, seen in pictures.  Close it, or use it in a `with`: it holds an OpenGL context.
 
-    Raises:
-        CannotContinue: without a GL library, with the package that has it.
-        ModuleNotFoundError: without the `bench` extra.
+    Raises CannotContinue without a GL library, with the package that has it.
     """
 
     def __init__(self, task: str, gap: Gap, look: Look | None = None, pixels: int = PIXELS) -> None:

@@ -22,6 +22,7 @@ from ..results import CannotContinue
 from .cameras import CENTRE, cameras
 from .gaps import Array, Gap
 from .tasks import TASKS
+from .world import change_physics
 
 REACH = 0.05  # metres ahead of the hand that a motion of 1 puts its goal
 HEADING = 0.2  # radians about the vertical within which the nut lies
@@ -36,8 +37,7 @@ _STEPS = 25  # of 2 ms in a control step
 class NutWorld:
     """NutAssemblySquare under a gap; its episodes share one simulator, which is set to an episode's state at each step.
 
-    Raises:
-        CannotContinue: without robosuite.
+    Raises CannotContinue without robosuite.
     """
 
     def __init__(self, task: str, gap: Gap) -> None:
@@ -79,15 +79,10 @@ class NutWorld:
 
     def _change_physics(self) -> None:
         model, gap = self.model, self.gap
-        nut = self.env.obj_body_id["SquareNut"]
-        model.body_mass[nut] *= gap.mass
-        model.body_inertia[nut] *= gap.mass
         names = [model.geom(g).name for g in range(model.ngeom)]
         fingers = [g for g, name in enumerate(names) if name.startswith("gripper") and "finger" in name]
-        model.geom_friction[[*np.flatnonzero(model.geom_bodyid == nut), *fingers]] *= gap.friction
         motors = [a for a in range(model.nu) if "finger" in model.actuator(a).name]
-        model.actuator_gainprm[motors, 0] *= gap.grip
-        model.actuator_biasprm[motors, 1] *= gap.grip
+        change_physics(model, gap, self.env.obj_body_id["SquareNut"], fingers, motors)
         stretched = gap.lag / Gap().lag
         self.arm.kp, self.arm.kd = self.arm.kp / stretched**2, self.arm.kd / stretched
 
@@ -97,6 +92,7 @@ class NutEpisode:
 
     def __init__(self, world: NutWorld, seed: int) -> None:
         self.world, self.success, self.steps = world, False, 0
+        self._hand = int(world.robot.eef_site_id["right"])
         self._late: deque[Array] = deque([np.zeros(4)] * world.gap.command_delay)
         self._draw(np.random.default_rng(seed))
         self._closing = np.full_like(world.gripper.current_action, 0.0)
@@ -157,10 +153,6 @@ class NutEpisode:
         joints = data.qpos[world.robot._ref_gripper_joint_pos_indexes["right"]]
         self._opening = float(np.abs(joints).sum() / 0.08)
 
-    @property
-    def _hand(self) -> int:
-        return int(self.world.robot.eef_site_id["right"])
-
 
 def _motion(points: Array, opening: float) -> Array:
     """The expert: over the handle, down, close, up, over the peg, down.  A function of what is seen, with no memory."""
@@ -182,15 +174,13 @@ def _motion(points: Array, opening: float) -> Array:
 
 def _towards(offset: Array) -> Array:
     """The motion (3,) that goes there, at most 1 long."""
-    motion: Array = offset / max(REACH, float(np.linalg.norm(offset)))
-    return motion
+    return np.asarray(offset / max(REACH, float(np.linalg.norm(offset))))
 
 
 def _in_view(points: Array) -> Array:
     """Points of robosuite's world, where the arm reaches along x, as the cameras expect them: along y, about CENTRE."""
     x, y, z = (points - TABLE - [0.0, 0.0, 0.15]).T
-    seen: Array = np.stack([-y, x, z], axis=1) + CENTRE
-    return seen
+    return np.asarray(np.stack([-y, x, z], axis=1) + CENTRE)
 
 
 def _rotation_vector(matrix: Array) -> Array:

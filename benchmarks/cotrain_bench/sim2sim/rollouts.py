@@ -38,13 +38,10 @@ def roll_out(
     Episode i draws row i of every batch's noise, whether or not others have ended, so two policies that are
     given the same seeds meet the same starts, goals and noise.
 
-    Args:
-        seed: of the policy's own noise.
-        watched: of how many episodes the path is kept.
-        tick: called with the share of the horizon that is done.
+    The policy's own noise is drawn from `seed`; of the first `watched` episodes the path is kept; `tick` is told what
+    share of the horizon is done.
 
-    Raises:
-        ValueError: when the policy returns another shape, or numbers that are not finite.
+    Raises ValueError when the policy returns another shape, or numbers that are not finite.
     """
     torch.manual_seed(seed)
     episodes = [world.episode(k) for k in seeds]

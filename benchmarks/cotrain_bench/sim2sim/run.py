@@ -30,8 +30,7 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
     """A row for every cell, computed or found in `out`, and the demonstrations they rest on.
 
     Raises:
-        CannotContinue: an expert below its gate, a disk that is full, a cluster that takes no jobs, a policy that
-            cannot be imported.
+        CannotContinue: an expert below its gate, a full disk, a cluster without jobs, a policy that cannot be imported.
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
     if any(cell.task in meta_world() for cell in cells):

@@ -36,11 +36,7 @@ class Frames:
         return {name: getattr(self, name)[rows] for name in ("observations", "actions", "episode")}
 
     def held_out(self) -> Tensor:
-        """(n,) bool: the frames of the last target demonstration.
-
-        Raises:
-            ValueError: when it is the only one.
-        """
+        """(n,) bool: the frames of the last target demonstration; a ValueError when it is the only one."""
         held = self.episode == self.episode[self.is_target].max()
         if not (self.is_target & ~held).any():
             raise ValueError("a target demonstration is held out of two at least, got one. Record more target_demos.")

@@ -55,13 +55,16 @@ def film(columns: Sequence[Result]) -> bytes:
     takes = [_take(cell, row) for cell, row in columns]
     length = max(map(len, takes))
     frames = [np.concatenate([take[min(k, len(take) - 1)] for take in takes], axis=1) for k in range(length)]
-    return _gif([_named(frame, columns) for frame in frames])
+    pictures, file = [_named(frame, columns) for frame in frames], io.BytesIO()
+    shared = pictures[len(pictures) // 2].quantize(128)
+    first, *others = [picture.quantize(palette=shared) for picture in pictures]
+    first.save(file, "GIF", save_all=True, append_images=others, duration=FRAME_MS, loop=0)
+    return file.getvalue()
 
 
 def _take(cell: Cell, row: Row) -> list[Any]:
     """Pictures of the cell's first episode, from the target's second camera brought nearer."""
-    gap = GAPS[cell.gap]
-    nearer = replace(gap, camera_distance=0.75 * gap.camera_distance)
+    nearer = replace(GAPS[cell.gap], camera_distance=0.75 * GAPS[cell.gap].camera_distance)
     with ImageWorld(cell.task, nearer, LOOKS.get(cell.gap), PIXELS) as world:
         episode = world.episode(cell.evaluation_seeds()[0])
         pictures = [episode.views()[1]]
@@ -85,11 +88,3 @@ def _named(frame: Any, columns: Sequence[Result]) -> Image:
 def _title(cell: Cell, row: Row) -> str:
     name = METHODS[cell.method].title if cell.method != "cotraining" else f"co-training {cell.ratio:g}"
     return f"{name}{', label' if cell.label else ''}{'' if row['outcomes'][0] else ' (fails)'}"
-
-
-def _gif(frames: Sequence[Image]) -> bytes:
-    file = io.BytesIO()
-    shared = frames[len(frames) // 2].quantize(128)
-    small = [frame.quantize(palette=shared) for frame in frames]
-    small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=FRAME_MS, loop=0)
-    return file.getvalue()

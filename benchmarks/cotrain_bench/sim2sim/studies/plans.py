@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -88,7 +88,7 @@ def correlation(size: Size) -> list[Cell]:
     """Co-trained policies of several methods, and of several ratios: none trained on one domain alone."""
     names = [name for name in size.compared() if name not in ("real_only", "probe")]
     trained = size.cells(size.correlation_gaps, [replace(size.base, method=name) for name in names])
-    return list(unique([*trained, *(cell for cell in ratios(size) if cell.method == "cotraining" and cell.ratio > 0)]))
+    return [*trained, *(cell for cell in ratios(size) if cell.method == "cotraining" and cell.ratio > 0)]
 
 
 def regimes(size: Size) -> list[Cell]:
@@ -120,13 +120,3 @@ def title(cell: Cell) -> str:
     rate = cell.budget.learning_rate
     seen, fast = ", label seen" if cell.label else "", f", rate {rate:g}" if rate != Budget.learning_rate else ""
     return METHODS[cell.method].title + seen + fast
-
-
-def fixed(cells: Callable[[], list[Cell]]) -> Callable[[Size], list[Cell]]:
-    """A study whose cells are the same at every size, but for the policy."""
-    return lambda size: [replace(cell, policy=size.base.policy) for cell in cells()]
-
-
-def unique(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """Each cell once, in order."""
-    yield from dict.fromkeys(cells)

@@ -16,7 +16,7 @@ from ..gaps import GAPS
 from ..image_cell import ImageCell
 from ..run import Runner, compute_cells, finished
 from .catalogue import STUDIES
-from .plans import SIZES, unique
+from .plans import SIZES
 from .tables import verdicts
 
 SWEPT = ("task", "gap", "method", "ratio", "label", "seed")  # what the cells of a study may differ in
@@ -26,8 +26,7 @@ SHARED = ("target_demos", "source_demos", "episodes", "scales")  # what the cell
 def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
     """The cells of a study at a preset, each once.
 
-    Raises:
-        ValueError: an unknown study or preset, with what there is.
+    Raises ValueError for an unknown study or preset, with what there is.
     """
     for what, value, known in (("study", study, STUDIES), ("preset of a study", preset, SIZES)):
         if value not in known:
@@ -35,7 +34,7 @@ def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
     if (only := STUDIES[study].only) is not None and preset != only:
         raise ValueError(f"the study {study} has one preset, {only}, got {preset!r}.")
     size = SIZES[preset]
-    return list(unique(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy)))))
+    return list(dict.fromkeys(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy)))))
 
 
 def run_study(
@@ -73,34 +72,24 @@ def run_study(
 
 def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, seconds: float) -> dict[str, Any]:
     """The settings as results.json states them: what the cells have in common, and over what they differ."""
-    first = cells[0]
+
+    def values(given: Iterable[Any]) -> Any:
+        """What all cells share, else every value."""
+        different = list(dict.fromkeys(given))
+        return different[0] if len(different) == 1 else different
+
+    first, knobs = cells[0], [asdict(cell.budget) for cell in cells]
     swept = {f"{what}s": list(dict.fromkeys(getattr(c, what) for c in cells)) for what in SWEPT}
-    return {
-        "study": study,
-        "preset": preset,
-        "command": command(study, preset, first.policy),
-        "observations": "images" if isinstance(first, ImageCell) else "keypoints only",
-        "policy": first.policy,
-        **swept,
-        "pairs": len(swept["seeds"]),
-        **{name: _values(getattr(c, name) for c in cells) for name in SHARED},
-        **{name: _values(asdict(c.budget)[name] for c in cells) for name in asdict(first.budget)},
-        "gap_knobs": {gap: GAPS[gap].differences() for gap in swept["gaps"]},
-        "wall_s": round(seconds, 1),
-        "workers": runner.workers,
-        "executor": runner.executor,
-    }
-
-
-def _values(given: Iterable[Any]) -> Any:
-    """What all cells share, else every value."""
-    values = list(dict.fromkeys(given))
-    return values[0] if len(values) == 1 else values
+    observations = "images" if isinstance(first, ImageCell) else "keypoints only"
+    settings: dict[str, Any] = {"study": study, "preset": preset, "command": command(study, preset, first.policy)}
+    settings |= {"observations": observations, "policy": first.policy, **swept, "pairs": len(swept["seeds"])}
+    settings |= {name: values(getattr(c, name) for c in cells) for name in SHARED}
+    settings |= {name: values(of_cell[name] for of_cell in knobs) for name in knobs[0]}
+    settings |= {"gap_knobs": {gap: GAPS[gap].differences() for gap in swept["gaps"]}, "wall_s": round(seconds, 1)}
+    return settings | {"workers": runner.workers, "executor": runner.executor}
 
 
 def command(study: str, preset: str, policy: str) -> str:
     """The command that repeats a study."""
-    if STUDIES[study].only:
-        policy = "flow"
     words = f"cotrain bench sim2sim --study {study} --preset {preset}"
-    return words if policy == "flow" else f"{words} --policy {policy}"
+    return words if policy == "flow" or STUDIES[study].only else f"{words} --policy {policy}"
