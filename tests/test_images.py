@@ -18,9 +18,9 @@ from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrat
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import study
 from cotrain_bench.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds
-from cotrain_bench.sim2sim.image_policy import ImageFlowPolicy
 from cotrain_bench.sim2sim.images import LOOKS, PIXELS, ImageWorld, width
 from cotrain_bench.sim2sim.methods import METHODS, Setting
+from cotrain_bench.sim2sim.policy import ImageFlowPolicy
 from cotrain_bench.sim2sim.rendering import Look, Renderer
 from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.training import Budget, frames, train

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ from .world import COMMAND, WIDTH, World, domain
 
 GATE_SEEDS = range(10**9, 10**9 + 10)
 """the episodes the expert is tried on before a (task, gap) is used, which no run's demonstrations or evaluation have"""
+
+
+Report: TypeAlias = "Callable[[str], None]"  # is told in one sentence of a damaged cache file
+Done: TypeAlias = "Callable[[int], None]"  # is told how many more demonstrations there are
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,9 @@ class Demos:
 
 
 def demonstrations(
-    request: Request,
-    executor: Executor,
-    *,
-    report: Callable[[str], None] = print,
-    done: Callable[[int], None] = lambda _: None,
+    request: Request, executor: Executor, *, report: Report = print, done: Done = lambda _: None
 ) -> Demos:
     """The demonstrations asked for, from the cache or newly recorded by the executor's processes.
-
-    `report` is told in one sentence of a damaged cache file, `done` how many more demonstrations are there.
 
     Raises CannotContinue when the expert cannot do the task under this gap, or the cache cannot be written.
     """
@@ -115,7 +113,7 @@ def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
     return recorded if episode.success else None
 
 
-def _record(request: Request, executor: Executor, done: Callable[[int], None]) -> Demos:
+def _record(request: Request, executor: Executor, done: Done) -> Demos:
     gate, count = TASKS[request.task].gate, request.count
     expert = executor.submit(expert_success, request.task, request.gap, GATE_SEEDS).result()
     kept: list[tuple[Any, Any]] = []
@@ -151,7 +149,7 @@ def cache_folder() -> Path:
 
 
 def read_arrays(
-    path: Path, shapes: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]], report: Callable[[str], None]
+    path: Path, shapes: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]], report: Report
 ) -> dict[str, Any] | None:
     """The arrays of a file, of the `shapes` for them; None where there is none or it is damaged, which is reported."""
     if not path.exists():

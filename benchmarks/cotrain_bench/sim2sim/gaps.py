@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,24 +63,17 @@ def _rotation(yaw: float) -> Array:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
-_VISUAL = {"camera_yaw": 25.0, "camera_pitch": 46.0, "camera_distance": 1.35, "camera_fovy": 50.0}
-_CONTROL = {"command_yaw": 30.0, "command_gain": 0.8, "command_bias": (0.0, 0.0, 0.1), "command_delay": 1}
+_VISUAL: dict[str, Any] = {"camera_yaw": 25.0, "camera_pitch": 46.0, "camera_distance": 1.35, "camera_fovy": 50.0}
+_CONTROL: dict[str, Any] = {"command_yaw": 30.0, "command_gain": 0.8, "command_delay": 1}
+_CONTROL["command_bias"] = (0.0, 0.0, 0.1)
+_HARD: dict[str, Any] = {"camera_yaw": 70.0, "camera_pitch": 60.0, "camera_distance": 1.2, "mass": 1.3, "lag": 0.025}
+_HARD |= {"command_yaw": 70.0, "command_gain": 0.6, "command_bias": (0.15, 0.0, 0.15), "command_delay": 1}
 
 GAPS: dict[str, Gap] = {
     "none": Gap(),
-    "visual": Gap(**_VISUAL),  # type: ignore[arg-type]
-    "control": Gap(**_CONTROL),  # type: ignore[arg-type]
+    "visual": Gap(**_VISUAL),
+    "control": Gap(**_CONTROL),
     "physics": Gap(mass=1.5, friction=0.7, grip=0.9, lag=0.025),
-    "visual-control": Gap(**_VISUAL, **_CONTROL),  # type: ignore[arg-type]
-    "hard": Gap(
-        camera_yaw=70.0,
-        camera_pitch=60.0,
-        camera_distance=1.2,
-        command_yaw=70.0,
-        command_gain=0.6,
-        command_bias=(0.15, 0.0, 0.15),
-        command_delay=1,
-        mass=1.3,
-        lag=0.025,
-    ),
+    "visual-control": Gap(**_VISUAL, **_CONTROL),
+    "hard": Gap(**_HARD),
 }

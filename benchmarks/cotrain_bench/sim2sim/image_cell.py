@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from ..results import source_digest
-from . import image_policy
+from . import policy
 from .cell import Cell
 from .demos import Demos
 from .gaps import GAPS
@@ -39,14 +39,14 @@ class ImageCell(Cell):
     target_demos: int = 5
     source_demos: int = 100
     episodes: int = 50
-    policy: str = f"{image_policy.__name__}:image_flow"
+    policy: str = f"{policy.__name__}:image_flow"
     budget: Budget = field(default_factory=lambda: Budget(steps=2000, batch_size=64))
     pixels: int = PIXELS
 
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row, how its pictures are drawn included."""
         drawn = {name: request.key() for name, request in self.image_requests().items()}
-        return {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, image_policy.__file__)}
+        return {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, policy)}
 
     def image_requests(self) -> dict[str, ImageRequest]:
         """The demonstrations of `requests`, seen."""

@@ -6,7 +6,7 @@ every frame is drawn.  So a policy that sees learns from the very motions that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest
 from . import images, rendering
-from .demos import Demos, Request, cache_folder, demonstrations, read_arrays, write_arrays
+from .demos import Demos, Done, Report, Request, cache_folder, demonstrations, read_arrays, write_arrays
 from .images import PIXELS, PROPRIOCEPTION, ImageWorld
 from .rendering import Look
 from .world import COMMAND, World
@@ -53,15 +53,9 @@ class ImageDemos:
 
 
 def image_demonstrations(
-    request: ImageRequest,
-    executor: Executor,
-    *,
-    report: Callable[[str], None] = print,
-    done: Callable[[int], None] = lambda _: None,
+    request: ImageRequest, executor: Executor, *, report: Report = print, done: Done = lambda _: None
 ) -> ImageDemos:
     """The demonstrations asked for, from the cache or newly recorded and drawn by the executor's processes.
-
-    `report` is told in one sentence of a damaged cache file, `done` how many more demonstrations are drawn.
 
     Raises CannotContinue as `demos.demonstrations` does, and without a GL library.
     """
@@ -105,7 +99,7 @@ def _played(world: ImageWorld, request: ImageRequest, seed: int, length: int) ->
         episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
 
 
-def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Callable[[int], None]) -> tuple[Any, Any]:
+def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Done) -> tuple[Any, Any]:
     seeds, lengths = kept_seeds(request.demos, demos), demos.lengths.tolist()
     blocks = [slice(k, k + 10) for k in range(0, len(lengths), 10)]
     jobs = [executor.submit(draw, request, seeds[block], lengths[block]) for block in blocks]

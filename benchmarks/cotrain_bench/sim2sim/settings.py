@@ -11,7 +11,7 @@ from .training import Budget
 
 @dataclass(frozen=True)
 class Settings:
-    """One comparison: its methods share all else.  A ValueError for no method, one twice, or what a cell would refuse."""
+    """One comparison: its methods share all else.  A ValueError for no method, one twice, or what cells refuse."""
 
     task: str = "pick-place"
     gap: str = "control"

@@ -49,10 +49,7 @@ class Size:
 SIZES = {
     "smoke": Size(
         pairs=2,
-        gaps=("control",),
-        ratio_gaps=("control",),
-        correlation_gaps=("control",),
-        scale_gaps=("control",),
+        **dict.fromkeys(("gaps", "ratio_gaps", "correlation_gaps", "scale_gaps"), ("control",)),  # type: ignore[arg-type]
         methods=("real_only", "cotraining", "cfg_adda"),
         ratios=(0.1, 0.5, 1.0),
         scales=(0.0, 1.0),
@@ -64,8 +61,7 @@ SIZES = {
         pairs=20,
         tasks=("pick-place", "assembly", "coffee-pull", "hammer", "box-close"),
         gaps=("visual", "control", "physics", "visual-control", "hard"),
-        ratio_gaps=("visual", "physics", "visual-control", "hard"),
-        correlation_gaps=("visual", "physics", "visual-control", "hard"),
+        **dict.fromkeys(("ratio_gaps", "correlation_gaps"), ("visual", "physics", "visual-control", "hard")),  # type: ignore[arg-type]
         scale_gaps=("visual", "control", "physics", "hard"),
         methods="all",
         scales=(-1.0, -0.5, 0.0, 0.25, 0.75, 1.0, 1.5, 2.0, 3.0),
