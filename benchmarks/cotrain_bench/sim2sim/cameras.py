@@ -16,8 +16,7 @@ import numpy as np
 from .gaps import Array, Gap
 
 CENTRE = np.array([0.0, 0.7, 0.15])  # the middle of the workspace, metres; every camera looks at it
-AZIMUTHS = (-35.0, 55.0)
-"""where the two cameras of the source stand, degrees about the vertical; 0 is in front of the robot"""
+AZIMUTHS = (-35.0, 55.0)  # where the source's two cameras stand, degrees about the vertical; 0 is in front of the robot
 
 
 @dataclass(frozen=True)

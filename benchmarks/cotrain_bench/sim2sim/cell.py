@@ -27,13 +27,20 @@ from .tasks import TASKS
 from .training import Budget, Frames, HeldOut, Trained, frames, train
 from .world import World, domain
 
-SEEDS_PER_RUN = 1_000_000
-"""episodes are numbered; a seed owns this many: source from 0, target from 400 000, what features are measured on
-from 600 000 and 700 000, evaluation from 800 000"""
-
+SEEDS_PER_RUN = 1_000_000  # episodes of a seed: `requests` and `evaluation_seeds` say which are for what
 WATCHED, FILMED = 6, 2  # episodes of which paths are kept, and commands too, so that they can be replayed
-SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, world)
-"""the modules that a cell's numbers come from, this one aside"""
+SOURCES = (
+    cameras,
+    demos,
+    gaps,
+    measures,
+    methods,
+    policies,
+    rollouts,
+    tasks,
+    training,
+    world,
+)  # whose code names a cell
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ def compare(settings: Settings, out: str | Path, runner: Runner) -> Row:
 
     Cells that `out` holds already are not computed again.  Returns what results.json holds.
 
-    Raises:
-        CannotContinue: an expert below its gate, a disk that is full, a cell that failed.
-        ModuleNotFoundError: without the `bench` extra.
+    Raises CannotContinue as `compute_cells` does, or for a cell that failed.
     """
     from . import figures
     from .summary import write_summary

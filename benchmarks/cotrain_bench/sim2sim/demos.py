@@ -25,10 +25,7 @@ from .gaps import Gap
 from .tasks import TASKS
 from .world import COMMAND, WIDTH, World, domain
 
-GATE_SEEDS = range(10**9, 10**9 + 10)
-"""the episodes the expert is tried on before a (task, gap) is used, which no run's demonstrations or evaluation have"""
-
-
+GATE_SEEDS = range(10**9, 10**9 + 10)  # episodes of the expert's trial under a gap, which no run has
 Report: TypeAlias = "Callable[[str], None]"  # is told in one sentence of a damaged cache file
 Done: TypeAlias = "Callable[[int], None]"  # is told how many more demonstrations there are
 

@@ -6,8 +6,7 @@
                 observation.state is the robot's own, observation.environment_state everything else that was observed
 
 Source episodes come first.  Commands are what the expert meant; robomimic's policies end in tanh and act in [-1, 1], so
-there each dimension is divided by the largest command of any domain, where that is more than 1.  Both exports are of
-numbers (keypoints), not of images.
+there each dimension is divided by the largest command of any domain, where that is more than 1.  No images are written.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ RATE = 80  # control steps a second of the simulator
 def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
     """Write demonstrations by domain as "lerobot" (a new folder) or "robomimic" (one .hdf5 file); returns where.
 
-    Raises:
-        CannotContinue: an unknown format, a path that exists, or a format whose library is not installed.
+    Raises CannotContinue for an unknown format, a path that exists, or a format whose library is not installed.
     """
     check_format(form)
     if path.exists():
@@ -45,7 +43,6 @@ def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
 
 
 def check_format(form: str) -> None:
-    """One of the formats, or one sentence."""
     if form not in FORMATS:
         raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
 

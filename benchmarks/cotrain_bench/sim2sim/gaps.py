@@ -32,8 +32,7 @@ class Gap:
     camera_fovy: float = 45.0  # vertical field of view, degrees
     command_yaw: float = 0.0  # degrees by which the frame of commands is turned about the vertical
     command_gain: float = 1.0  # how far a unit command moves the hand, relative to the source
-    command_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """added to every command, in commands (1 is the fastest motion, 1 cm a step)"""
+    command_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)  # added, in commands (1 is the fastest, 1 cm a step)
     command_delay: int = 0  # control steps between a command and its effect
     mass: float = 1.0  # the object's mass and inertia, relative to the source
     friction: float = 1.0  # friction of object and finger pads, relative to the source

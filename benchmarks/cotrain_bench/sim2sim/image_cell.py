@@ -7,7 +7,7 @@ turns the cameras and the frame of commands as with keypoints, and changes light
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -57,11 +57,7 @@ class ImageCell(Cell):
     def demonstrations(self) -> dict[str, Demos]:
         """What `image_requests` names, from the cache, or recorded and drawn here."""
         with ThreadPoolExecutor(1) as here:
-            return self.drawn(here)
-
-    def drawn(self, executor: Executor) -> dict[str, Demos]:
-        """The same, drawn by an executor's processes: done first, cells find them in the cache."""
-        return {name: image_demonstrations(r, executor).seen() for name, r in self.image_requests().items()}
+            return {name: image_demonstrations(r, here).seen() for name, r in self.image_requests().items()}
 
     def world(self) -> ImageWorld:
         """Where the policy is evaluated; one for all cells of a process, since it holds an OpenGL context."""

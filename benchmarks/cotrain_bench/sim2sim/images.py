@@ -18,8 +18,7 @@ from .world import Episode, World
 PIXELS = 48  # height and width of a view
 PROPRIOCEPTION = 4  # numbers beside the pixels: where the hand is (3, metres) and how far the gripper is open
 _OTHER = Look(light=0.55, colours=(1, 2, 0))
-LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}
-"""the look that goes with a gap, by its name; gaps that are not to be seen look like the source"""
+LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}  # of gaps that are to be seen
 
 
 def width(pixels: int = PIXELS) -> int:

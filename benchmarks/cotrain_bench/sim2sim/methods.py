@@ -16,8 +16,7 @@ import cotrain_losses as ctl
 from cotrain_losses import recipes
 from cotrain_losses.strength import balanced, relative
 
-HAND = (0, 1, 12, 13, 24)
-"""observed numbers that tell the robot's own state: its hand in both cameras, and the gripper's opening"""
+HAND = (0, 1, 12, 13, 24)  # observed numbers of the robot's own: its hand in both cameras, the gripper's opening
 
 
 class Setting(NamedTuple):
@@ -48,12 +47,9 @@ class Compared:
     title: str  # how figures and tables call it
     make: Callable[[Setting], ctl.Method]
     guided: bool = False  # whether it has a guidance scale
-    holds_out: float | None = None
-    """the share of the steps after which it trains on the held-out target demonstration that it goes by"""
-    studied: str = ""
-    """the set of methods that studies take it into: `paper`, `all` (which has the paper's too), or none"""
-    published: tuple[float | None, float | None, float] | None = None
-    """the paper's: simulation at balanced ratios, at the others (means of three tasks), robot successes of 30"""
+    holds_out: float | None = None  # share of the steps until it trains on the target demonstration it held out
+    studied: str = ""  # the set that studies take it into: `paper`, `all` (which has the paper's too), or none
+    published: tuple[float | None, float | None, float] | None = None  # at balanced ratios, at others, of 30 on robots
 
     def __call__(self, setting: Setting) -> ctl.Method:
         return self.make(setting)

@@ -26,9 +26,7 @@ from .world import change_physics
 
 REACH = 0.05  # metres ahead of the hand that a motion of 1 puts its goal
 HEADING = 0.2  # radians about the vertical within which the nut lies
-GRIP = 1.3
-"""where the handle is gripped, in its middle's distances from the nut's: fingers there clear the nut's corners"""
-
+GRIP = 1.3  # where the handle is gripped, in its middle's distances from the nut's: clear of the nut's corners
 OVER, AROUND = 0.985, 0.955  # metres above which the nut clears the peg, and below which it is around it
 TABLE = np.array([0.05, 0.1, 0.82])  # the middle of the workspace, metres: the cameras look at what is 15 cm above it
 _STEPS = 25  # of 2 ms in a control step
@@ -122,13 +120,13 @@ class NutEpisode:
         world.advance(np.concatenate([self._keypoints[0] + REACH * now[:3], self._heading]), now[3])
         self._closing = world.gripper.current_action.copy()
         self._keep()
-        nut = self._keypoints[3]
-        self.success = self.success or bool(world.env.on_peg(nut, 0))
-        self.steps += 1
+        self.success, self.steps = self.success or bool(world.env.on_peg(self._keypoints[3], 0)), self.steps + 1
         return self.success
 
     def _draw(self, draws: np.random.Generator) -> None:
         """The nut where robosuite puts it, turned a little; the arm's joints with robosuite's noise of .02."""
+        from robosuite.utils.transform_utils import mat2quat, quat2axisangle
+
         world, data = self.world, self.world.data
         world.restore(world.start)
         place = draws.uniform([-0.115, 0.11, np.pi - HEADING], [-0.11, 0.225, np.pi + HEADING])
@@ -139,7 +137,8 @@ class NutEpisode:
         data.qpos[arm] = world.robot.init_qpos + 0.02 * draws.standard_normal(len(arm))
         world.restore(world.state())
         self._first = data.qpos[arm].copy()
-        self._heading = _rotation_vector(data.site_xmat[self._hand].reshape(3, 3))
+        turned_hand = data.site_xmat[self._hand].reshape(3, 3)
+        self._heading = np.asarray(quat2axisangle(mat2quat(turned_hand)), dtype=np.float64)
 
     def _keep(self) -> None:
         """Remember the simulator's state and what is seen of it."""
@@ -181,12 +180,6 @@ def _in_view(points: Array) -> Array:
     """Points of robosuite's world, where the arm reaches along x, as the cameras expect them: along y, about CENTRE."""
     x, y, z = (points - TABLE - [0.0, 0.0, 0.15]).T
     return np.asarray(np.stack([-y, x, z], axis=1) + CENTRE)
-
-
-def _rotation_vector(matrix: Array) -> Array:
-    from robosuite.utils.transform_utils import mat2quat, quat2axisangle
-
-    return np.asarray(quat2axisangle(mat2quat(matrix)), dtype=np.float64)
 
 
 def _environment() -> Any:

@@ -38,8 +38,7 @@ READY = {
 }
 """short names of the factories that come with the suite"""
 
-LIBRARIES = ("lerobot", "diffusers", "robomimic", "transformers", "timm")
-"""whose versions name a cell too, where they are installed"""
+LIBRARIES = ("lerobot", "diffusers", "robomimic", "transformers", "timm")  # their versions name cells too
 
 
 @dataclass(frozen=True)
@@ -147,11 +146,7 @@ def feature_width(policy: Any, batch: dict[str, Tensor]) -> int:
 
 
 def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:
-    """One loss and one prediction of a copy: told before the policy is trained, not after.
-
-    Raises:
-        TypeError, ValueError: a loss that is none, or does not depend on the parameters; commands of another shape.
-    """
+    """Refuse, before it is trained, a policy whose loss is none or whose commands have another shape."""
     observations, actions = batch["observations"], batch["actions"]
     with torch.random.fork_rng(devices=[]):
         loss = PolicyLoss.of(copy.deepcopy(policy).train().compute_loss(batch), len(actions)).scalar
@@ -185,14 +180,10 @@ def _see_current_folder() -> None:
 
 def _not_imported(name: str, module: str, error: Exception) -> str:
     if name.startswith("lerobot-") and name in READY:
-        return (
-            f"--policy {name} is trained where LeRobot 0.4.4 is installed (docs/codebases.md says how), got: {error}. "
-            "Or take --policy flow."
-        )
-    return (
-        f"--policy names a module that can be imported from here, got {name!r}, and importing {module} says: {error}. "
-        f"The current folder is {os.getcwd()}."
-    )
+        told = "is trained where LeRobot 0.4.4 is installed (docs/codebases.md says how)"
+        return f"--policy {name} {told}, got: {error}. Or take --policy flow."
+    known = f"--policy names a module that can be imported from here, got {name!r}"
+    return f"{known}, and importing {module} says: {error}. The current folder is {os.getcwd()}."
 
 
 def _sources(place: str) -> list[Path]:

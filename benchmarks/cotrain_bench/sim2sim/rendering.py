@@ -31,8 +31,7 @@ class Look:
     """How a domain looks, by the knobs that set it apart from the source, whose values are the defaults."""
 
     light: float = 1.0  # brightness of every light, relative to the source
-    colours: tuple[int, int, int] = (0, 1, 2)
-    """which of the source's red, green and blue each channel of every surface is taken from"""
+    colours: tuple[int, int, int] = (0, 1, 2)  # which of the source's channels each channel is taken from
 
     def apply(self, model: Any) -> None:
         """Change a model's lights, colours and textures; once, before a renderer is made for it."""

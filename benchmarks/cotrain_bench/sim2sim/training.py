@@ -102,11 +102,8 @@ def train(
 ) -> Trained:
     """Train a fresh policy with a method.
 
-    Args:
-        method: the method, or a function of the features' width giving it; its networks too are drawn by the seed.
-        policy: a factory of `policies`, or its name.
-        extras: what the method's terms read of a batch beside the features.
-        held_out: target frames that are not trained on at first, for weights that go by the loss there.
+    A function of the features' width may give the method, whose networks are drawn by the seed too; `extras` gives what
+    its terms read of a batch beside the features.
 
     Raises:
         TypeError: a factory that does not return what the protocol asks for.
@@ -202,7 +199,6 @@ def _windows(demos: Demos, horizon: int) -> tuple[Tensor, Tensor]:
     """(n, 2, o) and (n, horizon, a): every frame's past and chunk, frames outside its episode being the nearest."""
     lengths = torch.from_numpy(demos.lengths)
     ends, length = (x.repeat_interleave(lengths)[:, None] for x in (lengths.cumsum(0), lengths))
-    first, now = ends - length, torch.arange(len(ends))[:, None]
-    past, chunk = torch.tensor([-1, 0]), torch.arange(horizon)
-    observed, meant = ((now + offsets).clamp(first, ends - 1) for offsets in (past, chunk))
+    now, offsets = torch.arange(len(ends))[:, None], (torch.tensor([-1, 0]), torch.arange(horizon))
+    observed, meant = ((now + offset).clamp(ends - length, ends - 1) for offset in offsets)
     return torch.from_numpy(demos.observations)[observed], torch.from_numpy(demos.commands)[meant]

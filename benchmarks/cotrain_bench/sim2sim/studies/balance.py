@@ -19,12 +19,10 @@ from ..training import Budget
 
 GAPS = ("visual", "control", "physics", "hard")
 CALIBRATION_SEED = 900
-TRIED_DEMOS = ((4, 50), (10, 50), (4, 10), (4, 4))
-"""target and source demonstrations at which plain co-training is looked at"""
+TRIED_DEMOS = ((4, 50), (10, 50), (4, 10), (4, 4))  # target and source demonstrations of the calibration
 TRIED_ON_HAMMER = ((4, 2), (3, 2))  # and on the easiest task
 DEVELOPMENT_SEEDS = (20, 21)
-DEVELOPMENT_GAPS = ("visual", "control", "hard")
-"""without physics, which plain co-training solves on pick-place whatever is done"""
+DEVELOPMENT_GAPS = ("visual", "control", "hard")  # physics is solved on pick-place whatever is done
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,7 @@ PLAIN_TRIALS = [
 PLAIN = Arm("cotraining")
 RECIPE = Arm("structured")
 TUNED = Arm("cotraining", learning_rate=2e-3)  # the best of the trials of plain co-training
-TEST_DEMOS = {"assembly": (4, 4), "coffee-pull": (4, 4), "hammer": (3, 2)}
-"""target and source demonstrations, from `calibration`"""
-
+TEST_DEMOS = {"assembly": (4, 4), "coffee-pull": (4, 4), "hammer": (3, 2)}  # from `calibration`
 TEST_SEEDS = range(30, 37)
 DESCRIBED = [Arm(method) for method in ("ot", "mmd", "adda", "cfg", "cfg_adda")]
 DESCRIBED_SEEDS = TEST_SEEDS[:2]

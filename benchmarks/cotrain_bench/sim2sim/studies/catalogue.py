@@ -13,9 +13,7 @@ from . import balance, claims, plans, tables
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
-Picture: TypeAlias = Literal["by_method", "over_ratio", "over_scale", "scatter", "latents"]
-"""a function of `pictures`, by name: that module loads matplotlib"""
-
+Picture: TypeAlias = Literal["by_method", "over_ratio", "over_scale", "scatter", "latents"]  # of `pictures`
 TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"  # a heading and the table under it
 AGAINST_PLAIN: TableOf = ("Against plain co-training", tables.differences)
 COMPARED: Sequence[TableOf] = (AGAINST_PLAIN, ("Published", lambda _: tables.published_methods()))

@@ -26,9 +26,7 @@ from .findings import Result
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PIXELS, EVERY, COLUMNS = 168, 4, 7
-"""size of a picture, control steps between two of them, and how many cells stand side by side"""
-
+PIXELS, EVERY, COLUMNS = 168, 4, 7  # of a picture; control steps between pictures; cells side by side
 FRAME_MS = 60
 
 

@@ -22,8 +22,7 @@ from ..cell import Cell
 
 Result: TypeAlias = "tuple[Cell, Row]"
 LEVEL = 0.05
-LEAST = 0.02
-"""a difference of success that would matter: what the paper's best method has over plain co-training is .03"""
+LEAST = 0.02  # a difference of success that would matter: the paper's best has .03 over plain co-training
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ class Size:
     tasks: tuple[str, ...] = ("pick-place",)
     gaps: tuple[str, ...] = ("visual", "control", "physics", "hard")
     ratio_gaps: tuple[str, ...] = ("visual", "hard")  # gaps under which ratios and adversary weights are swept
-    correlation_gaps: tuple[str, ...] = ("visual", "physics", "hard")
-    """gaps under which alignment is set against success"""
+    correlation_gaps: tuple[str, ...] = ("visual", "physics", "hard")  # gaps of the study of alignment and success
     scale_gaps: tuple[str, ...] = ("control", "hard")  # gaps under which guidance scales are swept
     methods: tuple[str, ...] | str = "paper"  # by name, or a set of `methods.studied`
     ratios: tuple[float, ...] = (0.0, 0.005, 0.016, 0.1, 0.3, 0.5, 0.8, 1.0)

@@ -44,9 +44,7 @@ def run_study(
 
     Cells are kept in `out`/cells, which studies share.  With `so_far` the report is of those that are there.
 
-    Raises:
-        ValueError: an unknown study or preset.
-        CannotContinue: an expert below its gate, a full disk, or no cell that could be computed.
+    Raises ValueError for an unknown study or preset, CannotContinue as `compute_cells` does or without any cell.
     """
     started = time.time()
     cells = cells_of(study, preset, policy=policy)

@@ -15,8 +15,7 @@ from .claims import related
 from .findings import Finding, Result, distinct, select
 from .plans import title
 
-PUBLISHED_R = {"visual": -0.76, "physics": 0.57, "visual-control": -0.70, "hard": -0.70}
-"""of normalised log distance and success; the paper's visual-physics gap stands beside our gaps that hold both"""
+PUBLISHED_R = {"visual": -0.76, "physics": 0.57, "visual-control": -0.70, "hard": -0.70}  # with log distance
 
 
 def verdicts(findings: Sequence[Finding]) -> Table:
