@@ -35,7 +35,6 @@ class Camera:
 
 
 def cameras(gap: Gap) -> list[Camera]:
-    """The two cameras of a domain."""
     return [_camera(gap, azimuth) for azimuth in AZIMUTHS]
 
 

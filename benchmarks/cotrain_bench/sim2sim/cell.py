@@ -29,18 +29,8 @@ from .world import World, domain
 
 SEEDS_PER_RUN = 1_000_000  # episodes of a seed: `requests` and `evaluation_seeds` say which are for what
 WATCHED, FILMED = 6, 2  # episodes of which paths are kept, and commands too, so that they can be replayed
-SOURCES = (
-    cameras,
-    demos,
-    gaps,
-    measures,
-    methods,
-    policies,
-    rollouts,
-    tasks,
-    training,
-    world,
-)  # whose code names a cell
+# whose code names a cell
+SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, world)
 
 
 @dataclass(frozen=True)
@@ -109,7 +99,6 @@ class Cell:
             return {name: demonstrations(request, here) for name, request in self.requests().items()}
 
     def world(self) -> World:
-        """Where the policy is evaluated."""
         return domain(self.task, GAPS[self.gap])  # type: ignore[no-any-return]
 
 

@@ -56,7 +56,6 @@ def episodes(demos: Mapping[str, Demos]) -> Iterator[tuple[str, NDArray[np.float
 
 
 def episode_ids(demos: Mapping[str, Demos]) -> dict[str, list[int]]:
-    """domain -> the numbers of its episodes."""
     numbers = itertools.count()
     return {domain: list(itertools.islice(numbers, len(some))) for domain, some in demos.items()}
 

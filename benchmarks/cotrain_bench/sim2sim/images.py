@@ -22,7 +22,6 @@ LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}  # of gaps 
 
 
 def width(pixels: int = PIXELS) -> int:
-    """Numbers in an observation."""
     return 2 * pixels * pixels * 3 + PROPRIOCEPTION
 
 

@@ -94,30 +94,17 @@ class ACT(LeRobotPolicy):
 
 def diffusion(spaces: Spaces, **changes: Any) -> Diffusion:
     """A UNet of 1 M parameters over the chunk, 100 noise levels, 10 steps of DDIM; `changes` go to DiffusionConfig."""
-    settings: dict[str, Any] = {
-        "n_obs_steps": 1,
-        "horizon": spaces.horizon,
-        "down_dims": (64, 128),
-        "diffusion_step_embed_dim": 64,
-    }
-    settings |= {"noise_scheduler_type": "DDIM", "num_inference_steps": 10}
-    features = {
-        STATE: PolicyFeature(FeatureType.STATE, (spaces.steps * spaces.observation,)),
-        SURROUNDINGS: PolicyFeature(FeatureType.ENV, (0,)),
-    }
+    settings: dict[str, Any] = {"n_obs_steps": 1, "horizon": spaces.horizon, "down_dims": (64, 128)}
+    settings |= {"diffusion_step_embed_dim": 64, "noise_scheduler_type": "DDIM", "num_inference_steps": 10}
+    state = PolicyFeature(FeatureType.STATE, (spaces.steps * spaces.observation,))
+    features = {STATE: state, SURROUNDINGS: PolicyFeature(FeatureType.ENV, (0,))}
     return Diffusion(DiffusionPolicy(DiffusionConfig(**{**_shared(spaces, features), **settings, **changes})), spaces)
 
 
 def act(spaces: Spaces, **changes: Any) -> ACT:
     """A variational transformer of width 128 that regresses the chunk; `changes` go to ACTConfig."""
-    settings: dict[str, Any] = {
-        "chunk_size": spaces.horizon,
-        "dim_model": 128,
-        "n_heads": 4,
-        "dim_feedforward": 256,
-        "latent_dim": 16,
-    }
-    settings |= {"n_encoder_layers": 2, "n_vae_encoder_layers": 1}
+    settings: dict[str, Any] = {"chunk_size": spaces.horizon, "dim_model": 128, "n_heads": 4, "latent_dim": 16}
+    settings |= {"dim_feedforward": 256, "n_encoder_layers": 2, "n_vae_encoder_layers": 1}
     settings["normalization_mapping"] = dict.fromkeys(("ENV", "ACTION"), NormalizationMode.MEAN_STD)
     features = {SURROUNDINGS: PolicyFeature(FeatureType.ENV, (spaces.steps * spaces.observation,))}
     return ACT(ACTPolicy(ACTConfig(**{**_shared(spaces, features), **settings, **changes})), spaces)

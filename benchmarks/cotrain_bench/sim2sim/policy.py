@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +20,7 @@ from torch import Tensor, nn
 import cotrain_losses as ctl
 
 from .images import PIXELS, PROPRIOCEPTION
-
-if TYPE_CHECKING:
-    from .policies import Spaces
+from .policies import Spaces
 
 
 def mlp(*widths: int) -> nn.Sequential:

@@ -81,7 +81,6 @@ class Renderer:
         return seen[::-1]
 
     def close(self) -> None:
-        """Give back the OpenGL context."""
         if self._gl is not None:
             self._gl.make_current()
             self._context.free()

@@ -30,7 +30,6 @@ class Settings:
         self.cells()
 
     def cells(self) -> list[Cell]:
-        """One cell a method."""
         shared = {name: value for name, value in vars(self).items() if name != "methods"}
         return [Cell(method, **shared) for method in self.methods]
 

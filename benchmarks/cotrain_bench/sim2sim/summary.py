@@ -23,20 +23,17 @@ def write_summary(out: Path, results: Row, pictures: Sequence[tuple[str, Path]])
     """Write report.html and table.md."""
     table = success_table(results["rows"])
     write(out / "table.md", (as_markdown(table) + "\n").encode())
-    title = f"Co-training between two simulators: {results['settings']['task']}, gap {results['settings']['gap']}"
     first, *others = [Figure(path, caption) for caption, path in pictures]
-    again, settings = Code(command(results["settings"])), results["settings"]
-    every = {
-        **{k: v for k, v in settings.items() if not isinstance(v, dict)},
-        **settings["budget"],
-        **results["versions"],
-    }
+    settings = results["settings"]
+    title = f"Co-training between two simulators: {settings['task']}, gap {settings['gap']}"
+    every = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    every |= settings["budget"] | results["versions"]
     sections = [
         Section("Success", [first, table, Text(CAVEAT)]),
         Section("Episode by episode", [paired_table(results["rows"])]),
         Section("What the policies do, and what they encode", others),
-        Section("What was compared", _compared(results)),
-        Section("Every setting", [settings_table(every), Text("Run again with"), again]),
+        Section("What was compared", _compared(settings)),
+        Section("Every setting", [settings_table(every), Text("Run again with"), Code(command(settings))]),
     ]
     write_report(out / "report.html", title, sections, lead=headline(results["rows"]))
 
@@ -91,8 +88,7 @@ def command(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _compared(results: Row) -> list[Text | Table]:
-    settings = results["settings"]
+def _compared(settings: Row) -> list[Text | Table]:
     of_domains = {domain: settings[domain] for domain in ("source", "target")}
     demos = [[n, d["demos"], d["frames"], d["tried"], f"{d['expert']:.0%}"] for n, d in of_domains.items()]
     return [

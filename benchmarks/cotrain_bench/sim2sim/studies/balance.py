@@ -42,7 +42,6 @@ class Arm:
         return Cell(self.method, task, gap, self.ratio, seed, *demos, scales=self.scales, budget=budget, **more)
 
     def has(self, cell: Cell) -> bool:
-        """Whether a cell is of this arm."""
         return (cell.method, cell.ratio, cell.budget.learning_rate) == (self.method, self.ratio, self.learning_rate)
 
 

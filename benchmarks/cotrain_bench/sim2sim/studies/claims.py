@@ -143,26 +143,13 @@ DISTANCE_BY_REGIME = Claim(
 
 HALF_GUIDANCE = Claim("Guidance is best near scale 0.5.", "lambda = -.5, that is scale .5", half_is_best)
 
+_HARMLESS = recipe_minus(balance.PLAIN, "co-training", margin=HARM)
+_HELPS = recipe_minus(balance.PLAIN, "co-training")
+_HELPS_MORE = recipe_minus(balance.TUNED, "co-training as tuned")
 RECIPE_CLAIMS = (
-    Claim(
-        "The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.",
-        "-",
-        recipe_minus(balance.PLAIN, "co-training", margin=HARM),
-    ),
-    Claim(
-        "It helps: it is better than plain co-training under two gaps or more.",
-        "-",
-        recipe_minus(balance.PLAIN, "co-training"),
-        family="plain",
-        needed=2,
-    ),
-    Claim(
-        "It helps where plain co-training was tuned as long, under two gaps or more.",
-        "-",
-        recipe_minus(balance.TUNED, "co-training as tuned"),
-        family="tuned",
-        needed=2,
-    ),
+    Claim("The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.", "-", _HARMLESS),
+    Claim("It helps: it is better than plain co-training under two gaps or more.", "-", _HELPS, "plain", 2),
+    Claim("It helps where plain co-training was tuned as long, under two gaps or more.", "-", _HELPS_MORE, "tuned", 2),
 )
 
 LABEL_CLAIMS = (

@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from cotrain_losses.cli.report import Figure, Text
 
@@ -22,9 +23,6 @@ from ..images import LOOKS, ImageWorld
 from ..methods import METHODS
 from ..tasks import meta_world
 from .findings import Result
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 PIXELS, EVERY, COLUMNS = 168, 4, 7  # of a picture; control steps between pictures; cells side by side
 FRAME_MS = 60
@@ -73,9 +71,7 @@ def _take(cell: Cell, row: Row) -> list[Any]:
         return [*pictures, episode.views()[1]]
 
 
-def _named(frame: Any, columns: Sequence[Result]) -> Image:
-    from PIL import Image, ImageDraw
-
+def _named(frame: Any, columns: Sequence[Result]) -> Image.Image:
     picture = Image.fromarray(np.concatenate([np.full((16, frame.shape[1], 3), 255, np.uint8), frame]))
     pen = ImageDraw.Draw(picture)
     for k, (cell, row) in enumerate(columns):

@@ -53,7 +53,6 @@ def write_page(
 
 
 def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
-    """The verdicts in words."""
     verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
     return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
 

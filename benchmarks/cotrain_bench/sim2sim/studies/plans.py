@@ -37,7 +37,6 @@ class Size:
         ]
 
     def compared(self) -> tuple[str, ...]:
-        """The names of the methods."""
         return studied(self.methods) if isinstance(self.methods, str) else self.methods
 
     def at(self, ratio: float) -> Cell:
@@ -70,12 +69,10 @@ SIZES = {
 
 
 def methods(size: Size) -> list[Cell]:
-    """Every method at the base ratio."""
     return size.cells(size.gaps, [replace(size.base, method=method) for method in size.compared()])
 
 
 def ratios(size: Size) -> list[Cell]:
-    """Plain co-training at every ratio."""
     return size.cells(size.ratio_gaps, [size.at(ratio) for ratio in size.ratios])
 
 
@@ -93,7 +90,6 @@ def regimes(size: Size) -> list[Cell]:
 
 
 def guidance(size: Size) -> list[Cell]:
-    """Guided methods at every scale."""
     guided = [replace(size.base, method=method, scales=size.scales) for method in ("cfg", "cfg_adda")]
     return size.cells(size.scale_gaps, guided)
 

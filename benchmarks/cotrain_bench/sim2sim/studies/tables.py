@@ -131,7 +131,6 @@ def correlations(results: Sequence[Result]) -> Table:
 
 
 def published_methods() -> Table:
-    """The paper's averages."""
     return Table(
         ["method", "simulation, balanced ratios", "simulation, other ratios", "robot, of 30"],
         [[method.title, *method.published] for method in METHODS.values() if method.published],
