@@ -41,7 +41,6 @@ class Request:
     noise: float = 0.1  # standard deviation of the motion noise, in commands
 
     def key(self) -> dict[str, Any]:
-        """All that determines the demonstrations, versions and source code included."""
         code = source_digest(cameras, gaps, nut_assembly, tasks, world, __file__)
         return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy", "robosuite")}
 

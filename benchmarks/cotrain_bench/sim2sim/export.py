@@ -94,9 +94,16 @@ def _robomimic(demos: Mapping[str, Demos], path: Path) -> None:
 
 
 def _lerobot(demos: Mapping[str, Demos], path: Path) -> None:
+    try:
+        from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    except ImportError as error:
+        raise CannotContinue(
+            f"a LeRobotDataset is written by LeRobot itself, which cannot be imported here ({error}). "
+            "Install lerobot==0.4.4 as docs/codebases.md says, or export robomimic."
+        ) from error
     own = is_proprioception(next(iter(demos.values())).observations.shape[1])
     how = {"fps": RATE, "features": _features(own), "use_videos": False, "robot_type": "sawyer"}
-    dataset = _lerobot_dataset().create("local/sim2sim", root=path, **how)
+    dataset = LeRobotDataset.create("local/sim2sim", root=path, **how)
     for _, observations, commands in episodes(demos):
         for observation, command in zip(observations, commands, strict=True):
             state = {"observation.state": observation[own], "observation.environment_state": observation[~own]}
@@ -113,14 +120,3 @@ def _features(own: NDArray[np.bool_]) -> dict[str, Any]:
         names = [f"{name.split('.')[-1]}_{k}" for k in range(width)]
         features[name] = {"dtype": "float32", "shape": (width,), "names": names}
     return features
-
-
-def _lerobot_dataset() -> Any:
-    try:
-        from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    except ImportError as error:
-        raise CannotContinue(
-            f"a LeRobotDataset is written by LeRobot itself, which cannot be imported here ({error}). "
-            "Install lerobot==0.4.4 as docs/codebases.md says, or export robomimic."
-        ) from error
-    return LeRobotDataset

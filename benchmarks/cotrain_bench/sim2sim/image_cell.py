@@ -44,7 +44,6 @@ class ImageCell(Cell):
     pixels: int = PIXELS
 
     def key(self) -> dict[str, Any]:
-        """All that determines the cell's row, how its pictures are drawn included."""
         drawn = {name: request.key() for name, request in self.image_requests().items()}
         return {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, policy)}
 
@@ -55,7 +54,6 @@ class ImageCell(Cell):
         return {name: ImageRequest(request, looks.get(name, Look()), self.pixels) for name, request in named}
 
     def demonstrations(self) -> dict[str, Demos]:
-        """What `image_requests` names, from the cache, or recorded and drawn here."""
         with ThreadPoolExecutor(1) as here:
             return {name: image_demonstrations(r, here).seen() for name, r in self.image_requests().items()}
 

@@ -31,7 +31,6 @@ class ImageRequest:
     pixels: int = PIXELS
 
     def key(self) -> dict[str, Any]:
-        """All that determines them, versions and source code included."""
         code = source_digest(images, rendering, __file__)
         return {"demos": self.demos.key(), "look": asdict(self.look), "pixels": self.pixels, "image_code": code}
 

@@ -8,6 +8,8 @@ The goal is not told: the task has to show it.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ def width(pixels: int = PIXELS) -> int:
     return 2 * pixels * pixels * 3 + PROPRIOCEPTION
 
 
-class ImageWorld(World):
+class ImageWorld(World, AbstractContextManager["ImageWorld"]):
     """A task under a gap, seen in pictures.  Close it, or use it in a `with`: it holds an OpenGL context.
 
     Raises CannotContinue without a GL library, with the package that has it.
@@ -37,15 +39,11 @@ class ImageWorld(World):
         self.renderer = Renderer(self.env.model, pixels)
 
     def episode(self, seed: int) -> ImageEpisode:
-        """A new episode whose start and goal are drawn from the seed."""
         return ImageEpisode(self, seed)
 
     def close(self) -> None:
         """Give back the OpenGL context; further observations are refused."""
         self.renderer.close()
-
-    def __enter__(self) -> ImageWorld:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -48,7 +48,6 @@ class NutWorld:
         self.start = self.state()
 
     def episode(self, seed: int) -> NutEpisode:
-        """A new episode whose nut and first pose of the arm are drawn from the seed."""
         return NutEpisode(self, seed)
 
     def state(self) -> Array:
@@ -97,7 +96,6 @@ class NutEpisode:
         self._keep()
 
     def observation(self) -> Array:
-        """(25,) keypoints through the domain's cameras and the gripper's opening."""
         seen = [camera.project(_in_view(self.keypoints())).ravel() for camera in self.world.cameras]
         return np.concatenate([*seen, [self._opening]])
 
@@ -106,11 +104,9 @@ class NutEpisode:
         return self._keypoints
 
     def expert(self) -> Array:
-        """The command (4,) of the scripted expert, in this domain's frame."""
         return self.world.gap.command(_motion(self._keypoints, self._opening))
 
     def step(self, command: Array, disturbance: Array | None = None) -> bool:
-        """Carry out a command (4,), a disturbance (4,) of the motion added; returns whether the task is solved."""
         motion = self.world.gap.executed(np.asarray(command, dtype=np.float64))
         self._late.append(motion if disturbance is None else np.clip(motion + disturbance, -1.0, 1.0))
         now, world = self._late.popleft(), self.world
@@ -185,7 +181,14 @@ def _in_view(points: Array) -> Array:
 def _environment() -> Any:
     logging.disable(logging.WARNING)  # robosuite warns of every optional part that is not there
     try:
-        return _panda()
+        import robosuite
+
+        parts = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
+        parts["body_parts"]["right"] |= {"input_type": "absolute", "input_ref_frame": "world"}
+        left_out = ("has_renderer", "has_offscreen_renderer", "use_camera_obs", "use_object_obs", "hard_reset")
+        how = {"controller_configs": parts, "control_freq": 20, "initialization_noise": None, "seed": 0}
+        env = robosuite.make("NutAssemblySquare", robots="Panda", **how, **dict.fromkeys(left_out, False))
+        env.reset()
     except ImportError as error:
         raise CannotContinue(
             "nut-assembly runs on robosuite 1.5.2, in an environment of its own since it needs NumPy 1.26, and "
@@ -193,15 +196,4 @@ def _environment() -> Any:
         ) from error
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _panda() -> Any:
-    import robosuite
-
-    parts = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
-    parts["body_parts"]["right"] |= {"input_type": "absolute", "input_ref_frame": "world"}
-    parts_off = ("has_renderer", "has_offscreen_renderer", "use_camera_obs", "use_object_obs", "hard_reset")
-    how = {"controller_configs": parts, "control_freq": 20, "initialization_noise": None, "seed": 0}
-    env = robosuite.make("NutAssemblySquare", robots="Panda", **how, **dict.fromkeys(parts_off, False))
-    env.reset()
     return env

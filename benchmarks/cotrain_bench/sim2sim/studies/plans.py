@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from ..cell import Cell
+from ..image_cell import study
 from ..methods import METHODS, studied
 from ..training import Budget
 
@@ -39,10 +40,6 @@ class Size:
     def compared(self) -> tuple[str, ...]:
         return studied(self.methods) if isinstance(self.methods, str) else self.methods
 
-    def at(self, ratio: float) -> Cell:
-        """Plain co-training at a ratio; at 1 it is target only."""
-        return replace(self.base, method="real_only") if ratio == 1.0 else replace(self.base, ratio=ratio)
-
 
 SIZES = {
     "smoke": Size(
@@ -73,7 +70,9 @@ def methods(size: Size) -> list[Cell]:
 
 
 def ratios(size: Size) -> list[Cell]:
-    return size.cells(size.ratio_gaps, [size.at(ratio) for ratio in size.ratios])
+    mixed = [replace(size.base, ratio=ratio) for ratio in size.ratios if ratio != 1.0]
+    alone = [replace(size.base, method="real_only")] if 1.0 in size.ratios else []
+    return size.cells(size.ratio_gaps, [*mixed, *alone])
 
 
 def correlation(size: Size) -> list[Cell]:
@@ -101,8 +100,6 @@ def label(size: Size) -> list[Cell]:
 
 def image(size: Size) -> list[Cell]:
     """The image study, whose cells are the same at every size: it was written down as a whole."""
-    from ..image_cell import study
-
     return list(study())
 
 

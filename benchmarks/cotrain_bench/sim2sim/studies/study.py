@@ -53,10 +53,9 @@ def run_study(
     failed = [(cell, row["error"]) for cell, row in zip(cells, rows, strict=True) if "error" in row]
     if not results:
         raise CannotContinue(f"none of {len(cells)} cells could be computed. The first says: {failed[0][1]}")
-    listed = [
-        {name: value for name, value in row.items() if name != "picture"} | {"learning_rate": cell.budget.learning_rate}
-        for cell, row in results
-    ]
+    listed = [{**row, "learning_rate": cell.budget.learning_rate} for cell, row in results]
+    for row in listed:
+        row.pop("picture", None)
     listed += [{**cell.settings(), "error": error} for cell, error in failed]
     settings = described(study, preset, cells, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
