@@ -30,8 +30,7 @@ class Camera:
     def project(self, points: Array) -> Array:
         """Points (k, 3) in metres -> (k, 2) in half image heights from the middle; (c, k, 2) for several cameras."""
         seen = (points - self.eye) @ self.axes.swapaxes(-1, -2)
-        projected: Array = self.focal * seen[..., :2] / seen[..., 2:]
-        return projected
+        return np.asarray(self.focal * seen[..., :2] / seen[..., 2:])
 
 
 def cameras(gap: Gap) -> list[Camera]:

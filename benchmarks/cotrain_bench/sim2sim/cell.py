@@ -103,10 +103,7 @@ class Cell:
 
 
 def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
-    """Train, evaluate and measure one cell.  Demonstrations come from the cache, or are recorded here.
-
-    Three fifths of the time are taken to be training.
-    """
+    """Train, evaluate and measure one cell; training is taken to be three fifths of the time."""
     found = cell.demonstrations()
     data, fresh = (_frames(cell, found[f"{which}target"], found[f"{which}source"]) for which in ("", "fresh_"))
     begin = time.process_time()

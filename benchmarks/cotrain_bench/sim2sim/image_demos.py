@@ -6,7 +6,6 @@ every frame is drawn.  So a policy that sees learns from the very motions that a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -37,8 +36,6 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class ImageDemos:
-    """Successful episodes, joined end to end."""
-
     views: NDArray[np.uint8]  # (frames, 2, pixels, pixels, 3)
     proprioception: NDArray[np.float32]  # (frames, 4)
     demos: Demos  # the same episodes in keypoints
@@ -54,10 +51,7 @@ class ImageDemos:
 def image_demonstrations(
     request: ImageRequest, executor: Executor, *, report: Report = print, done: Done = lambda _: None
 ) -> ImageDemos:
-    """The demonstrations asked for, from the cache or newly recorded and drawn by the executor's processes.
-
-    Raises CannotContinue as `demos.demonstrations` does, and without a GL library.
-    """
+    """The demonstrations asked for, from the cache or newly drawn; CannotContinue without them or a GL library."""
     demos = demonstrations(request.demos, executor, report=report)
     path = cache_folder() / f"images-{digest(request.key())}.npz"
     side, frames = request.pixels, len(demos.commands)
@@ -84,18 +78,15 @@ def kept_seeds(request: Request, demos: Demos) -> list[int]:
 
 def draw(request: ImageRequest, seeds: list[int], lengths: list[int]) -> tuple[Any, Any, Any]:
     """Views, proprioception and commands of the expert's episodes from their seeds."""
+    frames = []
     with ImageWorld(request.demos.task, request.demos.gap, request.look, request.pixels) as world:
-        frames = [frame for seed, n in zip(seeds, lengths, strict=True) for frame in _played(world, request, seed, n)]
+        for seed, length in zip(seeds, lengths, strict=True):
+            episode, draws = world.episode(seed), np.random.default_rng(seed)
+            for _ in range(length):
+                frames.append((episode.views(), episode.proprioception(), command := episode.expert()))
+                episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
     views, own, commands = (np.stack(side) for side in zip(*frames, strict=True))
     return views, own, commands.astype(np.float32)
-
-
-def _played(world: ImageWorld, request: ImageRequest, seed: int, length: int) -> Iterator[tuple[Any, Any, Any]]:
-    episode, draws = world.episode(seed), np.random.default_rng(seed)
-    for _ in range(length):
-        command = episode.expert()
-        yield episode.views(), episode.proprioception(), command
-        episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
 
 
 def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Done) -> tuple[Any, Any]:

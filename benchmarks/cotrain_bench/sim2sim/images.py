@@ -23,15 +23,8 @@ _OTHER = Look(light=0.55, colours=(1, 2, 0))
 LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}  # of gaps that are to be seen
 
 
-def width(pixels: int = PIXELS) -> int:
-    return 2 * pixels * pixels * 3 + PROPRIOCEPTION
-
-
 class ImageWorld(World, AbstractContextManager["ImageWorld"]):
-    """A task under a gap, seen in pictures.  Close it, or use it in a `with`: it holds an OpenGL context.
-
-    Raises CannotContinue without a GL library, with the package that has it.
-    """
+    """A task under a gap, seen in pictures.  Close it, or use it in a `with`: it holds an OpenGL context."""
 
     def __init__(self, task: str, gap: Gap, look: Look | None = None, pixels: int = PIXELS) -> None:
         super().__init__(task, gap)
@@ -50,8 +43,6 @@ class ImageWorld(World, AbstractContextManager["ImageWorld"]):
 
 
 class ImageEpisode(Episode):
-    """One episode whose observations are pictures."""
-
     world: ImageWorld
 
     def observation(self) -> NDArray[np.float32]:  # type: ignore[override]

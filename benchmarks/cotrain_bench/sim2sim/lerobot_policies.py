@@ -40,10 +40,9 @@ class LeRobotPolicy(nn.Module, ABC):
         statistics = {STATE: observed, SURROUNDINGS: observed, ACTION: commands}
         self.before, self.after = make_pre_post_processors(policy.config, dataset_stats=statistics)
 
-    def get_base_model(self) -> nn.Module:
+    def get_base_model(self) -> Any:
         """LeRobot's policy: what CoTrain's adapters know."""
-        module: nn.Module = self.policy
-        return module
+        return self.policy
 
     def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
         padded = torch.zeros(batch["actions"].shape[:2], dtype=torch.bool)

@@ -33,10 +33,7 @@ _STEPS = 25  # of 2 ms in a control step
 
 
 class NutWorld:
-    """NutAssemblySquare under a gap; its episodes share one simulator, which is set to an episode's state at each step.
-
-    Raises CannotContinue without robosuite.
-    """
+    """NutAssemblySquare under a gap; its episodes share one simulator, set to an episode's state at each step."""
 
     def __init__(self, task: str, gap: Gap) -> None:
         self.task, self.gap, self.cameras = TASKS[task], gap, cameras(gap)
@@ -85,8 +82,6 @@ class NutWorld:
 
 
 class NutEpisode:
-    """One episode: observe, command, until success or the horizon."""
-
     def __init__(self, world: NutWorld, seed: int) -> None:
         self.world, self.success, self.steps = world, False, 0
         self._hand = int(world.robot.eef_site_id["right"])

@@ -22,8 +22,7 @@ from ..results import CannotContinue
 from .cameras import Camera
 
 HIDDEN = 5  # a group of geoms that MuJoCo does not draw
-PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
-"""what to install on Debian and Ubuntu for each value of MUJOCO_GL"""
+PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # MUJOCO_GL -> packages of Debian and Ubuntu
 
 
 @dataclass(frozen=True)

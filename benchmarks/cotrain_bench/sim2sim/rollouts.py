@@ -15,8 +15,6 @@ from .world import COMMAND, World
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What happened in each episode."""
-
     solved: list[bool]
     steps: list[int]
     paths: list[Array]  # (steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres

@@ -33,7 +33,6 @@ class Study:
     only: str | None = None  # the one preset of a study that has no other
 
     def findings(self, results: Sequence[Result]) -> list[Finding]:
-        """The verdicts."""
         return judged(self.claims, results)
 
 

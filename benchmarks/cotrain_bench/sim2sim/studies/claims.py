@@ -5,7 +5,8 @@ Published: Lei et al., "A Mechanistic Analysis of Sim-and-Real Co-Training in Ge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ...paired import Correlation, correlation
@@ -63,12 +64,9 @@ def balanced_is_best(results: Sequence[Result]) -> list[Question]:
     return [_minus("ratios in [.016, .3] minus the others", *sides, matched=("seed",))]
 
 
-def label_restores(gap: str) -> Callable[[Sequence[Result]], list[Question]]:
-    def ask(results: Sequence[Result]) -> list[Question]:
-        with_label, without = (select(results, label=label, gap=gap) for label in (True, False))
-        return [_minus(f"label minus none, {gap}", with_label, without)] if gap in distinct(results, "gap") else []
-
-    return ask
+def label_restores(results: Sequence[Result], gap: str) -> list[Question]:
+    with_label, without = (select(results, label=label, gap=gap) for label in (True, False))
+    return [_minus(f"label minus none, {gap}", with_label, without)] if gap in distinct(results, "gap") else []
 
 
 def half_is_best(results: Sequence[Result]) -> list[Question]:
@@ -83,17 +81,11 @@ def _at(row: Row, scale: float) -> Row:
     return {**row, "success": success, "successes": round(success * row["episodes"])}
 
 
-def recipe_minus(arm: balance.Arm, name: str, **how: Any) -> Callable[[Sequence[Result]], list[Question]]:
+def recipe_minus(results: Sequence[Result], arm: balance.Arm, name: str, **how: Any) -> list[Question]:
     """The recipe against an arm, a pair for every task and seed under a gap."""
-
-    def ask(results: Sequence[Result]) -> list[Question]:
-        one, other = ([(c, row) for c, row in results if side.has(c)] for side in (balance.RECIPE, arm))
-        return [
-            _minus(f"the recipe minus {name}, {gap}", select(one, gap=gap), other, by=POLICY, **how)
-            for gap in distinct(results, "gap")
-        ]
-
-    return ask
+    one, other = ([(c, row) for c, row in results if side.has(c)] for side in (balance.RECIPE, arm))
+    name, gaps = f"the recipe minus {name}", distinct(results, "gap")
+    return [_minus(f"{name}, {gap}", select(one, gap=gap), other, by=POLICY, **how) for gap in gaps]
 
 
 def distance_by_gap(results: Sequence[Result]) -> list[Answer]:
@@ -143,9 +135,9 @@ DISTANCE_BY_REGIME = Claim(
 
 HALF_GUIDANCE = Claim("Guidance is best near scale 0.5.", "lambda = -.5, that is scale .5", half_is_best)
 
-_HARMLESS = recipe_minus(balance.PLAIN, "co-training", margin=HARM)
-_HELPS = recipe_minus(balance.PLAIN, "co-training")
-_HELPS_MORE = recipe_minus(balance.TUNED, "co-training as tuned")
+_HARMLESS = partial(recipe_minus, arm=balance.PLAIN, name="co-training", margin=HARM)
+_HELPS = partial(recipe_minus, arm=balance.PLAIN, name="co-training")
+_HELPS_MORE = partial(recipe_minus, arm=balance.TUNED, name="co-training as tuned")
 RECIPE_CLAIMS = (
     Claim("The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.", "-", _HARMLESS),
     Claim("It helps: it is better than plain co-training under two gaps or more.", "-", _HELPS, "plain", 2),
@@ -156,11 +148,11 @@ LABEL_CLAIMS = (
     Claim(
         "Where physics alone differs a domain label raises the success.",
         "physics-only suffers without a label",
-        label_restores("physics"),
+        partial(label_restores, gap="physics"),
     ),
     Claim(
         "Where only the command frame differs a domain label raises the success (our gap, not the paper's).",
         "-",
-        label_restores("control"),
+        partial(label_restores, gap="control"),
     ),
 )

@@ -29,9 +29,9 @@ FRAME_MS = 60
 
 
 def films(results: Sequence[Result]) -> list[Figure | Text]:
-    """A film a gap: the first evaluation episode of the first pair, one column a method, label or ratio.
+    """A film a gap of Meta-World's tasks: the first pair's first evaluation episode, a column a method, label or ratio.
 
-    Of Meta-World's tasks.  Where nothing can be drawn there is one sentence in the films' place.
+    Where nothing can be drawn there is one sentence in the films' place.
     """
     first = min(cell.seed for cell, _ in results)
     gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results if cell.task in meta_world())

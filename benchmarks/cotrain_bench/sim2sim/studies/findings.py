@@ -37,8 +37,6 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the cells say to a question."""
-
     name: str
     wanted: int
     found: Contrast | Correlation

@@ -58,7 +58,6 @@ def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[
 
 
 def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> list[Figure]:
-    """Draw and write the figures that the cells can fill."""
     with style.styled():
         drawn = [getattr(pictures, name)(results) for name in names]
     figures = []

@@ -24,10 +24,7 @@ SHARED = ("target_demos", "source_demos", "episodes", "scales")  # what the cell
 
 
 def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
-    """The cells of a study at a preset, each once.
-
-    Raises ValueError for an unknown study or preset, with what there is.
-    """
+    """The cells of a study at a preset, each once; a ValueError for an unknown study or preset, with what there is."""
     for what, value, known in (("study", study, STUDIES), ("preset of a study", preset, SIZES)):
         if value not in known:
             raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")

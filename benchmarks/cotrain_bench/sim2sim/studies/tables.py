@@ -140,7 +140,6 @@ def published_methods() -> Table:
 
 
 def costs(results: Sequence[Result]) -> Table:
-    """CPU seconds of a cell by method: median."""
     parts = ("train_cpu_s", "evaluation_cpu_s", "measures_cpu_s")
     lines = []
     for name in distinct(results, "method"):
