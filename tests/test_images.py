@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.results import CannotContinue
-from cotrain_bench.sim2sim.cache import cache_folder
-from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations
+from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import study
 from cotrain_bench.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds
-from cotrain_bench.sim2sim.image_policy import ImageFlowPolicy
-from cotrain_bench.sim2sim.images import LOOKS, PIXELS, ImageWorld, width
+from cotrain_bench.sim2sim.images import LOOKS, PIXELS, PROPRIOCEPTION, ImageWorld
 from cotrain_bench.sim2sim.methods import METHODS, Setting
+from cotrain_bench.sim2sim.policy import ImageFlowPolicy
 from cotrain_bench.sim2sim.rendering import Look, Renderer
 from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.training import Budget, frames, train
@@ -50,7 +49,7 @@ def moved(here: ImageWorld, seed: int = 3):
 def test_an_observation_is_both_views_the_hand_and_the_gripper():
     episode = moved(world("none"))
     seen, views = episode.observation(), episode.views()
-    assert seen.shape == (width(),) and seen.dtype == np.float32
+    assert seen.shape == (2 * 3 * PIXELS**2 + PROPRIOCEPTION,) and seen.dtype == np.float32
     assert views.shape == (2, 48, 48, 3) and views.dtype == np.uint8 and views.std() > 20
     np.testing.assert_array_equal(seen[:-4].reshape(views.shape), views)
     np.testing.assert_allclose(seen[-4:-1], episode.keypoints()[0], atol=1e-6)

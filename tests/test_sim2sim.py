@@ -13,10 +13,9 @@ import pytest
 import torch
 from cotrain_bench.results import CannotContinue
 from cotrain_bench.sim2sim import comparison, figures, summary
-from cotrain_bench.sim2sim.cache import cache_folder
 from cotrain_bench.sim2sim.cameras import CENTRE, cameras
-from cotrain_bench.sim2sim.cell import Cell
-from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations, expert_success
+from cotrain_bench.sim2sim.cell import Cell, as_target, labelled, normalised
+from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations, expert_success
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.measures import measures
 from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
@@ -26,7 +25,6 @@ from cotrain_bench.sim2sim.run import Runner
 from cotrain_bench.sim2sim.settings import settings as chosen
 from cotrain_bench.sim2sim.tasks import TASKS
 from cotrain_bench.sim2sim.training import Batches, Budget, HeldOut, frames, train
-from cotrain_bench.sim2sim.variants import as_target, labelled, normalised
 from cotrain_bench.sim2sim.world import World, _environment
 from hypothesis import given
 from hypothesis import strategies as st

@@ -15,32 +15,25 @@ import numpy as np
 
 from .gaps import Array, Gap
 
-CENTRE = np.array([0.0, 0.7, 0.15])
-"""the middle of the workspace, metres; every camera looks at it"""
-
-AZIMUTHS = (-35.0, 55.0)
-"""where the two cameras of the source stand, degrees about the vertical; 0 is in front of the robot"""
+CENTRE = np.array([0.0, 0.7, 0.15])  # the middle of the workspace, metres; every camera looks at it
+AZIMUTHS = (-35.0, 55.0)  # where the source's two cameras stand, degrees about the vertical; 0 is in front of the robot
 
 
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera that looks at the workspace from `eye`; or c of them, with a leading dimension."""
 
-    eye: Array
-    """(3,) metres; (c, 1, 3) for several"""
-    axes: Array
-    """(3, 3), rows right, up, forward; (c, 3, 3) for several"""
+    eye: Array  # (3,) metres; (c, 1, 3) for several
+    axes: Array  # (3, 3), rows right, up, forward; (c, 3, 3) for several
     focal: float
 
     def project(self, points: Array) -> Array:
         """Points (k, 3) in metres -> (k, 2) in half image heights from the middle; (c, k, 2) for several cameras."""
         seen = (points - self.eye) @ self.axes.swapaxes(-1, -2)
-        projected: Array = self.focal * seen[..., :2] / seen[..., 2:]
-        return projected
+        return np.asarray(self.focal * seen[..., :2] / seen[..., 2:])
 
 
 def cameras(gap: Gap) -> list[Camera]:
-    """The two cameras of a domain."""
     return [_camera(gap, azimuth) for azimuth in AZIMUTHS]
 
 

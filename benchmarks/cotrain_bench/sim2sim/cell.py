@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,21 @@ import cotrain_losses as ctl
 
 from ..intervals import wilson
 from ..results import Row, source_digest, versions
-from . import cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, variants, world
+from . import cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, world
 from .demos import Demos, Request, demonstrations
 from .gaps import GAPS, Gap
 from .measures import EPISODES
-from .methods import METHODS, Setting
+from .methods import METHODS, Setting, extras
 from .policies import check_name, policy_key
 from .rollouts import Rollouts, roll_out
 from .tasks import TASKS
 from .training import Budget, Frames, HeldOut, Trained, frames, train
-from .variants import as_target, labelled, normalised
 from .world import World, domain
 
-SEEDS_PER_RUN = 1_000_000
-"""episodes are numbered; a seed owns this many: source from 0, target from 400 000, what features are measured on
-from 600 000 and 700 000, evaluation from 800 000"""
-
-WATCHED, FILMED = 6, 2
-"""episodes of which paths are kept, and commands too, so that they can be replayed"""
-
-SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, variants, world)
-"""the modules that a cell's numbers come from, this one aside"""
+SEEDS_PER_RUN = 1_000_000  # episodes of a seed: `requests` and `evaluation_seeds` say which are for what
+WATCHED, FILMED = 6, 2  # episodes of which paths are kept, and commands too, so that they can be replayed
+# whose code names a cell
+SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, world)
 
 
 @dataclass(frozen=True)
@@ -51,12 +45,9 @@ class Cell:
     target_demos: int = 4
     source_demos: int = 200
     episodes: int = 100
-    policy: str = "flow"
-    """a short name of `policies.READY`, or module:factory"""
-    label: bool = False
-    """whether the observation tells the domain, as two columns"""
-    scales: tuple[float, ...] = ()
-    """guidance scales to be evaluated beside the method's own, on the same episodes"""
+    policy: str = "flow"  # a short name of `policies.READY`, or module:factory
+    label: bool = False  # whether the observation tells the domain, as two columns
+    scales: tuple[float, ...] = ()  # guidance scales to be evaluated beside the method's own, on the same episodes
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
@@ -80,9 +71,12 @@ class Cell:
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row: settings, knobs, demonstrations, versions, source code."""
         code = source_digest(__file__, *SOURCES, Path(ctl.__file__).parent)
-        requested = {name: request.key() for name, request in self.requests().items()}
-        made_by = policy_key(self.policy)
-        return {**asdict(self), **requested, **made_by, "code": code, "torch": versions("torch")}
+        requested = {name: request.key() for name, request in self.requests().items()} | policy_key(self.policy)
+        return {**asdict(self), **requested, "code": code, "torch": versions("torch")}
+
+    def settings(self) -> dict[str, Any]:
+        """What rows state of the cell beside its budget and what was measured."""
+        return {name: value for name, value in vars(self).items() if name not in ("budget", "scales")}
 
     def requests(self) -> dict[str, Request]:
         """The demonstrations a cell needs: of both domains to train on, and fresh ones to measure features on."""
@@ -105,87 +99,64 @@ class Cell:
             return {name: demonstrations(request, here) for name, request in self.requests().items()}
 
     def world(self) -> World:
-        """Where the policy is evaluated."""
         return domain(self.task, GAPS[self.gap])  # type: ignore[no-any-return]
 
 
 def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
-    """Train, evaluate and measure one cell.  Demonstrations come from the cache, or are recorded here.
-
-    Three fifths of the time are taken to be training.
-    """
+    """Train, evaluate and measure one cell; training is taken to be three fifths of the time."""
     found = cell.demonstrations()
-    data, fresh = _frames(cell, found, ""), _frames(cell, found, "fresh_")
+    data, fresh = (_frames(cell, found[f"{which}target"], found[f"{which}source"]) for which in ("", "fresh_"))
     begin = time.process_time()
     trained = _trained(cell, data, lambda share: tick(0.6 * share))
     middle = time.process_time()
-    rolled = _rolled_out(cell, trained, None, lambda share: tick(0.6 + 0.3 * share))
+    rolled = _rolled_out(cell, trained, tick=lambda share: tick(0.6 + 0.3 * share))
     end = time.process_time()
     row = _row(cell, trained, rolled) | {"train_cpu_s": middle - begin, "evaluation_cpu_s": end - middle}
-    row |= {"scales": {str(scale): _at(cell, trained, scale) for scale in cell.scales}} if cell.scales else {}
+    if cell.scales:
+        solved = {scale: _rolled_out(cell, trained, scale).solved for scale in cell.scales}
+        row["scales"] = {str(scale): sum(some) / cell.episodes for scale, some in solved.items()}
     row |= measures.measures(trained, fresh) | {"measures_cpu_s": time.process_time() - end}
     return row | {"picture": {**_watched(rolled), "features": measures.plane(trained, fresh)}}
 
 
-def _frames(cell: Cell, found: dict[str, Demos], which: str) -> Frames:
-    data = frames(found[f"{which}target"], found[f"{which}source"])
+def _frames(cell: Cell, target: Demos, source: Demos) -> Frames:
+    data = frames(target, source)
     if cell.method == "normalised":
         data = normalised(data)
     return labelled(data) if cell.label else data
 
 
 def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
-    share = METHODS[cell.method].holds_out
-    held_out = None if share is None else HeldOut(data.held_out(), share)
-    return train(
-        data,
-        lambda width: METHODS[cell.method](Setting(width, cell.ratio, cell.budget.steps)),
-        cell.budget,
-        seed=cell.seed,
-        policy=cell.policy,
-        name=cell.method,
-        extras=methods.extras,
-        held_out=held_out,
-        tick=tick,
-    )
+    method, budget = METHODS[cell.method], cell.budget
+    held_out = None if method.holds_out is None else HeldOut(data.held_out(), method.holds_out)
+    how: dict[str, Any] = {
+        "seed": cell.seed,
+        "policy": cell.policy,
+        "name": cell.method,
+        "held_out": held_out,
+        "extras": extras,
+    }
+    return train(data, lambda width: method(Setting(width, cell.ratio, budget.steps)), budget, tick=tick, **how)
 
 
-def _rolled_out(cell: Cell, trained: Trained, scale: float | None, tick: Callable[[float], None]) -> Rollouts:
+def _rolled_out(
+    cell: Cell, trained: Trained, scale: float | None = None, tick: Callable[[float], None] = lambda _: None
+) -> Rollouts:
     act: Callable[[Tensor], Tensor] = trained.policy.predict_action
+    act = as_target(act) if cell.label else act
     with torch.no_grad(), trained.cotrain.guided(trained.policy, scale=scale):
-        return roll_out(
-            as_target(act) if cell.label else act,
-            cell.world(),
-            cell.evaluation_seeds(),
-            seed=cell.seed,
-            watched=WATCHED,
-            tick=tick,
-        )
-
-
-def _at(cell: Cell, trained: Trained, scale: float) -> float:
-    return sum(_rolled_out(cell, trained, scale, lambda _: None).solved) / cell.episodes
+        return roll_out(act, cell.world(), cell.evaluation_seeds(), seed=cell.seed, watched=WATCHED, tick=tick)
 
 
 def _row(cell: Cell, trained: Trained, rolled: Rollouts) -> Row:
     successes = sum(rolled.solved)
     low, high = wilson(successes, cell.episodes)
-    settings = {name: value for name, value in vars(cell).items() if name not in ("budget", "scales")}
-    return {
-        **settings,
-        "ratio": trained.ratio,
-        "steps": cell.budget.steps,
-        "successes": successes,
-        "success": successes / cell.episodes,
-        "low": low,
-        "high": high,
-        "interval": "Wilson 95 % over the episodes of one trained policy",
-        "loss": trained.loss,
-        **{f"raw_{name}": value for name, value in trained.raw.items()},
-        **{f"mean_weight_{name}": value for name, value in trained.strengths.items()},
-        **{f"reading_{name}": numbers for name, numbers in trained.readings.items()},
-        "outcomes": [int(solved) for solved in rolled.solved],
-    }
+    row: Row = {**cell.settings(), "ratio": trained.ratio, "steps": cell.budget.steps, "successes": successes}
+    row |= {"success": successes / cell.episodes, "low": low, "high": high}
+    row |= {"interval": "Wilson 95 % over the episodes of one trained policy", "loss": trained.loss}
+    for kind, values in (("raw", trained.raw), ("mean_weight", trained.strengths), ("reading", trained.readings)):
+        row |= {f"{kind}_{name}": value for name, value in values.items()}
+    return row | {"outcomes": [int(solved) for solved in rolled.solved]}
 
 
 def _watched(rolled: Rollouts) -> Row:
@@ -195,3 +166,28 @@ def _watched(rolled: Rollouts) -> Row:
         "solved": [int(solved) for solved in rolled.solved[: len(rolled.paths)]],
         "commands": [commands.tolist() for commands in rolled.commands[:FILMED]],
     }
+
+
+def labelled(data: Frames) -> Frames:
+    """Frames whose observations (n, steps, o) end in two columns that tell the domain, (n, steps, o + 2)."""
+    codes = torch.stack([~data.is_target, data.is_target], dim=1).float()
+    columns = codes[:, None].expand(-1, data.observations.shape[1], -1)
+    return replace(data, observations=torch.cat([data.observations, columns], dim=2))
+
+
+def as_target(policy: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A policy of labelled observations as one of plain ones, all of them the target's."""
+
+    def of_target(observations: Tensor) -> Tensor:
+        code = torch.tensor([0.0, 1.0]).expand(*observations.shape[:2], 2)
+        return policy(torch.cat([observations, code], dim=2))
+
+    return of_target
+
+
+def normalised(data: Frames) -> Frames:
+    """Frames whose source observations have the target's mean and deviation in every coordinate."""
+    sides = [data.observations[mask][:, -1] for mask in (~data.is_target, data.is_target)]
+    (m_s, s_s), (m_t, s_t) = ((x.mean(0), x.std(0).clamp_min(1e-3)) for x in sides)  # as the policies' normalisers
+    moved = (data.observations - m_s) / s_s * s_t + m_t
+    return replace(data, observations=torch.where(data.is_target[:, None, None], data.observations, moved))

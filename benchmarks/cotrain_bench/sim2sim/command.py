@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from cotrain_losses.cli.report import Table
 
@@ -31,60 +32,46 @@ def _quoted(names: Iterable[str]) -> str:
 def sim2sim(
     preset: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Of a comparison: `demo` (3 minutes on two cores), `smoke` (under one; too short to mean much). "
             "Of a study: `smoke`, `standard` (under an hour on two cores), `overnight`, `paper` (a cluster)."
         ),
     ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(help=f"A question over many cells: {', '.join(STUDIES)}."),
-    ] = None,
+    study: Annotated[str | None, Option(help=f"A question over many cells: {', '.join(STUDIES)}.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
+        int | None, Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for results, pictures and report; run again to continue.")] = Path(
+    out: Annotated[Path, Option(help="Folder for results, pictures and report; run again to continue.")] = Path(
         "results/sim2sim"
     ),
     task: Annotated[
         str | None,
-        typer.Option(
-            help=f"{_quoted(meta_world())}; where robosuite is installed: {_quoted(TASKS.keys() - meta_world())}."
-        ),
+        Option(help=f"{_quoted(meta_world())}; where robosuite is installed: {_quoted(TASKS.keys() - meta_world())}."),
     ] = None,
     gap: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help=f"How the target differs: {_quoted(GAPS)}. `visual` is the camera, `control` the frame of commands, "
             "`physics` mass, friction, grip and lag."
         ),
     ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(help=f"Comma-separated: {', '.join(METHODS)}."),
-    ] = None,
-    ratio: Annotated[float | None, typer.Option(help="Share of target samples in a batch, in [0, 1].")] = None,
+    methods: Annotated[str | None, Option(help=f"Comma-separated: {', '.join(METHODS)}.")] = None,
+    ratio: Annotated[float | None, Option(help="Share of target samples in a batch, in [0, 1].")] = None,
     target_demos: Annotated[
-        int | None, typer.Option(help="Target demonstrations. With 10 or more this task is solved without the source.")
+        int | None, Option(help="Target demonstrations. With 10 or more this task is solved without the source.")
     ] = None,
-    source_demos: Annotated[int | None, typer.Option(help="Source demonstrations.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps of each policy.")] = None,
-    episodes: Annotated[int | None, typer.Option(help="Evaluation episodes, the same for all methods.")] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(help=f"{_quoted(READY)}, or module:factory of your own."),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each, or jobs at the same time.")] = 2,
+    source_demos: Annotated[int | None, Option(help="Source demonstrations.")] = None,
+    steps: Annotated[int | None, Option(help="Optimizer steps of each policy.")] = None,
+    episodes: Annotated[int | None, Option(help="Evaluation episodes, the same for all methods.")] = None,
+    policy: Annotated[str | None, Option(help=f"{_quoted(READY)}, or module:factory of your own.")] = None,
+    workers: Annotated[int, Option(min=1, help="Processes of one thread each, or jobs at the same time.")] = 2,
     so_far: Annotated[
-        bool, typer.Option(help="Of a study: write the report of the cells that are finished, and compute none.")
+        bool, Option(help="Of a study: write the report of the cells that are finished, and compute none.")
     ] = False,
-    executor: Annotated[str, typer.Option(help=f"Where cells are computed: {_quoted(EXECUTORS)}.")] = "local",
-    slurm: Annotated[
-        str, typer.Option(help="What Slurm's jobs ask for, as name=value pairs: `partition=cpu,time=60`.")
-    ] = "",
+    executor: Annotated[str, Option(help=f"Where cells are computed: {_quoted(EXECUTORS)}.")] = "local",
+    slurm: Annotated[str, Option(help="What Slurm's jobs ask for, as name=value pairs: `partition=cpu,time=60`.")] = "",
     export: Annotated[
-        str | None,
-        typer.Option(help=f"Write the demonstrations for another codebase and stop: {_quoted(FORMATS)}."),
+        str | None, Option(help=f"Write the demonstrations for another codebase and stop: {_quoted(FORMATS)}.")
     ] = None,
 ) -> None:
     """Co-train on demonstrations from two simulated domains and compare methods.
@@ -106,17 +93,9 @@ def sim2sim(
         from .run import Runner
 
         runner = Runner(workers, executor, slurm)
-        changes = {
-            "seed": seed,
-            "task": task,
-            "gap": gap,
-            "methods": tuple(methods.split(",")) if methods is not None else None,
-            "ratio": ratio,
-            "target_demos": target_demos,
-            "source_demos": source_demos,
-            "steps": steps,
-            "episodes": episodes,
-        }
+        changes: dict[str, Any] = {"seed": seed, "task": task, "gap": gap, "ratio": ratio}
+        changes |= {"methods": None if methods is None else tuple(methods.split(","))}
+        changes |= {"target_demos": target_demos, "source_demos": source_demos, "steps": steps, "episodes": episodes}
         if study is not None:
             _study(study, preset or "smoke", {**changes, "export": export}, policy or "flow", out, runner, so_far)
         else:
@@ -134,9 +113,9 @@ def _comparison(preset: str, changes: dict[str, Any], export: str | None, out: P
         raise CannotContinue(str(error)) from error
     if export is not None:
         typer.echo(export_demonstrations(chosen, export, out, runner))
-        return
-    results = compare(chosen, out, runner)
-    _show(success_table(results["rows"]), headline(results["rows"]), out)
+    else:
+        rows = compare(chosen, out, runner)["rows"]
+        _show(success_table(rows), headline(rows), out)
 
 
 def _study(

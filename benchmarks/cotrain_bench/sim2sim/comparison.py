@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,25 @@ def compare(settings: Settings, out: str | Path, runner: Runner) -> Row:
 
     Cells that `out` holds already are not computed again.  Returns what results.json holds.
 
-    Raises:
-        CannotContinue: an expert below its gate, a disk that is full, a cell that failed.
-        ModuleNotFoundError: without the `bench` extra.
+    Raises CannotContinue as `compute_cells` does, or for a cell that failed.
     """
-    rows, demos = compute_cells(settings.cells(), Path(out), runner)
-    requests = settings.cells()[0].requests()
-    return _write(settings, Path(out), rows, {name: demos[requests[name]] for name in ("source", "target")})
+    from . import figures
+    from .summary import write_summary
+
+    out, requests = Path(out), settings.cells()[0].requests()
+    rows, demos = compute_cells(settings.cells(), out, runner)
+    failed = {m: row["error"] for m, row in zip(settings.methods, rows, strict=True) if "error" in row}
+    done = [row for row in rows if "error" not in row]
+    listed = [{k: v for k, v in row.items() if k != "picture"} for row in done]
+    listed += [{"method": method, "seed": settings.seed, "error": error} for method, error in failed.items()]
+    of_domains = {name: demos[requests[name]] for name in ("source", "target")}
+    results = write_results(out, described(settings, of_domains), listed)
+    if done:
+        write_summary(out, results, figures.write_figures(out, done, settings))
+    if failed:
+        reasons = "; ".join(f"{method}: {reason}" for method, reason in failed.items())
+        raise CannotContinue(f"{len(failed)} of {len(rows)} cells failed and will be tried again next time. {reasons}")
+    return results
 
 
 def export_demonstrations(settings: Settings, form: str, out: str | Path, runner: Runner) -> Path:
@@ -39,29 +50,10 @@ def export_demonstrations(settings: Settings, form: str, out: str | Path, runner
     return export({name: demos[requests[name]] for name in ("source", "target")}, form, path)
 
 
-def _write(settings: Settings, out: Path, rows: Sequence[Row], demos: dict[str, Demos]) -> Row:
-    from . import figures
-    from .summary import write_summary
-
-    failed = {m: row["error"] for m, row in zip(settings.methods, rows, strict=True) if "error" in row}
-    done = [row for row in rows if "error" not in row]
-    listed = [{k: v for k, v in row.items() if k != "picture"} for row in done]
-    listed += [{"method": method, "seed": settings.seed, "error": error} for method, error in failed.items()]
-    results = write_results(out, described(settings, demos), listed)
-    if done:
-        pictures = figures.write_figures(out, done, settings)
-        write_summary(out, results, pictures)
-    if failed:
-        reasons = "; ".join(f"{method}: {reason}" for method, reason in failed.items())
-        raise CannotContinue(f"{len(failed)} of {len(rows)} cells failed and will be tried again next time. {reasons}")
-    return results
-
-
 def described(settings: Settings, demos: dict[str, Demos]) -> dict[str, Any]:
     """The settings as results.json states them: knobs, demonstrations and the expert's success included."""
-    known = {"gap_knobs": GAPS[settings.gap].differences()}
-    return {**asdict(settings), **known, **{name: _described(side) for name, side in demos.items()}}
-
-
-def _described(demos: Demos) -> Row:
-    return {"demos": len(demos), "frames": len(demos.commands), "tried": demos.tried, "expert": demos.expert}
+    found: dict[str, Any] = {"gap_knobs": GAPS[settings.gap].differences()}
+    for name, side in demos.items():
+        counts = {"demos": len(side), "frames": len(side.commands), "tried": side.tried}
+        found[name] = {**counts, "expert": side.expert}
+    return {**asdict(settings), **found}

@@ -7,24 +7,27 @@ it, versions and source code included, so it never needs to be cleared by hand; 
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import CannotContinue, digest, source_digest, versions
+from ..results import CannotContinue, digest, source_digest, versions, write
 from . import cameras, gaps, nut_assembly, tasks, world
-from .cache import cache_folder, read_arrays, write_arrays
 from .gaps import Gap
 from .tasks import TASKS
 from .world import COMMAND, WIDTH, World, domain
 
-GATE_SEEDS = range(10**9, 10**9 + 10)
-"""the episodes the expert is tried on before a (task, gap) is used, which no run's demonstrations or evaluation have"""
+GATE_SEEDS = range(10**9, 10**9 + 10)  # episodes of the expert's trial under a gap, which no run has
+Report: TypeAlias = "Callable[[str], None]"  # is told in one sentence of a damaged cache file
+Done: TypeAlias = "Callable[[int], None]"  # is told how many more demonstrations there are
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,9 @@ class Request:
     gap: Gap
     seed: int
     count: int
-    noise: float = 0.1
-    """standard deviation of the motion noise, in commands"""
+    noise: float = 0.1  # standard deviation of the motion noise, in commands
 
     def key(self) -> dict[str, Any]:
-        """All that determines the demonstrations, versions and source code included."""
         code = source_digest(cameras, gaps, nut_assembly, tasks, world, __file__)
         return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy", "robosuite")}
 
@@ -48,36 +49,22 @@ class Request:
 class Demos:
     """Successful episodes, joined end to end."""
 
-    observations: NDArray[np.float32]
-    """(frames, 25)"""
-    commands: NDArray[np.float32]
-    """(frames, 4)"""
-    lengths: NDArray[np.int64]
-    """(episodes,) frames of each"""
-    tried: int
-    """episodes it took, failures included"""
-    expert: float
-    """success of the noiseless expert at the gate"""
+    observations: NDArray[np.float32]  # (frames, 25)
+    commands: NDArray[np.float32]  # (frames, 4)
+    lengths: NDArray[np.int64]  # (episodes,) frames of each
+    tried: int  # episodes it took, failures included
+    expert: float  # success of the noiseless expert at the gate
 
     def __len__(self) -> int:
         return len(self.lengths)
 
 
 def demonstrations(
-    request: Request,
-    executor: Executor,
-    *,
-    report: Callable[[str], None] = print,
-    done: Callable[[int], None] = lambda _: None,
+    request: Request, executor: Executor, *, report: Report = print, done: Done = lambda _: None
 ) -> Demos:
     """The demonstrations asked for, from the cache or newly recorded by the executor's processes.
 
-    Args:
-        report: called with one sentence when a cache file is damaged.
-        done: called with how many more demonstrations are there.
-
-    Raises:
-        CannotContinue: when the expert cannot do the task under this gap, or the cache cannot be written.
+    Raises CannotContinue when the expert cannot do the task under this gap, or the cache cannot be written.
     """
     path = cache_folder() / f"demos-{digest(request.key())}.npz"
     arrays = read_arrays(path, _shapes, report)
@@ -96,8 +83,7 @@ def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def expert_success(task: str, gap: Gap, seeds: Sequence[int]) -> float:
     """Share of episodes that the noiseless expert solves."""
-    tried = attempt(task, gap, seeds, noise=0.0)
-    return sum(episode is not None for episode in tried) / len(tried)
+    return sum(episode is not None for episode in attempt(task, gap, seeds, noise=0.0)) / len(seeds)
 
 
 def attempt(task: str, gap: Gap, seeds: Sequence[int], noise: float) -> list[tuple[Any, Any] | None]:
@@ -123,17 +109,23 @@ def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
     return recorded if episode.success else None
 
 
-def _record(request: Request, executor: Executor, done: Callable[[int], None]) -> Demos:
+def _record(request: Request, executor: Executor, done: Done) -> Demos:
+    gate, count = TASKS[request.task].gate, request.count
     expert = executor.submit(expert_success, request.task, request.gap, GATE_SEEDS).result()
     kept: list[tuple[Any, Any]] = []
     tried = 0
-    while expert >= TASKS[request.task].gate and len(kept) < request.count and tried < 4 * request.count + 20:
-        for episode in _attempts(request, executor, tried, request.count - len(kept)):
-            tried += len(kept) < request.count
-            if episode is not None and len(kept) < request.count:
+    while expert >= gate and len(kept) < count and tried < 4 * count + 20:
+        for episode in _attempts(request, executor, tried, count - len(kept)):
+            tried += len(kept) < count
+            if episode is not None and len(kept) < count:
                 kept.append(episode)
                 done(1)
-    _check_expert(request, expert, len(kept), tried)
+    if len(kept) < count:
+        raise CannotContinue(
+            f"demonstrations come from an expert that solves at least {gate:.0%} of the episodes, got {expert:.0%} of "
+            f"{len(GATE_SEEDS)} without noise and {len(kept)} of {tried} with noise {request.noise} on {request.task} "
+            f"under {request.gap.differences()}. Choose a milder gap or another task."
+        )
     observations, commands = (np.concatenate([episode[side] for episode in kept]) for side in (0, 1))
     return Demos(observations, commands, np.array([len(episode[0]) for episode in kept]), tried, expert)
 
@@ -141,17 +133,36 @@ def _record(request: Request, executor: Executor, done: Callable[[int], None]) -
 def _attempts(request: Request, executor: Executor, tried: int, missing: int) -> Iterator[tuple[Any, Any] | None]:
     """The next episodes, in the order of their seeds, in blocks of at most ten a job."""
     first, block = request.seed + tried, min(10, missing)
-    starts = range(first, first + missing, block)
-    seeds = [range(start, min(start + block, first + missing)) for start in starts]
+    seeds = [range(first, first + missing)[k : k + block] for k in range(0, missing, block)]
     for future in [executor.submit(attempt, request.task, request.gap, some, request.noise) for some in seeds]:
         yield from future.result()
 
 
-def _check_expert(request: Request, success: float, kept: int, tried: int) -> None:
-    if success >= TASKS[request.task].gate and kept == request.count:
-        return
-    raise CannotContinue(
-        f"demonstrations come from an expert that solves at least {TASKS[request.task].gate:.0%} of the episodes, got "
-        f"{success:.0%} of {len(GATE_SEEDS)} without noise and {kept} of {tried} with noise {request.noise} on "
-        f"{request.task} under {request.gap.differences()}. Choose a milder gap or another task."
-    )
+def cache_folder() -> Path:
+    """$COTRAIN_CACHE, else the user's cache folder."""
+    base = os.environ.get("COTRAIN_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cotrain_losses"
+
+
+def read_arrays(
+    path: Path, shapes: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]], report: Report
+) -> dict[str, Any] | None:
+    """The arrays of a file, of the `shapes` for them; None where there is none or it is damaged, which is reported."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as file:
+            arrays = dict(file)
+        if all(arrays[name].shape == shape for name, shape in shapes(arrays).items()):
+            return arrays
+    except Exception:  # zipfile, zlib, numpy and the disk each have errors of their own for a damaged file
+        pass
+    report(f"{path} is damaged and not used; its demonstrations are made again.")
+    return None
+
+
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Keep arrays, whole or not at all; raises CannotContinue when the cache cannot be written."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    write(path, file.getvalue())

@@ -6,12 +6,12 @@
                 observation.state is the robot's own, observation.environment_state everything else that was observed
 
 Source episodes come first.  Commands are what the expert meant; robomimic's policies end in tanh and act in [-1, 1], so
-there each dimension is divided by the largest command of any domain, where that is more than 1.  Both exports are of
-numbers (keypoints), not of images.
+there each dimension is divided by the largest command of any domain, where that is more than 1.  No images are written.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,23 +25,14 @@ from .demos import Demos
 from .world import COMMAND
 
 FORMATS = ("lerobot", "robomimic")
-
-OWN_POINTS = 3
-"""The first keypoints of an observation are the robot's own: its hand and two fingers."""
-
-RATE = 80
-"""control steps a second of the simulator"""
+OWN_POINTS = 3  # The first keypoints of an observation are the robot's own: its hand and two fingers.
+RATE = 80  # control steps a second of the simulator
 
 
 def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
-    """Write demonstrations by domain, and return where they are.
+    """Write demonstrations by domain as "lerobot" (a new folder) or "robomimic" (one .hdf5 file); returns where.
 
-    Args:
-        demos: domain -> its demonstrations, {"source": ..., "target": ...}.
-        form: "lerobot" (a new folder) or "robomimic" (one .hdf5 file).
-
-    Raises:
-        CannotContinue: an unknown format, a path that exists, or a format whose library is not installed.
+    Raises CannotContinue for an unknown format, a path that exists, or a format whose library is not installed.
     """
     check_format(form)
     if path.exists():
@@ -52,7 +43,6 @@ def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
 
 
 def check_format(form: str) -> None:
-    """One of the formats, or one sentence."""
     if form not in FORMATS:
         raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
 
@@ -66,11 +56,8 @@ def episodes(demos: Mapping[str, Demos]) -> Iterator[tuple[str, NDArray[np.float
 
 
 def episode_ids(demos: Mapping[str, Demos]) -> dict[str, list[int]]:
-    """domain -> the numbers of its episodes."""
-    found: dict[str, list[int]] = {domain: [] for domain in demos}
-    for number, (domain, _, _) in enumerate(episodes(demos)):
-        found[domain].append(number)
-    return found
+    numbers = itertools.count()
+    return {domain: list(itertools.islice(numbers, len(some))) for domain, some in demos.items()}
 
 
 def is_proprioception(width: int) -> NDArray[np.bool_]:
@@ -107,36 +94,6 @@ def _robomimic(demos: Mapping[str, Demos], path: Path) -> None:
 
 
 def _lerobot(demos: Mapping[str, Demos], path: Path) -> None:
-    own = is_proprioception(next(iter(demos.values())).observations.shape[1])
-    dataset = _lerobot_dataset().create(
-        "local/sim2sim", fps=RATE, features=_features(own), root=path, use_videos=False, robot_type="sawyer"
-    )
-    for _, observations, commands in episodes(demos):
-        for observation, command in zip(observations, commands, strict=True):
-            frame = {
-                "observation.state": observation[own],
-                "observation.environment_state": observation[~own],
-                "action": command,
-            }
-            dataset.add_frame({**frame, "task": "sim2sim"})
-        dataset.save_episode()
-    dataset.finalize()
-    (path / "meta" / "domains.json").write_text(json.dumps(episode_ids(demos)))
-
-
-def _features(own: NDArray[np.bool_]) -> dict[str, Any]:
-    widths = {
-        "observation.state": int(own.sum()),
-        "observation.environment_state": int((~own).sum()),
-        "action": COMMAND,
-    }
-    return {
-        name: {"dtype": "float32", "shape": (width,), "names": [f"{name.split('.')[-1]}_{k}" for k in range(width)]}
-        for name, width in widths.items()
-    }
-
-
-def _lerobot_dataset() -> Any:
     try:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
     except ImportError as error:
@@ -144,4 +101,22 @@ def _lerobot_dataset() -> Any:
             f"a LeRobotDataset is written by LeRobot itself, which cannot be imported here ({error}). "
             "Install lerobot==0.4.4 as docs/codebases.md says, or export robomimic."
         ) from error
-    return LeRobotDataset
+    own = is_proprioception(next(iter(demos.values())).observations.shape[1])
+    how = {"fps": RATE, "features": _features(own), "use_videos": False, "robot_type": "sawyer"}
+    dataset = LeRobotDataset.create("local/sim2sim", root=path, **how)
+    for _, observations, commands in episodes(demos):
+        for observation, command in zip(observations, commands, strict=True):
+            state = {"observation.state": observation[own], "observation.environment_state": observation[~own]}
+            dataset.add_frame({**state, "action": command, "task": "sim2sim"})
+        dataset.save_episode()
+    dataset.finalize()
+    (path / "meta" / "domains.json").write_text(json.dumps(episode_ids(demos)))
+
+
+def _features(own: NDArray[np.bool_]) -> dict[str, Any]:
+    widths = {"observation.state": int(own.sum()), "observation.environment_state": int((~own).sum())}
+    features = {}
+    for name, width in {**widths, "action": COMMAND}.items():
+        names = [f"{name.split('.')[-1]}_{k}" for k in range(width)]
+        features[name] = {"dtype": "float32", "shape": (width,), "names": names}
+    return features

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from cotrain_losses.cli.report import as_png
 from ..results import Row, write
 from .methods import METHODS
 from .settings import Settings
-from .style import BAD, GOOD, GRID, INK, SOURCE, TARGET, bare_space, boxes, percent, styled
+from .style import BAD, GOOD, GRID, INK, SOURCE, TARGET, bare_space, panels, percent, styled
 from .training import READ_EVERY
 
 
@@ -46,29 +45,24 @@ def success(rows: Sequence[Row], settings: Settings) -> Figure:
     plot, axes = plt.subplots(figsize=(7.2, 0.62 * len(rows) + 1.2))
     for y, row in enumerate(reversed(rows)):
         colour = TARGET if row["method"] == "real_only" else SOURCE
-        axes.plot(
-            [row["low"], row["high"]],
-            [y, y],
-            color=colour,
-            alpha=0.35,
-            linewidth=9,
-            solid_capstyle="round",
-            clip_on=False,
-        )
+        bar: dict[str, Any] = {
+            "color": colour,
+            "alpha": 0.35,
+            "linewidth": 9,
+            "clip_on": False,
+            "solid_capstyle": "round",
+        }
+        axes.plot([row["low"], row["high"]], [y, y], **bar)
         axes.plot(row["success"], y, "o", color=colour, markersize=9, clip_on=False)
         axes.annotate(f"{row['success']:.0%}", (row["success"], y), (0, 9), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(rows)), [METHODS[row["method"]].title for row in reversed(rows)])
-    axes.set_ylim(-0.6, len(rows) - 0.2)
-    axes.set_xlim(0, 1)
+    axes.set(xlim=(0, 1), ylim=(-0.6, len(rows) - 0.2))
     percent(axes.xaxis)
     axes.grid(axis="x", color=GRID)
     axes.set_axisbelow(True)
     axes.set_xlabel(f"success over {settings.episodes} paired episodes in the target domain")
-    axes.set_title(
-        f"{settings.task}, gap {settings.gap}: {settings.target_demos} target and {settings.source_demos} source demos",
-        loc="left",
-        fontsize=11,
-    )
+    demos = f"{settings.target_demos} target and {settings.source_demos} source demos"
+    axes.set_title(f"{settings.task}, gap {settings.gap}: {demos}", loc="left", fontsize=11)
     return plot
 
 
@@ -84,24 +78,24 @@ def rollouts(rows: Sequence[Row]) -> Figure:
             axes.plot(*path[:, 1].T, color=colour, linewidth=2.4)
             axes.plot(*path[0, 1], "o", color=INK, markersize=3)
             axes.plot(*goal, "*", color="#d4a017", markersize=9, markeredgecolor=INK, markeredgewidth=0.4)
-        _scene(axes)
-        axes.set_title(
-            f"{METHODS[row['method']].title}: {sum(picture['solved'])} of {len(picture['solved'])}", fontsize=10
-        )
+        axes.set(xlim=(-0.2, 0.2), ylim=(0.5, 0.9), zlim=(0, 0.35))
+        axes.view_init(elev=22, azim=-62)
+        axes.set_box_aspect((1, 1, 0.85), zoom=1.15)
+        bare_space(axes, 0.6)
+        solved = f"{sum(picture['solved'])} of {len(picture['solved'])}"
+        axes.set_title(f"{METHODS[row['method']].title}: {solved}", fontsize=10)
     plot.subplots_adjust(left=0, right=1, bottom=0, top=0.92, wspace=0)
     return plot
 
 
 def features(rows: Sequence[Row]) -> Figure:
     """One box a method: source and target features."""
-    plot, ((*across,),) = boxes(len(rows), 2.7, 2.9, shared=False)
+    plot, across = panels([METHODS[row["method"]].title for row in rows], 2.7, 2.9, shared=False)
     for axes, row in zip(across, rows, strict=True):
         for name, colour in (("source", SOURCE), ("target", TARGET)):
             points = np.asarray(row["picture"]["features"][name])
             axes.scatter(*points.T[:2], s=11, color=colour, alpha=0.65, linewidths=0, label=name)
-        axes.set_title(METHODS[row["method"]].title, fontsize=10)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         axes.spines[["top", "right"]].set_visible(True)
     across[0].legend(frameon=False, loc="best", fontsize=8, handletextpad=0.1)
     plot.tight_layout()
@@ -110,15 +104,16 @@ def features(rows: Sequence[Row]) -> Figure:
 
 def balance(balanced: Sequence[tuple[Row, str]]) -> Figure:
     """One box a balanced term: its probe, the share of its weight that is on, and its brake over training."""
-    plot, ((*across,),) = boxes(len(balanced), 4.6, 2.9)
+    titles = [f"{METHODS[row['method']].title}: {term.replace('_', ' ')}" for row, term in balanced]
+    plot, across = panels(titles, 4.6, 2.9)
     for axes, (row, term) in zip(across, balanced, strict=True):
-        series = {name: _numbers(row[f"reading_{term}/{name}"]) for name in ("discernibility", "factor", "braked")}
+        names = ("discernibility", "factor", "braked")  # a reading that there was not is None, which floats take as NaN
+        series = {name: np.array(row[f"reading_{term}/{name}"], dtype=float) for name in names}
         steps = READ_EVERY * np.arange(1, len(series["factor"]) + 1)
         axes.fill_between(steps, 0, 1, where=series["braked"] > 0, step="pre", color=GRID, label="does not rise")
         axes.plot(steps, series["discernibility"], color=SOURCE, marker=".", label="probe's accuracy")
         axes.plot(steps, series["factor"], color=TARGET, marker=".", label="share of the strength")
         axes.set(ylim=(-0.02, 1.05), xlabel="optimizer step")
-        axes.set_title(f"{METHODS[row['method']].title}: {term.replace('_', ' ')}", fontsize=10)
     across[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     plot.tight_layout()
     return plot
@@ -128,14 +123,3 @@ def balanced_terms(row: Row) -> list[str]:
     """The terms whose readings a row holds."""
     ending = "/discernibility"
     return [name[len("reading_") : -len(ending)] for name in row if name.endswith(ending)]
-
-
-def _numbers(of_step: Sequence[float | None]) -> np.ndarray:
-    return np.array([math.nan if number is None else number for number in of_step], dtype=float)
-
-
-def _scene(axes: Any) -> None:
-    axes.set(xlim=(-0.2, 0.2), ylim=(0.5, 0.9), zlim=(0, 0.35))
-    axes.view_init(elev=22, azim=-62)
-    axes.set_box_aspect((1, 1, 0.85), zoom=1.15)
-    bare_space(axes, 0.6)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,30 +26,18 @@ Array = NDArray[np.float64]
 class Gap:
     """One domain, by the knobs that set it apart from the source, whose values are the defaults."""
 
-    camera_yaw: float = 0.0
-    """degrees by which both cameras are turned about the workspace"""
-    camera_pitch: float = 40.0
-    """degrees from which the cameras look down"""
-    camera_distance: float = 1.5
-    """metres from the cameras to the workspace"""
-    camera_fovy: float = 45.0
-    """vertical field of view, degrees"""
-    command_yaw: float = 0.0
-    """degrees by which the frame of commands is turned about the vertical"""
-    command_gain: float = 1.0
-    """how far a unit command moves the hand, relative to the source"""
-    command_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """added to every command, in commands (1 is the fastest motion, 1 cm a step)"""
-    command_delay: int = 0
-    """control steps between a command and its effect"""
-    mass: float = 1.0
-    """the object's mass and inertia, relative to the source"""
-    friction: float = 1.0
-    """friction of object and finger pads, relative to the source"""
-    grip: float = 1.0
-    """gain of the gripper's motors, relative to the source"""
-    lag: float = 0.02
-    """seconds by which the hand trails its command (time constant of the weld)"""
+    camera_yaw: float = 0.0  # degrees by which both cameras are turned about the workspace
+    camera_pitch: float = 40.0  # degrees from which the cameras look down
+    camera_distance: float = 1.5  # metres from the cameras to the workspace
+    camera_fovy: float = 45.0  # vertical field of view, degrees
+    command_yaw: float = 0.0  # degrees by which the frame of commands is turned about the vertical
+    command_gain: float = 1.0  # how far a unit command moves the hand, relative to the source
+    command_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)  # added, in commands (1 is the fastest, 1 cm a step)
+    command_delay: int = 0  # control steps between a command and its effect
+    mass: float = 1.0  # the object's mass and inertia, relative to the source
+    friction: float = 1.0  # friction of object and finger pads, relative to the source
+    grip: float = 1.0  # gain of the gripper's motors, relative to the source
+    lag: float = 0.02  # seconds by which the hand trails its command (time constant of the weld)
 
     def executed(self, command: Array) -> Array:
         """The motion (4,) that a command (4,) causes: three directions, then the gripper, which no gap touches."""
@@ -73,24 +62,17 @@ def _rotation(yaw: float) -> Array:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
-_VISUAL = {"camera_yaw": 25.0, "camera_pitch": 46.0, "camera_distance": 1.35, "camera_fovy": 50.0}
-_CONTROL = {"command_yaw": 30.0, "command_gain": 0.8, "command_bias": (0.0, 0.0, 0.1), "command_delay": 1}
+_VISUAL: dict[str, Any] = {"camera_yaw": 25.0, "camera_pitch": 46.0, "camera_distance": 1.35, "camera_fovy": 50.0}
+_CONTROL: dict[str, Any] = {"command_yaw": 30.0, "command_gain": 0.8, "command_delay": 1}
+_CONTROL["command_bias"] = (0.0, 0.0, 0.1)
+_HARD: dict[str, Any] = {"camera_yaw": 70.0, "camera_pitch": 60.0, "camera_distance": 1.2, "mass": 1.3, "lag": 0.025}
+_HARD |= {"command_yaw": 70.0, "command_gain": 0.6, "command_bias": (0.15, 0.0, 0.15), "command_delay": 1}
 
 GAPS: dict[str, Gap] = {
     "none": Gap(),
-    "visual": Gap(**_VISUAL),  # type: ignore[arg-type]
-    "control": Gap(**_CONTROL),  # type: ignore[arg-type]
+    "visual": Gap(**_VISUAL),
+    "control": Gap(**_CONTROL),
     "physics": Gap(mass=1.5, friction=0.7, grip=0.9, lag=0.025),
-    "visual-control": Gap(**_VISUAL, **_CONTROL),  # type: ignore[arg-type]
-    "hard": Gap(
-        camera_yaw=70.0,
-        camera_pitch=60.0,
-        camera_distance=1.2,
-        command_yaw=70.0,
-        command_gain=0.6,
-        command_bias=(0.15, 0.0, 0.15),
-        command_delay=1,
-        mass=1.3,
-        lag=0.025,
-    ),
+    "visual-control": Gap(**_VISUAL, **_CONTROL),
+    "hard": Gap(**_HARD),
 }

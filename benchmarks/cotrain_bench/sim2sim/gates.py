@@ -35,14 +35,9 @@ def gate(task: str, gap: Gap) -> Row:
     clean, noisy = (attempt(task, gap, seeds, noise) for seeds, noise in ((GATE_SEEDS, 0.0), (NOISY_SEEDS, NOISE)))
     solved, kept = (sum(episode is not None for episode in episodes) for episodes in (clean, noisy))
     lengths = [len(episode[0]) for episode in noisy if episode is not None]
-    return {
-        "solved": solved,
-        "of": len(clean),
-        "kept": kept,
-        "of_noisy": len(noisy),
-        "median_steps": float(np.median(lengths)) if lengths else None,
-        "passes": bool(solved >= TASKS[task].gate * len(clean)),
-    }
+    passes, steps = bool(solved >= TASKS[task].gate * len(clean)), float(np.median(lengths)) if lengths else None
+    counts = {"solved": solved, "of": len(clean), "kept": kept, "of_noisy": len(noisy)}
+    return {**counts, "median_steps": steps, "passes": passes}
 
 
 def knobs(gap: Gap) -> dict[str, Gap]:
@@ -65,11 +60,8 @@ def gates(
         if by_knob:
             failed = [(row["task"], row["gap"]) for row in rows if not row["passes"]]
             rows += _tried({(t, f"{n}: {k}"): g for t, n in failed for k, g in knobs(GAPS[n]).items()}, workers)
-        settings = {
-            "noise": NOISE,
-            "tasks": {n: {"gate": t.gate, "horizon": t.horizon} for n, t in meta_world().items()},
-        }
-        write_results(out, settings, rows)
+        tasks = {name: {"gate": task.gate, "horizon": task.horizon} for name, task in meta_world().items()}
+        write_results(out, {"noise": NOISE, "tasks": tasks}, rows)
         show_table(_table(rows))
 
 
@@ -83,18 +75,12 @@ def _tried(pairs: Mapping[tuple[str, str], Gap], workers: int) -> list[Row]:
 
 
 def _table(rows: list[Row]) -> Table:
-    shown = [
-        (
-            row["task"],
-            row["gap"],
-            f"{row['solved']} / {row['of']}",
-            f"{row['kept']} / {row['of_noisy']}",
-            "" if row["median_steps"] is None else f"{row['median_steps']:.0f}",
-            "yes" if row["passes"] else "**no**",
-        )
-        for row in rows
-    ]
-    return Table(("task", "gap", "solved", f"kept, noise {NOISE}", "median steps", "passes"), shown)
+    lines = []
+    for row in rows:
+        steps = "" if row["median_steps"] is None else f"{row['median_steps']:.0f}"
+        solved, kept = f"{row['solved']} / {row['of']}", f"{row['kept']} / {row['of_noisy']}"
+        lines.append((row["task"], row["gap"], solved, kept, steps, "yes" if row["passes"] else "**no**"))
+    return Table(("task", "gap", "solved", f"kept, noise {NOISE}", "median steps", "passes"), lines)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ turns the cameras and the frame of commands as with keypoints, and changes light
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from ..results import source_digest
-from . import image_policy
+from . import policy
 from .cell import Cell
 from .demos import Demos
 from .gaps import GAPS
@@ -23,7 +23,6 @@ from .rendering import Look
 from .training import Budget
 
 METHODS = ("real_only", "cotraining", "adda", "cfg_adda")
-
 PAIRS = 5
 
 
@@ -40,31 +39,23 @@ class ImageCell(Cell):
     target_demos: int = 5
     source_demos: int = 100
     episodes: int = 50
-    policy: str = f"{image_policy.__name__}:image_flow"
+    policy: str = f"{policy.__name__}:image_flow"
     budget: Budget = field(default_factory=lambda: Budget(steps=2000, batch_size=64))
     pixels: int = PIXELS
 
     def key(self) -> dict[str, Any]:
-        """All that determines the cell's row, how its pictures are drawn included."""
         drawn = {name: request.key() for name, request in self.image_requests().items()}
-        return {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, image_policy.__file__)}
+        return {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, policy)}
 
     def image_requests(self) -> dict[str, ImageRequest]:
         """The demonstrations of `requests`, seen."""
-        looks = {"source": Look(), "target": LOOKS.get(self.gap, Look())}
-        return {
-            name: ImageRequest(request, looks[name.removeprefix("fresh_")], self.pixels)
-            for name, request in self.requests().items()
-        }
+        looks = dict.fromkeys(("target", "fresh_target"), LOOKS.get(self.gap, Look()))
+        named = self.requests().items()
+        return {name: ImageRequest(request, looks.get(name, Look()), self.pixels) for name, request in named}
 
     def demonstrations(self) -> dict[str, Demos]:
-        """What `image_requests` names, from the cache, or recorded and drawn here."""
         with ThreadPoolExecutor(1) as here:
-            return self.drawn(here)
-
-    def drawn(self, executor: Executor) -> dict[str, Demos]:
-        """The same, drawn by an executor's processes: done first, cells find them in the cache."""
-        return {name: image_demonstrations(r, executor).seen() for name, r in self.image_requests().items()}
+            return {name: image_demonstrations(r, here).seen() for name, r in self.image_requests().items()}
 
     def world(self) -> ImageWorld:
         """Where the policy is evaluated; one for all cells of a process, since it holds an OpenGL context."""

@@ -6,7 +6,6 @@ every frame is drawn.  So a policy that sees learns from the very motions that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest
 from . import images, rendering
-from .cache import cache_folder, read_arrays, write_arrays
-from .demos import Demos, Request, demonstrations
+from .demos import Demos, Done, Report, Request, cache_folder, demonstrations, read_arrays, write_arrays
 from .images import PIXELS, PROPRIOCEPTION, ImageWorld
 from .rendering import Look
 from .world import COMMAND, World
@@ -32,21 +30,15 @@ class ImageRequest:
     pixels: int = PIXELS
 
     def key(self) -> dict[str, Any]:
-        """All that determines them, versions and source code included."""
         code = source_digest(images, rendering, __file__)
         return {"demos": self.demos.key(), "look": asdict(self.look), "pixels": self.pixels, "image_code": code}
 
 
 @dataclass(frozen=True)
 class ImageDemos:
-    """Successful episodes, joined end to end."""
-
-    views: NDArray[np.uint8]
-    """(frames, 2, pixels, pixels, 3)"""
-    proprioception: NDArray[np.float32]
-    """(frames, 4)"""
-    demos: Demos
-    """the same episodes in keypoints"""
+    views: NDArray[np.uint8]  # (frames, 2, pixels, pixels, 3)
+    proprioception: NDArray[np.float32]  # (frames, 4)
+    demos: Demos  # the same episodes in keypoints
 
     def seen(self) -> Demos:
         """The episodes as `images` lays observations out.  Half precision: exact for pixels, half a millimetre for the
@@ -57,21 +49,9 @@ class ImageDemos:
 
 
 def image_demonstrations(
-    request: ImageRequest,
-    executor: Executor,
-    *,
-    report: Callable[[str], None] = print,
-    done: Callable[[int], None] = lambda _: None,
+    request: ImageRequest, executor: Executor, *, report: Report = print, done: Done = lambda _: None
 ) -> ImageDemos:
-    """The demonstrations asked for, from the cache or newly recorded and drawn by the executor's processes.
-
-    Args:
-        report: called with one sentence when a cache file is damaged.
-        done: called with how many more demonstrations are drawn.
-
-    Raises:
-        CannotContinue: what `demos.demonstrations` raises, and without a GL library.
-    """
+    """The demonstrations asked for, from the cache or newly drawn; CannotContinue without them or a GL library."""
     demos = demonstrations(request.demos, executor, report=report)
     path = cache_folder() / f"images-{digest(request.key())}.npz"
     side, frames = request.pixels, len(demos.commands)
@@ -98,27 +78,25 @@ def kept_seeds(request: Request, demos: Demos) -> list[int]:
 
 def draw(request: ImageRequest, seeds: list[int], lengths: list[int]) -> tuple[Any, Any, Any]:
     """Views, proprioception and commands of the expert's episodes from their seeds."""
+    frames = []
     with ImageWorld(request.demos.task, request.demos.gap, request.look, request.pixels) as world:
-        frames = [frame for seed, n in zip(seeds, lengths, strict=True) for frame in _played(world, request, seed, n)]
+        for seed, length in zip(seeds, lengths, strict=True):
+            episode, draws = world.episode(seed), np.random.default_rng(seed)
+            for _ in range(length):
+                frames.append((episode.views(), episode.proprioception(), command := episode.expert()))
+                episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
     views, own, commands = (np.stack(side) for side in zip(*frames, strict=True))
     return views, own, commands.astype(np.float32)
 
 
-def _played(world: ImageWorld, request: ImageRequest, seed: int, length: int) -> Iterator[tuple[Any, Any, Any]]:
-    episode, draws = world.episode(seed), np.random.default_rng(seed)
-    for _ in range(length):
-        command = episode.expert()
-        yield episode.views(), episode.proprioception(), command
-        episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
-
-
-def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Callable[[int], None]) -> tuple[Any, Any]:
+def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Done) -> tuple[Any, Any]:
     seeds, lengths = kept_seeds(request.demos, demos), demos.lengths.tolist()
-    jobs = [executor.submit(draw, request, seeds[k : k + 10], lengths[k : k + 10]) for k in range(0, len(lengths), 10)]
+    blocks = [slice(k, k + 10) for k in range(0, len(lengths), 10)]
+    jobs = [executor.submit(draw, request, seeds[block], lengths[block]) for block in blocks]
     parts = []
-    for job in jobs:
+    for job, block in zip(jobs, blocks, strict=True):
         parts.append(job.result())
-        done(min(10, len(lengths) - 10 * (len(parts) - 1)))
+        done(len(lengths[block]))
     views, own, commands = (np.concatenate(side) for side in zip(*parts, strict=True))
     if not np.array_equal(commands, demos.commands):
         raise CannotContinue(

@@ -8,6 +8,8 @@ The goal is not told: the task has to show it.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,30 +17,14 @@ from .gaps import Gap
 from .rendering import Look, Renderer
 from .world import Episode, World
 
-PIXELS = 48
-"""height and width of a view"""
-
-PROPRIOCEPTION = 4
-"""numbers beside the pixels: where the hand is (3, metres) and how far the gripper is open"""
-
+PIXELS = 48  # height and width of a view
+PROPRIOCEPTION = 4  # numbers beside the pixels: where the hand is (3, metres) and how far the gripper is open
 _OTHER = Look(light=0.55, colours=(1, 2, 0))
-
-LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}
-"""the look that goes with a gap, by its name; gaps that are not to be seen look like the source"""
+LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}  # of gaps that are to be seen
 
 
-def width(pixels: int = PIXELS) -> int:
-    """Numbers in an observation."""
-    return 2 * pixels * pixels * 3 + PROPRIOCEPTION
-
-
-class ImageWorld(World):
-    """A task under a gap, seen in pictures.  Close it, or use it in a `with`: it holds an OpenGL context.
-
-    Raises:
-        CannotContinue: without a GL library, with the package that has it.
-        ModuleNotFoundError: without the `bench` extra.
-    """
+class ImageWorld(World, AbstractContextManager["ImageWorld"]):
+    """A task under a gap, seen in pictures.  Close it, or use it in a `with`: it holds an OpenGL context."""
 
     def __init__(self, task: str, gap: Gap, look: Look | None = None, pixels: int = PIXELS) -> None:
         super().__init__(task, gap)
@@ -46,23 +32,17 @@ class ImageWorld(World):
         self.renderer = Renderer(self.env.model, pixels)
 
     def episode(self, seed: int) -> ImageEpisode:
-        """A new episode whose start and goal are drawn from the seed."""
         return ImageEpisode(self, seed)
 
     def close(self) -> None:
         """Give back the OpenGL context; further observations are refused."""
         self.renderer.close()
 
-    def __enter__(self) -> ImageWorld:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class ImageEpisode(Episode):
-    """One episode whose observations are pictures."""
-
     world: ImageWorld
 
     def observation(self) -> NDArray[np.float32]:  # type: ignore[override]

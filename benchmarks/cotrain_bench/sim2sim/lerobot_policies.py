@@ -36,17 +36,13 @@ class LeRobotPolicy(nn.Module, ABC):
     def __init__(self, policy: Any, spaces: Spaces) -> None:
         super().__init__()
         self.policy = policy
-        statistics = {
-            STATE: _statistics(spaces.observations.repeat(1, spaces.steps)),
-            ACTION: _statistics(spaces.actions),
-        }
-        statistics[SURROUNDINGS] = statistics[STATE]
+        observed, commands = _statistics(spaces.observations.repeat(1, spaces.steps)), _statistics(spaces.actions)
+        statistics = {STATE: observed, SURROUNDINGS: observed, ACTION: commands}
         self.before, self.after = make_pre_post_processors(policy.config, dataset_stats=statistics)
 
-    def get_base_model(self) -> nn.Module:
+    def get_base_model(self) -> Any:
         """LeRobot's policy: what CoTrain's adapters know."""
-        module: nn.Module = self.policy
-        return module
+        return self.policy
 
     def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
         padded = torch.zeros(batch["actions"].shape[:2], dtype=torch.bool)
@@ -54,9 +50,18 @@ class LeRobotPolicy(nn.Module, ABC):
         loss: Tensor = self.policy.forward(self.before(named))[0]
         return loss
 
+    @torch.no_grad()
+    def predict_action(self, observations: Tensor) -> Tensor:
+        chunk: Tensor = self.after(self.chunk(self.before(self.observed(observations))))
+        return chunk
+
     @abstractmethod
     def observed(self, observations: Tensor) -> dict[str, Tensor]:
         """(b, steps, o) observations under LeRobot's names."""
+
+    @abstractmethod
+    def chunk(self, named: dict[str, Tensor]) -> Any:
+        """(b, horizon, a) what LeRobot's policy predicts, normalised."""
 
 
 class Diffusion(LeRobotPolicy):
@@ -66,10 +71,8 @@ class Diffusion(LeRobotPolicy):
         state = observations.flatten(1)[:, None]
         return {STATE: state, SURROUNDINGS: state[..., :0]}
 
-    @torch.no_grad()
-    def predict_action(self, observations: Tensor) -> Tensor:
-        chunk: Tensor = self.after(self.policy.diffusion.generate_actions(self.before(self.observed(observations))))
-        return chunk
+    def chunk(self, named: dict[str, Tensor]) -> Any:
+        return self.policy.diffusion.generate_actions(named)
 
 
 class ACT(LeRobotPolicy):
@@ -84,55 +87,32 @@ class ACT(LeRobotPolicy):
         error = self.predict_action(batch["observations"]) - batch["actions"]
         return error.abs().mean()  # LeRobot 0.4.4's has no latent to take the divergence of outside training
 
-    @torch.no_grad()
-    def predict_action(self, observations: Tensor) -> Tensor:
-        chunk: Tensor = self.after(self.policy.predict_action_chunk(self.before(self.observed(observations))))
-        return chunk
+    def chunk(self, named: dict[str, Tensor]) -> Any:
+        return self.policy.predict_action_chunk(named)
 
 
 def diffusion(spaces: Spaces, **changes: Any) -> Diffusion:
     """A UNet of 1 M parameters over the chunk, 100 noise levels, 10 steps of DDIM; `changes` go to DiffusionConfig."""
-    width = spaces.steps * spaces.observation
-    settings = {
-        "input_features": {
-            STATE: PolicyFeature(FeatureType.STATE, (width,)),
-            SURROUNDINGS: PolicyFeature(FeatureType.ENV, (0,)),
-        },
-        "output_features": _commands(spaces),
-        "device": "cpu",
-        "n_obs_steps": 1,
-        "horizon": spaces.horizon,
-        "n_action_steps": spaces.horizon,
-        "down_dims": (64, 128),
-        "diffusion_step_embed_dim": 64,
-        "noise_scheduler_type": "DDIM",
-        "num_inference_steps": 10,
-    }
-    return Diffusion(DiffusionPolicy(DiffusionConfig(**{**settings, **changes})), spaces)
+    settings: dict[str, Any] = {"n_obs_steps": 1, "horizon": spaces.horizon, "down_dims": (64, 128)}
+    settings |= {"diffusion_step_embed_dim": 64, "noise_scheduler_type": "DDIM", "num_inference_steps": 10}
+    state = PolicyFeature(FeatureType.STATE, (spaces.steps * spaces.observation,))
+    features = {STATE: state, SURROUNDINGS: PolicyFeature(FeatureType.ENV, (0,))}
+    return Diffusion(DiffusionPolicy(DiffusionConfig(**{**_shared(spaces, features), **settings, **changes})), spaces)
 
 
 def act(spaces: Spaces, **changes: Any) -> ACT:
     """A variational transformer of width 128 that regresses the chunk; `changes` go to ACTConfig."""
-    width = spaces.steps * spaces.observation
-    settings = {
-        "input_features": {SURROUNDINGS: PolicyFeature(FeatureType.ENV, (width,))},
-        "output_features": _commands(spaces),
-        "normalization_mapping": dict.fromkeys(("ENV", "ACTION"), NormalizationMode.MEAN_STD),
-        "device": "cpu",
-        "chunk_size": spaces.horizon,
-        "n_action_steps": spaces.horizon,
-        "dim_model": 128,
-        "n_heads": 4,
-        "dim_feedforward": 256,
-        "n_encoder_layers": 2,
-        "n_vae_encoder_layers": 1,
-        "latent_dim": 16,
-    }
-    return ACT(ACTPolicy(ACTConfig(**{**settings, **changes})), spaces)
+    settings: dict[str, Any] = {"chunk_size": spaces.horizon, "dim_model": 128, "n_heads": 4, "latent_dim": 16}
+    settings |= {"dim_feedforward": 256, "n_encoder_layers": 2, "n_vae_encoder_layers": 1}
+    settings["normalization_mapping"] = dict.fromkeys(("ENV", "ACTION"), NormalizationMode.MEAN_STD)
+    features = {SURROUNDINGS: PolicyFeature(FeatureType.ENV, (spaces.steps * spaces.observation,))}
+    return ACT(ACTPolicy(ACTConfig(**{**_shared(spaces, features), **settings, **changes})), spaces)
 
 
-def _commands(spaces: Spaces) -> dict[str, PolicyFeature]:
-    return {ACTION: PolicyFeature(FeatureType.ACTION, (spaces.action,))}
+def _shared(spaces: Spaces, features: dict[str, PolicyFeature]) -> dict[str, Any]:
+    commands = {ACTION: PolicyFeature(FeatureType.ACTION, (spaces.action,))}
+    given = {"input_features": features, "output_features": commands, "n_action_steps": spaces.horizon}
+    return {**given, "device": "cpu"}
 
 
 def _statistics(x: Tensor) -> dict[str, Tensor]:

@@ -7,11 +7,8 @@ the seam, before the token, with whole episodes held out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from cotrain_losses.policy import Collected, collect_features
 
@@ -19,11 +16,8 @@ from ..results import Row
 from .policies import loss_of
 from .training import Frames, Trained
 
-EPISODES = 20
-"""fresh demonstrations of each domain"""
-
-SHOWN = 150
-"""frames of each domain that pictures show"""
+EPISODES = 20  # fresh demonstrations of each domain
+SHOWN = 150  # frames of each domain that pictures show
 
 
 def measures(trained: Trained, data: Frames) -> Row:
@@ -33,8 +27,7 @@ def measures(trained: Trained, data: Frames) -> Row:
     of the features' pooled spread; `relative_distance` is the u of the regime rule.
     """
     torch.manual_seed(0)
-    found = collected(trained, data).diagnoses(rows=512, repeats=2)
-    (layer,) = found.values()
+    (layer,) = collected(trained, data).diagnoses(rows=512, repeats=2).values()
     transport = layer.distances.get("wasserstein")
     return {
         "log_wasserstein": None if transport is None else float(np.log(max(transport.value, 1e-12))),
@@ -47,7 +40,8 @@ def measures(trained: Trained, data: Frames) -> Row:
 def plane(trained: Trained, data: Frames) -> Row:
     """z of some frames of both domains, along their three largest principal components."""
     sides, draws = collected(trained, data), torch.Generator().manual_seed(0)
-    z = {name: _some(next(iter(side.layers.values())), draws) for name, side in vars(sides).items()}
+    z = {name: next(iter(side.layers.values())) for name, side in vars(sides).items()}
+    z = {name: x[torch.randperm(len(x), generator=draws)[:SHOWN]] for name, x in z.items()}
     both = torch.cat(list(z.values()))
     axes = torch.linalg.svd(both - both.mean(0), full_matrices=False).Vh[:3]
     return {name: ((x - both.mean(0)) @ axes.T).double().numpy().round(4) for name, x in z.items()}
@@ -56,16 +50,6 @@ def plane(trained: Trained, data: Frames) -> Row:
 def collected(trained: Trained, data: Frames) -> Collected:
     """The features of all frames at the seam."""
     seams = [trained.cotrain.seam] if trained.cotrain.seam else []
-    return collect_features(
-        trained.policy, _batches(data), seams=seams, domain="is_target", groups="episode", run=loss_of
-    )
-
-
-def _batches(data: Frames, size: int = 1024) -> Iterator[dict[str, Tensor]]:
-    for first in range(0, len(data.is_target), size):
-        rows = torch.arange(first, min(first + size, len(data.is_target)))
-        yield {**data[rows], "is_target": data.is_target[rows]}
-
-
-def _some(z: Tensor, draws: torch.Generator) -> Tensor:
-    return z[torch.randperm(len(z), generator=draws)[:SHOWN]]
+    blocks = torch.split(torch.arange(len(data.is_target)), 1024)
+    batches = ({**data[rows], "is_target": data.is_target[rows]} for rows in blocks)
+    return collect_features(trained.policy, batches, seams=seams, domain="is_target", groups="episode", run=loss_of)

@@ -16,23 +16,25 @@ import cotrain_losses as ctl
 from cotrain_losses import recipes
 from cotrain_losses.strength import balanced, relative
 
-HAND = (0, 1, 12, 13, 24)
-"""observed numbers that tell the robot's own state: its hand in both cameras, and the gripper's opening"""
+HAND = (0, 1, 12, 13, 24)  # observed numbers of the robot's own: its hand in both cameras, the gripper's opening
 
 
 class Setting(NamedTuple):
     """What a method may depend on."""
 
-    width: int
-    """of the features"""
+    width: int  # of the features
     ratio: float
-    steps: int
-    """optimizer steps"""
+    steps: int  # optimizer steps
 
 
 def _penalised(s: Setting, fraction: float) -> ctl.Method:
     adversary = balanced(-relative(fraction)) * ctl.DomainClassifier(s.width, penalty=1.0)
     return replace(recipes.structured(s.width, ratio=s.ratio), regularizer=adversary)
+
+
+def _wide(recipe: Callable[..., ctl.Method], **how: Any) -> Callable[[Setting], ctl.Method]:
+    """A recipe that asks for the features' width, at the setting's ratio."""
+    return lambda s: recipe(s.width, ratio=s.ratio, **how)
 
 
 _ACTIONS = recipes.LabelCost("action", "action", weight=0.1)
@@ -42,17 +44,12 @@ _ACTIONS = recipes.LabelCost("action", "action", weight=0.1)
 class Compared:
     """A method that the suite compares; its entry in METHODS is all that adds one."""
 
-    title: str
-    """how figures and tables call it"""
+    title: str  # how figures and tables call it
     make: Callable[[Setting], ctl.Method]
-    guided: bool = False
-    """whether it has a guidance scale"""
-    holds_out: float | None = None
-    """the share of the steps after which it trains on the held-out target demonstration that it goes by"""
-    studied: str = ""
-    """the set of methods that studies take it into: `paper`, `all` (which has the paper's too), or none"""
-    published: tuple[float | None, float | None, float] | None = None
-    """the paper's: simulation at balanced ratios, at the others (means of three tasks), robot successes of 30"""
+    guided: bool = False  # whether it has a guidance scale
+    holds_out: float | None = None  # share of the steps until it trains on the target demonstration it held out
+    studied: str = ""  # the set that studies take it into: `paper`, `all` (which has the paper's too), or none
+    published: tuple[float | None, float | None, float] | None = None  # at balanced ratios, at others, of 30 on robots
 
     def __call__(self, setting: Setting) -> ctl.Method:
         return self.make(setting)
@@ -71,40 +68,21 @@ METHODS: dict[str, Compared] = {
     "jdot": Compared(
         "+ joint OT", lambda s: recipes.deepjdot(ratio=s.ratio, features=0.1, labels=_ACTIONS), studied="all"
     ),
-    "adda": Compared(
-        "+ ADDA", lambda s: recipes.adda(s.width, ratio=s.ratio), studied="paper", published=(0.53, 0.47, 14.3)
-    ),
-    "adda_strong": Compared("+ ADDA, strength .5", lambda s: recipes.adda(s.width, ratio=s.ratio, strength=0.5)),
-    "tzeng": Compared("+ ADDA (inverted labels)", lambda s: recipes.tzeng(s.width, ratio=s.ratio)),
+    "adda": Compared("+ ADDA", _wide(recipes.adda), studied="paper", published=(0.53, 0.47, 14.3)),
+    "adda_strong": Compared("+ ADDA, strength .5", _wide(recipes.adda, strength=0.5)),
+    "tzeng": Compared("+ ADDA (inverted labels)", _wide(recipes.tzeng)),
     "dann": Compared(
         "+ DANN (warm-up to 1)", lambda s: recipes.dann(s.width, ratio=s.ratio, steps=s.steps), studied="all"
     ),
-    "discernibility": Compared(
-        "+ discernibility", lambda s: recipes.adda(s.width, ratio=s.ratio, strength=-0.05), studied="all"
-    ),
-    "cfg": Compared(
-        "+ CFG",
-        lambda s: recipes.cfg(s.width, ratio=s.ratio),
-        guided=True,
-        studied="paper",
-        published=(0.51, 0.49, 15.3),
-    ),
+    "discernibility": Compared("+ discernibility", _wide(recipes.adda, strength=-0.05), studied="all"),
+    "cfg": Compared("+ CFG", _wide(recipes.cfg), guided=True, studied="paper", published=(0.51, 0.49, 15.3)),
     "cfg_adda": Compared(
-        "+ CFG-ADDA",
-        lambda s: recipes.cfg_adda(s.width, ratio=s.ratio),
-        guided=True,
-        studied="paper",
-        published=(0.55, 0.50, 21.0),
+        "+ CFG-ADDA", _wide(recipes.cfg_adda), guided=True, studied="paper", published=(0.55, 0.50, 21.0)
     ),
-    "probe": Compared("co-training, watched", lambda s: recipes.probe(s.width, ratio=s.ratio), studied="all"),
-    "structured": Compared(
-        "structured (ours)", lambda s: recipes.structured(s.width, ratio=s.ratio), guided=True, holds_out=0.4
-    ),
+    "probe": Compared("co-training, watched", _wide(recipes.probe), studied="all"),
+    "structured": Compared("structured (ours)", _wide(recipes.structured), guided=True, holds_out=0.4),
     "structured_kept_out": Compared(
-        "structured, held out to the end",
-        lambda s: recipes.structured(s.width, ratio=s.ratio),
-        guided=True,
-        holds_out=1.0,
+        "structured, held out to the end", _wide(recipes.structured), guided=True, holds_out=1.0
     ),
     "structured_penalised": Compared("... and slope penalty", lambda s: _penalised(s, 0.1), guided=True, holds_out=1.0),
     "structured_loud": Compared("... and fraction .3", lambda s: _penalised(s, 0.3), guided=True, holds_out=1.0),

@@ -22,32 +22,18 @@ from ..results import CannotContinue
 from .cameras import CENTRE, cameras
 from .gaps import Array, Gap
 from .tasks import TASKS
+from .world import change_physics
 
-REACH = 0.05
-"""metres ahead of the hand that a motion of 1 puts its goal"""
-
-HEADING = 0.2
-"""radians about the vertical within which the nut lies"""
-
-GRIP = 1.3
-"""where the handle is gripped, in its middle's distances from the nut's: fingers there clear the nut's corners"""
-
-OVER, AROUND = 0.985, 0.955
-"""metres above which the nut clears the peg, and below which it is around it"""
-
-TABLE = np.array([0.05, 0.1, 0.82])
-"""the middle of the workspace, metres: the cameras look at what is 15 cm above it"""
-
-_STEPS = 25
-"""of 2 ms in a control step"""
+REACH = 0.05  # metres ahead of the hand that a motion of 1 puts its goal
+HEADING = 0.2  # radians about the vertical within which the nut lies
+GRIP = 1.3  # where the handle is gripped, in its middle's distances from the nut's: clear of the nut's corners
+OVER, AROUND = 0.985, 0.955  # metres above which the nut clears the peg, and below which it is around it
+TABLE = np.array([0.05, 0.1, 0.82])  # the middle of the workspace, metres: the cameras look at what is 15 cm above it
+_STEPS = 25  # of 2 ms in a control step
 
 
 class NutWorld:
-    """NutAssemblySquare under a gap; its episodes share one simulator, which is set to an episode's state at each step.
-
-    Raises:
-        CannotContinue: without robosuite.
-    """
+    """NutAssemblySquare under a gap; its episodes share one simulator, set to an episode's state at each step."""
 
     def __init__(self, task: str, gap: Gap) -> None:
         self.task, self.gap, self.cameras = TASKS[task], gap, cameras(gap)
@@ -59,7 +45,6 @@ class NutWorld:
         self.start = self.state()
 
     def episode(self, seed: int) -> NutEpisode:
-        """A new episode whose nut and first pose of the arm are drawn from the seed."""
         return NutEpisode(self, seed)
 
     def state(self) -> Array:
@@ -88,31 +73,24 @@ class NutWorld:
 
     def _change_physics(self) -> None:
         model, gap = self.model, self.gap
-        nut = self.env.obj_body_id["SquareNut"]
-        model.body_mass[nut] *= gap.mass
-        model.body_inertia[nut] *= gap.mass
         names = [model.geom(g).name for g in range(model.ngeom)]
         fingers = [g for g, name in enumerate(names) if name.startswith("gripper") and "finger" in name]
-        model.geom_friction[[*np.flatnonzero(model.geom_bodyid == nut), *fingers]] *= gap.friction
         motors = [a for a in range(model.nu) if "finger" in model.actuator(a).name]
-        model.actuator_gainprm[motors, 0] *= gap.grip
-        model.actuator_biasprm[motors, 1] *= gap.grip
+        change_physics(model, gap, self.env.obj_body_id["SquareNut"], fingers, motors)
         stretched = gap.lag / Gap().lag
         self.arm.kp, self.arm.kd = self.arm.kp / stretched**2, self.arm.kd / stretched
 
 
 class NutEpisode:
-    """One episode: observe, command, until success or the horizon."""
-
     def __init__(self, world: NutWorld, seed: int) -> None:
         self.world, self.success, self.steps = world, False, 0
+        self._hand = int(world.robot.eef_site_id["right"])
         self._late: deque[Array] = deque([np.zeros(4)] * world.gap.command_delay)
         self._draw(np.random.default_rng(seed))
         self._closing = np.full_like(world.gripper.current_action, 0.0)
         self._keep()
 
     def observation(self) -> Array:
-        """(25,) keypoints through the domain's cameras and the gripper's opening."""
         seen = [camera.project(_in_view(self.keypoints())).ravel() for camera in self.world.cameras]
         return np.concatenate([*seen, [self._opening]])
 
@@ -121,11 +99,9 @@ class NutEpisode:
         return self._keypoints
 
     def expert(self) -> Array:
-        """The command (4,) of the scripted expert, in this domain's frame."""
         return self.world.gap.command(_motion(self._keypoints, self._opening))
 
     def step(self, command: Array, disturbance: Array | None = None) -> bool:
-        """Carry out a command (4,), a disturbance (4,) of the motion added; returns whether the task is solved."""
         motion = self.world.gap.executed(np.asarray(command, dtype=np.float64))
         self._late.append(motion if disturbance is None else np.clip(motion + disturbance, -1.0, 1.0))
         now, world = self._late.popleft(), self.world
@@ -135,13 +111,13 @@ class NutEpisode:
         world.advance(np.concatenate([self._keypoints[0] + REACH * now[:3], self._heading]), now[3])
         self._closing = world.gripper.current_action.copy()
         self._keep()
-        nut = self._keypoints[3]
-        self.success = self.success or bool(world.env.on_peg(nut, 0))
-        self.steps += 1
+        self.success, self.steps = self.success or bool(world.env.on_peg(self._keypoints[3], 0)), self.steps + 1
         return self.success
 
     def _draw(self, draws: np.random.Generator) -> None:
         """The nut where robosuite puts it, turned a little; the arm's joints with robosuite's noise of .02."""
+        from robosuite.utils.transform_utils import mat2quat, quat2axisangle
+
         world, data = self.world, self.world.data
         world.restore(world.start)
         place = draws.uniform([-0.115, 0.11, np.pi - HEADING], [-0.11, 0.225, np.pi + HEADING])
@@ -152,7 +128,8 @@ class NutEpisode:
         data.qpos[arm] = world.robot.init_qpos + 0.02 * draws.standard_normal(len(arm))
         world.restore(world.state())
         self._first = data.qpos[arm].copy()
-        self._heading = _rotation_vector(data.site_xmat[self._hand].reshape(3, 3))
+        turned_hand = data.site_xmat[self._hand].reshape(3, 3)
+        self._heading = np.asarray(quat2axisangle(mat2quat(turned_hand)), dtype=np.float64)
 
     def _keep(self) -> None:
         """Remember the simulator's state and what is seen of it."""
@@ -165,10 +142,6 @@ class NutEpisode:
         self._keypoints = np.stack([data.site_xpos[self._hand], *fingers, nut, handle, peg])
         joints = data.qpos[world.robot._ref_gripper_joint_pos_indexes["right"]]
         self._opening = float(np.abs(joints).sum() / 0.08)
-
-    @property
-    def _hand(self) -> int:
-        return int(self.world.robot.eef_site_id["right"])
 
 
 def _motion(points: Array, opening: float) -> Array:
@@ -191,27 +164,26 @@ def _motion(points: Array, opening: float) -> Array:
 
 def _towards(offset: Array) -> Array:
     """The motion (3,) that goes there, at most 1 long."""
-    motion: Array = offset / max(REACH, float(np.linalg.norm(offset)))
-    return motion
+    return np.asarray(offset / max(REACH, float(np.linalg.norm(offset))))
 
 
 def _in_view(points: Array) -> Array:
     """Points of robosuite's world, where the arm reaches along x, as the cameras expect them: along y, about CENTRE."""
     x, y, z = (points - TABLE - [0.0, 0.0, 0.15]).T
-    seen: Array = np.stack([-y, x, z], axis=1) + CENTRE
-    return seen
-
-
-def _rotation_vector(matrix: Array) -> Array:
-    from robosuite.utils.transform_utils import mat2quat, quat2axisangle
-
-    return np.asarray(quat2axisangle(mat2quat(matrix)), dtype=np.float64)
+    return np.asarray(np.stack([-y, x, z], axis=1) + CENTRE)
 
 
 def _environment() -> Any:
     logging.disable(logging.WARNING)  # robosuite warns of every optional part that is not there
     try:
-        return _panda()
+        import robosuite
+
+        parts = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
+        parts["body_parts"]["right"] |= {"input_type": "absolute", "input_ref_frame": "world"}
+        left_out = ("has_renderer", "has_offscreen_renderer", "use_camera_obs", "use_object_obs", "hard_reset")
+        how = {"controller_configs": parts, "control_freq": 20, "initialization_noise": None, "seed": 0}
+        env = robosuite.make("NutAssemblySquare", robots="Panda", **how, **dict.fromkeys(left_out, False))
+        env.reset()
     except ImportError as error:
         raise CannotContinue(
             "nut-assembly runs on robosuite 1.5.2, in an environment of its own since it needs NumPy 1.26, and "
@@ -219,25 +191,4 @@ def _environment() -> Any:
         ) from error
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _panda() -> Any:
-    import robosuite
-
-    parts = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
-    parts["body_parts"]["right"] |= {"input_type": "absolute", "input_ref_frame": "world"}
-    env = robosuite.make(
-        "NutAssemblySquare",
-        robots="Panda",
-        controller_configs=parts,
-        has_renderer=False,
-        has_offscreen_renderer=False,
-        use_camera_obs=False,
-        use_object_obs=False,
-        initialization_noise=None,
-        hard_reset=False,
-        control_freq=20,
-        seed=0,
-    )
-    env.reset()
     return env

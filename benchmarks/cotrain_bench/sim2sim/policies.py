@@ -16,6 +16,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,26 +38,19 @@ READY = {
 }
 """short names of the factories that come with the suite"""
 
-LIBRARIES = ("lerobot", "diffusers", "robomimic", "transformers", "timm")
-"""whose versions name a cell too, where they are installed"""
+LIBRARIES = ("lerobot", "diffusers", "robomimic", "transformers", "timm")  # their versions name cells too
 
 
 @dataclass(frozen=True)
 class Spaces:
     """What a policy reads and gives, and the frames it is trained on, for its normalisation."""
 
-    steps: int
-    """observations that a policy sees at once, the latest last"""
-    observation: int
-    """numbers in an observation"""
-    horizon: int
-    """commands in a chunk, the first of them for now"""
-    action: int
-    """numbers in a command"""
-    observations: Tensor = field(repr=False)
-    """(n, observation) of every training frame"""
-    actions: Tensor = field(repr=False)
-    """(n, action) of every training frame"""
+    steps: int  # observations that a policy sees at once, the latest last
+    observation: int  # numbers in an observation
+    horizon: int  # commands in a chunk, the first of them for now
+    action: int  # numbers in a command
+    observations: Tensor = field(repr=False)  # (n, observation) of every training frame
+    actions: Tensor = field(repr=False)  # (n, action) of every training frame
 
 
 class Policy(Protocol):
@@ -77,11 +71,7 @@ Factory: TypeAlias = "Callable[[Spaces], nn.Module]"
 
 
 def check_name(name: str) -> None:
-    """A short name or "module:factory".
-
-    Raises:
-        ValueError: anything else.
-    """
+    """Raise ValueError unless a name is a short one or "module:factory"."""
     module, _, attribute = name.partition(":")
     if name not in READY and not (module and attribute.isidentifier()):
         raise ValueError(f"a policy is one of {', '.join(READY)}, or module:factory, got {name!r}.")
@@ -90,18 +80,26 @@ def check_name(name: str) -> None:
 def factory(name: str) -> Factory:
     """The factory of that name, imported; modules in the current folder are found too.
 
-    Raises:
-        CannotContinue: a name that leads nowhere, or to something that cannot be called with the spaces.
+    Raises CannotContinue for a name that leads nowhere, or to something that cannot be called with the spaces.
     """
     place = _place(name)
     module, _, attribute = place.partition(":")
     try:
-        found = getattr(_imported(module), attribute)
+        _see_current_folder()
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, RuntimeError) as error:  # a torchvision for another torch raises the latter
         raise CannotContinue(_not_imported(name, module, error)) from error
     except AttributeError as error:
         raise CannotContinue(f"--policy names a factory, got {place!r}, but {module} has no {attribute!r}.") from error
-    _check_callable(found, place)
+    if not callable(found):
+        raise CannotContinue(f"--policy names a factory, got {place!r}, which is a {type(found).__name__}.")
+    with suppress(ValueError):  # a builtin has no signature: the call will tell
+        signature = inspect.signature(found)
+        try:
+            signature.bind("spaces")
+        except TypeError as error:
+            called = f"got {place} which takes {signature}: {error}."
+            raise CannotContinue(f"a factory is called with the spaces alone, factory(spaces), {called}") from error
     return found  # type: ignore[no-any-return]
 
 
@@ -111,14 +109,10 @@ def policy_key(name: str) -> dict[str, Any]:
 
 
 def made(policy: str | Factory, spaces: Spaces) -> Any:
-    """A fresh policy from a factory or its name.
-
-    Raises:
-        TypeError: a factory that returns something else than the protocol asks for.
-    """
-    make = factory(policy) if isinstance(policy, str) else policy
-    built = make(spaces)
-    named = f"got a {type(built).__name__} from {policy if isinstance(policy, str) else _named(make)}"
+    """A fresh policy from a factory or its name; a TypeError where it is not what the protocol asks for."""
+    built = (factory(policy) if isinstance(policy, str) else policy)(spaces)
+    origin = policy if isinstance(policy, str) else getattr(policy, "__qualname__", policy)
+    named = f"got a {type(built).__name__} from {origin}"
     if not isinstance(built, nn.Module):
         raise TypeError(f"a factory returns an nn.Module, {named}. Return the policy itself.")
     missing = [name for name in ("compute_loss", "predict_action") if not callable(getattr(built, name, None))]
@@ -152,11 +146,7 @@ def feature_width(policy: Any, batch: dict[str, Tensor]) -> int:
 
 
 def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:
-    """One loss and one prediction of a copy: told before the policy is trained, not after.
-
-    Raises:
-        TypeError, ValueError: a loss that is none, or does not depend on the parameters; commands of another shape.
-    """
+    """Refuse, before it is trained, a policy whose loss is none or whose commands have another shape."""
     observations, actions = batch["observations"], batch["actions"]
     with torch.random.fork_rng(devices=[]):
         loss = PolicyLoss.of(copy.deepcopy(policy).train().compute_loss(batch), len(actions)).scalar
@@ -182,11 +172,6 @@ def _place(name: str) -> str:
     return READY.get(name, name)
 
 
-def _imported(module: str) -> Any:
-    _see_current_folder()
-    return importlib.import_module(module)
-
-
 def _see_current_folder() -> None:
     if not {"", os.getcwd()} & set(sys.path):  # an installed command does not look there by itself
         sys.path.append(os.getcwd())
@@ -195,28 +180,10 @@ def _see_current_folder() -> None:
 
 def _not_imported(name: str, module: str, error: Exception) -> str:
     if name.startswith("lerobot-") and name in READY:
-        return (
-            f"--policy {name} is trained where LeRobot 0.4.4 is installed (docs/codebases.md says how), got: {error}. "
-            "Or take --policy flow."
-        )
-    return (
-        f"--policy names a module that can be imported from here, got {name!r}, and importing {module} says: {error}. "
-        f"The current folder is {os.getcwd()}."
-    )
-
-
-def _check_callable(found: Any, place: str) -> None:
-    if not callable(found):
-        raise CannotContinue(f"--policy names a factory, got {place!r}, which is a {type(found).__name__}.")
-    try:
-        inspect.signature(found).bind("spaces")
-    except TypeError as error:
-        raise CannotContinue(
-            f"a factory is called with the spaces alone, factory(spaces), got {place} which takes "
-            f"{inspect.signature(found)}: {error}."
-        ) from error
-    except ValueError:  # a builtin without a signature: the call will tell
-        pass
+        told = "is trained where LeRobot 0.4.4 is installed (docs/codebases.md says how)"
+        return f"--policy {name} {told}, got: {error}. Or take --policy flow."
+    known = f"--policy names a module that can be imported from here, got {name!r}"
+    return f"{known}, and importing {module} says: {error}. The current folder is {os.getcwd()}."
 
 
 def _sources(place: str) -> list[Path]:
@@ -226,7 +193,3 @@ def _sources(place: str) -> list[Path]:
     if spec is None or not (spec.submodule_search_locations or spec.has_location):
         raise CannotContinue(f"--policy names a module that can be imported from here, got {place!r}.")
     return [Path(folder) for folder in spec.submodule_search_locations or [str(spec.origin)]]
-
-
-def _named(make: Any) -> str:
-    return str(getattr(make, "__qualname__", make))

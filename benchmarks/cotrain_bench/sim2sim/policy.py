@@ -3,13 +3,15 @@
     a^t = (1 - t) noise + t a        velocity v(a^t, t, z) ~ a - noise        z = f(two observations)
 
 Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023; chunks of actions as in Zhao et al., RSS 2023.
-Nothing here knows of domains or co-training; `seam` says where the features pass.
+Nothing here knows of domains or co-training; `seam` says where the features pass.  A policy that sees differs in f:
+
+    z = f(conv(view 1), conv(view 2), proprioception)          two observations are stacked as channels of one picture
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +19,14 @@ from torch import Tensor, nn
 
 import cotrain_losses as ctl
 
-if TYPE_CHECKING:
-    from .policies import Spaces
+from .images import PIXELS, PROPRIOCEPTION
+from .policies import Spaces
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers from width to width with SiLU between them."""
+    layers = [layer for sizes in pairwise(widths) for layer in (nn.Linear(*sizes), nn.SiLU())]
+    return nn.Sequential(*layers[:-1])
 
 
 class Velocity(nn.Module):
@@ -29,15 +37,7 @@ class Velocity(nn.Module):
     def __init__(self, horizon: int, action: int, width: int, hidden: int = 256) -> None:
         super().__init__()
         self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(8))
-        self.net = nn.Sequential(
-            nn.Linear(horizon * action + 16 + width, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, horizon * action),
-        )
+        self.net = mlp(horizon * action + 16 + width, hidden, hidden, hidden, horizon * action)
 
     def forward(self, noisy: Tensor, time: Tensor, condition: Tensor) -> Tensor:
         angles = time[:, None] * self.frequencies
@@ -61,14 +61,7 @@ class FlowPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.horizon, self.action, self.width, self.euler = horizon, action, width, euler
-        self.encoder = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(steps * observation, 256),
-            nn.SiLU(),
-            nn.Linear(256, 256),
-            nn.SiLU(),
-            nn.Linear(256, width),
-        )
+        self.encoder = nn.Sequential(nn.Flatten(), *mlp(steps * observation, 256, 256, width))
         self.velocity = Velocity(horizon, action, width)
         for name, size in (("observation", observation), ("action", action)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
@@ -104,5 +97,53 @@ class FlowPolicy(nn.Module):
 def flow(spaces: Spaces) -> FlowPolicy:
     """The suite's own policy."""
     policy = FlowPolicy(spaces.observation, spaces.action, steps=spaces.steps, horizon=spaces.horizon)
+    policy.fit_normalizer(spaces.observations, spaces.actions)
+    return policy
+
+
+class ImageFlowPolicy(FlowPolicy):
+    """Observations (b, steps, 2 pixels^2 3 + 4), as `images` lays them out, -> actions (b, horizon, a)."""
+
+    def __init__(
+        self, action: int, *, pixels: int = PIXELS, steps: int = 2, horizon: int = 8, width: int = 128, euler: int = 10
+    ) -> None:
+        super().__init__(PROPRIOCEPTION, action, steps=steps, horizon=horizon, width=width, euler=euler)
+        self.encoder = _Encoder(pixels, steps, width)
+
+    def fit_normalizer(self, observations: Tensor, actions: Tensor) -> None:
+        """Take means and standard deviations from frames (n, o) and (n, a); pixels are left as they are."""
+        super().fit_normalizer(observations[:, -PROPRIOCEPTION:].float(), actions)
+
+    def encode(self, observations: Tensor) -> Tensor:
+        pixels, own = observations.float().tensor_split([-PROPRIOCEPTION], dim=-1)
+        z: Tensor = self.encoder(pixels / 255 - 0.5, (own - self.observation_mean) / self.observation_std)
+        return z
+
+
+class _Encoder(nn.Module):
+    def __init__(self, pixels: int, steps: int, width: int) -> None:
+        super().__init__()
+        self.pixels, side = pixels, -(-pixels // 8)
+        self.views = nn.ModuleList(_convolutions(3 * steps) for _ in range(2))
+        self.head = mlp(2 * 64 * side * side + steps * PROPRIOCEPTION, 256, width)
+
+    def forward(self, pixels: Tensor, own: Tensor) -> Tensor:
+        pictures = pixels.view(*pixels.shape[:2], 2, self.pixels, self.pixels, 3)
+        seen = pictures.permute(2, 0, 1, 5, 3, 4).flatten(2, 3)  # view, b, step and colour, row, column
+        features = [view(picture).flatten(1) for view, picture in zip(self.views, seen, strict=True)]
+        z: Tensor = self.head(torch.cat([*features, own.flatten(1)], dim=1))
+        return z
+
+
+def _convolutions(channels: int) -> nn.Module:
+    sizes = ((channels, 16, 5), (16, 32, 3), (32, 64, 3))
+    layers = [nn.Conv2d(into, out, size, stride=2, padding=size // 2) for into, out, size in sizes]
+    return nn.Sequential(*(module for layer in layers for module in (layer, nn.SiLU())))
+
+
+def image_flow(spaces: Spaces) -> ImageFlowPolicy:
+    """The suite's own policy that sees; how many pixels follows from how many numbers an observation has."""
+    pixels = math.isqrt((spaces.observation - PROPRIOCEPTION) // 6)
+    policy = ImageFlowPolicy(spaces.action, pixels=pixels, steps=spaces.steps, horizon=spaces.horizon)
     policy.fit_normalizer(spaces.observations, spaces.actions)
     return policy

@@ -21,29 +21,22 @@ from numpy.typing import NDArray
 from ..results import CannotContinue
 from .cameras import Camera
 
-HIDDEN = 5
-"""a group of geoms that MuJoCo does not draw"""
-
-PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
-"""what to install on Debian and Ubuntu for each value of MUJOCO_GL"""
+HIDDEN = 5  # a group of geoms that MuJoCo does not draw
+PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # MUJOCO_GL -> packages of Debian and Ubuntu
 
 
 @dataclass(frozen=True)
 class Look:
     """How a domain looks, by the knobs that set it apart from the source, whose values are the defaults."""
 
-    light: float = 1.0
-    """brightness of every light, relative to the source"""
-    colours: tuple[int, int, int] = (0, 1, 2)
-    """which of the source's red, green and blue each channel of every surface is taken from"""
+    light: float = 1.0  # brightness of every light, relative to the source
+    colours: tuple[int, int, int] = (0, 1, 2)  # which of the source's channels each channel is taken from
 
     def apply(self, model: Any) -> None:
         """Change a model's lights, colours and textures; once, before a renderer is made for it."""
-        lights = model.vis.headlight
-        for light in (model.light_ambient, model.light_diffuse, model.light_specular):
-            light *= self.light
-        for light in (lights.ambient, lights.diffuse, lights.specular):
-            light *= self.light
+        for kind in ("ambient", "diffuse", "specular"):
+            getattr(model, f"light_{kind}")[:] *= self.light
+            getattr(model.vis.headlight, kind)[:] *= self.light
         colours = list(self.colours)
         for rgba in (model.geom_rgba, model.site_rgba, model.mat_rgba):
             rgba[:, :3] = rgba[:, colours]
@@ -51,13 +44,10 @@ class Look:
 
 
 class Renderer:
-    """Draws one model.
+    """Draws one model; raises CannotContinue without a GL library, with the package that has it.
 
     It holds an OpenGL context until it is closed, or the program ends: under OSMesa a context that is forgotten without
     being closed garbles what later ones draw.
-
-    Raises:
-        CannotContinue: without a GL library, with the package that has it.
     """
 
     def __init__(self, model: Any, pixels: int) -> None:
@@ -75,11 +65,7 @@ class Renderer:
         atexit.register(self.close)
 
     def view(self, data: Any, camera: Camera) -> NDArray[np.uint8]:
-        """(pixels, pixels, 3) what a camera sees of a state: red, green, blue.
-
-        Raises:
-            RuntimeError: after `close`.
-        """
+        """(pixels, pixels, 3) what a camera sees of a state: red, green, blue; a RuntimeError after `close`."""
         import mujoco
 
         if self._gl is None:
@@ -94,7 +80,6 @@ class Renderer:
         return seen[::-1]
 
     def close(self) -> None:
-        """Give back the OpenGL context."""
         if self._gl is not None:
             self._gl.make_current()
             self._context.free()
@@ -118,15 +103,12 @@ def _placed(camera: Camera) -> Any:
 def _hide_arm(model: Any) -> None:
     """Hide the robot's geoms, its hand's excepted.  Physics does not know of groups of geoms."""
     hand = model.body("right_hand").id
-    for geom in range(model.ngeom):
-        lineage = _lineage(model, model.geom_bodyid[geom])
-        if model.body_rootid[hand] in lineage and hand not in lineage:
-            model.geom_group[geom] = HIDDEN
-
-
-def _lineage(model: Any, body: int) -> list[int]:
-    """A body and all it hangs from, the world excepted."""
-    return [int(body), *_lineage(model, model.body_parentid[body])] if body else []
+    of_hand = {hand}
+    for body in range(hand, model.nbody):  # parents come first
+        if model.body_parentid[body] in of_hand:
+            of_hand.add(body)
+    of_arm = np.flatnonzero(model.body_rootid == model.body_rootid[hand])
+    model.geom_group[np.isin(model.geom_bodyid, list(set(of_arm) - of_hand))] = HIDDEN
 
 
 def _gl_context(pixels: int) -> Any:

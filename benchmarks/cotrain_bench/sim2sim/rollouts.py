@@ -10,21 +10,16 @@ import torch
 from torch import Tensor
 
 from .gaps import Array
-from .world import COMMAND, Episode, World
+from .world import COMMAND, World
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What happened in each episode."""
-
     solved: list[bool]
     steps: list[int]
-    paths: list[Array]
-    """(steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres"""
-    goals: list[Array]
-    """(3,) each, for the same"""
-    commands: list[Array]
-    """(steps, 4) each, for the same: with the episode's seed they replay it"""
+    paths: list[Array]  # (steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres
+    goals: list[Array]  # (3,) each, for the same
+    commands: list[Array]  # (steps, 4) each, for the same: with the episode's seed they replay it
 
 
 def roll_out(
@@ -41,26 +36,28 @@ def roll_out(
     Episode i draws row i of every batch's noise, whether or not others have ended, so two policies that are
     given the same seeds meet the same starts, goals and noise.
 
-    Args:
-        seed: of the policy's own noise.
-        watched: of how many episodes the path is kept.
-        tick: called with the share of the horizon that is done.
+    The policy's own noise is drawn from `seed`; of the first `watched` episodes the path is kept; `tick` is told what
+    share of the horizon is done.
 
-    Raises:
-        ValueError: when the policy returns another shape, or numbers that are not finite.
+    Raises ValueError when the policy returns another shape, or numbers that are not finite.
     """
     torch.manual_seed(seed)
     episodes = [world.episode(k) for k in seeds]
     now = np.stack([episode.observation() for episode in episodes])
-    past, paths = now.copy(), [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
+    past, time = now.copy(), 0
+    paths = [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
     given: list[list[Array]] = [[] for _ in paths]
-    time = 0
     while time < world.task.horizon and not all(episode.success for episode in episodes):
         chunk = _commands(policy, np.stack([past, now], axis=1))
         for commands in chunk.swapaxes(0, 1)[: world.task.horizon - time]:
-            past = now.copy()
-            _step(episodes, commands, now, paths, given)
-            time += 1
+            past, time = now.copy(), time + 1
+            for i, episode in enumerate(episodes):
+                if not episode.success:
+                    episode.step(commands[i])
+                    now[i] = episode.observation()
+                    if i < watched:
+                        paths[i].append(episode.keypoints()[[0, 3]])
+                        given[i].append(commands[i])
         tick(time / world.task.horizon)
     return Rollouts(
         [episode.success for episode in episodes],
@@ -69,19 +66,6 @@ def roll_out(
         [episode.keypoints()[5] for episode in episodes[:watched]],
         [np.stack(commands) for commands in given],
     )
-
-
-def _step(
-    episodes: list[Episode], commands: Array, now: Array, paths: list[list[Array]], given: list[list[Array]]
-) -> None:
-    for i, episode in enumerate(episodes):
-        if episode.success:
-            continue
-        episode.step(commands[i])
-        now[i] = episode.observation()
-        if i < len(paths):
-            paths[i].append(episode.keypoints()[[0, 3]])
-            given[i].append(commands[i])
 
 
 def _commands(policy: Callable[[Tensor], Tensor], observations: Array) -> Array:

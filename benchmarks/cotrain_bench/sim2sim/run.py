@@ -21,20 +21,16 @@ from .tasks import meta_world
 class Runner:
     """Where cells are computed.  Demonstrations are always recorded on this machine: they are many short jobs."""
 
-    workers: int = 2
-    """processes of one thread each, or jobs that run at the same time"""
-    executor: str = "local"
-    """`local` or `slurm`"""
-    slurm: str = ""
-    """what jobs ask for, as name=value pairs"""
+    workers: int = 2  # processes of one thread each, or jobs that run at the same time
+    executor: str = "local"  # `local` or `slurm`
+    slurm: str = ""  # what jobs ask for, as name=value pairs
 
 
 def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[list[Row], dict[Request, Demos]]:
     """A row for every cell, computed or found in `out`, and the demonstrations they rest on.
 
     Raises:
-        CannotContinue: an expert below its gate, a disk that is full, a cluster that takes no jobs, a policy that
-            cannot be imported.
+        CannotContinue: an expert below its gate, a full disk, a cluster without jobs, a policy that cannot be imported.
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
     if any(cell.task in meta_world() for cell in cells):

@@ -11,11 +11,7 @@ from .training import Budget
 
 @dataclass(frozen=True)
 class Settings:
-    """One comparison: a task, a gap, data, methods, a training budget and an evaluation, all methods sharing the rest.
-
-    Raises:
-        ValueError: what a cell would refuse, or no method, or one twice.
-    """
+    """One comparison: its methods share all else.  A ValueError for no method, one twice, or what cells refuse."""
 
     task: str = "pick-place"
     gap: str = "control"
@@ -34,7 +30,6 @@ class Settings:
         self.cells()
 
     def cells(self) -> list[Cell]:
-        """One cell a method."""
         shared = {name: value for name, value in vars(self).items() if name != "methods"}
         return [Cell(method, **shared) for method in self.methods]
 
@@ -50,8 +45,7 @@ PRESETS = {
 def settings(preset: str, **changes: Any) -> Settings:
     """A preset with changes; a change of None is none, `steps` is the budget's.
 
-    Raises:
-        ValueError: an unknown preset, task, gap or method, or a number out of range, with what there is.
+    Raises ValueError for an unknown preset, task, gap or method, or a number out of range, with what there is.
 
     >>> settings("demo", gap="hard", ratio=None).gap
     'hard'

@@ -1,18 +1,16 @@
-"""Colours and layout that the suite's figures share; matplotlib is imported where a figure is drawn."""
+"""Colours and layout that the suite's figures share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-if TYPE_CHECKING:
-    pass
+import matplotlib
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
-
 GRID = "#e9edf2"
 
 STYLE: dict[Any, Any] = {
@@ -30,8 +28,6 @@ STYLE: dict[Any, Any] = {
 
 def styled() -> AbstractContextManager[None]:
     """A context in which figures have the style, and need no screen."""
-    import matplotlib
-
     matplotlib.use("Agg")
     return matplotlib.rc_context(STYLE)
 
@@ -40,11 +36,17 @@ def boxes(
     columns: int, width: float, height: float, rows: int = 1, *, more: float = 0.0, shared: bool = True
 ) -> tuple[Figure, Any]:
     """A figure, `more` inches wider than its (rows, columns) axes of that size each, which may share the vertical."""
-    from matplotlib import pyplot as plt
-
     size = (width * columns + more, height * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=shared, squeeze=False)
     return figure, axes
+
+
+def panels(titles: Sequence[str], width: float, height: float, **how: Any) -> tuple[Figure, list[Any]]:
+    """A row of `boxes`, each under its title."""
+    figure, ((*across,),) = boxes(len(titles), width, height, **how)
+    for axes, title in zip(across, titles, strict=True):
+        axes.set_title(title, fontsize=10)
+    return figure, across
 
 
 def percent(axis: Any) -> None:

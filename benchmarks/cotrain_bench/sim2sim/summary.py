@@ -23,15 +23,17 @@ def write_summary(out: Path, results: Row, pictures: Sequence[tuple[str, Path]])
     """Write report.html and table.md."""
     table = success_table(results["rows"])
     write(out / "table.md", (as_markdown(table) + "\n").encode())
-    title = f"Co-training between two simulators: {results['settings']['task']}, gap {results['settings']['gap']}"
     first, *others = [Figure(path, caption) for caption, path in pictures]
-    again = Code(command(results["settings"]))
+    settings = results["settings"]
+    title = f"Co-training between two simulators: {settings['task']}, gap {settings['gap']}"
+    every = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    every |= settings["budget"] | results["versions"]
     sections = [
         Section("Success", [first, table, Text(CAVEAT)]),
         Section("Episode by episode", [paired_table(results["rows"])]),
         Section("What the policies do, and what they encode", others),
-        Section("What was compared", _compared(results)),
-        Section("Every setting", [_settings_table(results), Text("Run again with"), again]),
+        Section("What was compared", _compared(settings)),
+        Section("Every setting", [settings_table(every), Text("Run again with"), Code(command(settings))]),
     ]
     write_report(out / "report.html", title, sections, lead=headline(results["rows"]))
 
@@ -51,21 +53,15 @@ def headline(rows: Sequence[Row]) -> str:
 
 def success_table(rows: Sequence[Row]) -> Table:
     """Success with its interval, one row a method; cells that failed are listed with their reason."""
-    lines: list[list[Any]] = [
-        [
-            METHODS[row["method"]].title,
-            round(row["ratio"], 3),
-            f"{row['successes']} / {row['episodes']}",
-            f"{row['success']:.0%}",
-            f"{row['low']:.0%} to {row['high']:.0%}",
-            round(row["train_cpu_s"] + row["evaluation_cpu_s"], 1),
-        ]
-        for row in rows
-        if "error" not in row
-    ]
-    lines += [
-        [METHODS[row["method"]].title, None, "failed", row["error"], None, None] for row in rows if "error" in row
-    ]
+    lines = []
+    for row in sorted(rows, key=lambda row: "error" in row):
+        if "error" in row:
+            values = [None, "failed", row["error"], None, None]
+        else:
+            solved, seconds = f"{row['successes']} / {row['episodes']}", row["train_cpu_s"] + row["evaluation_cpu_s"]
+            interval = f"{row['low']:.0%} to {row['high']:.0%}"
+            values = [round(row["ratio"], 3), solved, f"{row['success']:.0%}", interval, round(seconds, 1)]
+        lines.append([METHODS[row["method"]].title, *values])
     return Table(["method", "ratio", "solved", "success", "95 % interval", "CPU s"], lines)
 
 
@@ -73,14 +69,10 @@ def paired_table(rows: Sequence[Row]) -> Table:
     """Each method against plain co-training (else the first) on the same episodes."""
     done = {row["method"]: row for row in rows if "error" not in row}
     base = "cotraining" if "cotraining" in done else next(iter(done))
-    lines = [
-        [METHODS[name].title, *mcnemar(row["outcomes"], done[base]["outcomes"])]
-        for name, row in done.items()
-        if name != base
-    ]
+    outcomes = {name: row["outcomes"] for name, row in done.items()}
     return Table(
         ["method", "only it solves", f"only {METHODS[base].title} solves", "p"],
-        lines,
+        [[METHODS[name].title, *mcnemar(own, outcomes[base])] for name, own in outcomes.items() if name != base],
         "All methods meet the same starts, goals and sampling noise. p is McNemar's exact test over episodes, not "
         "corrected for the number of rows; like the intervals it speaks of these policies.",
     )
@@ -96,14 +88,9 @@ def command(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _compared(results: Row) -> list[Text | Table]:
-    settings = results["settings"]
-    knobs = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings["gap_knobs"].items())
-    demos = [
-        [domain, d["demos"], d["frames"], d["tried"], f"{d['expert']:.0%}"]
-        for domain in ("source", "target")
-        for d in (settings[domain],)
-    ]
+def _compared(settings: Row) -> list[Text | Table]:
+    of_domains = {domain: settings[domain] for domain in ("source", "target")}
+    demos = [[n, d["demos"], d["frames"], d["tried"], f"{d['expert']:.0%}"] for n, d in of_domains.items()]
     return [
         Text(
             "Two domains of one MuJoCo task (Meta-World). Observations are keypoints seen through two virtual cameras; "
@@ -111,15 +98,20 @@ def _compared(results: Row) -> list[Text | Table]:
             "for all methods, starts from the same weights, is trained for the same steps on the same demonstrations, "
             "and is given no domain label unless the method brings one."
         ),
-        Text(f"The target domain differs from the source in: {knobs or 'nothing'}."),
+        Text(f"The target domain differs from the source in: {knobs(settings['gap_knobs'])}."),
         Table(["domain", "demonstrations", "frames", "expert episodes tried", "expert without noise"], demos),
     ]
 
 
-def _settings_table(results: Row) -> Table:
-    settings = {k: v for k, v in results["settings"].items() if not isinstance(v, dict)}
-    lines = [*settings.items(), *results["settings"]["budget"].items(), *results["versions"].items()]
-    return Table(["setting", "value"], [[name, ", ".join(v) if isinstance(v, list) else str(v)] for name, v in lines])
+def knobs(differences: Mapping[str, Any]) -> str:
+    """A gap's knobs in words."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in differences.items()) or "nothing"
+
+
+def settings_table(settings: Mapping[str, Any]) -> Table:
+    """One line a setting."""
+    texts = {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in settings.items()}
+    return Table(["setting", "value"], [list(line) for line in texts.items()])
 
 
 def _rate(row: Row) -> str:

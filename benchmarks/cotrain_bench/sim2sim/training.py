@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
@@ -28,24 +27,16 @@ READ_EVERY = 100  # steps
 class Frames:
     """Training samples: two observations, the chunk of commands that follows, the domain."""
 
-    observations: Tensor
-    """(n, 2, 25)"""
-    actions: Tensor
-    """(n, horizon, 4)"""
-    is_target: Tensor
-    """(n,) bool"""
-    episode: Tensor
-    """(n,) which demonstration, numbered over both domains"""
+    observations: Tensor  # (n, 2, 25)
+    actions: Tensor  # (n, horizon, 4)
+    is_target: Tensor  # (n,) bool
+    episode: Tensor  # (n,) which demonstration, numbered over both domains
 
     def __getitem__(self, rows: Tensor | list[int]) -> dict[str, Tensor]:
         return {name: getattr(self, name)[rows] for name in ("observations", "actions", "episode")}
 
     def held_out(self) -> Tensor:
-        """(n,) bool: the frames of the last target demonstration.
-
-        Raises:
-            ValueError: when it is the only one.
-        """
+        """(n,) bool: the frames of the last target demonstration; a ValueError when it is the only one."""
         held = self.episode == self.episode[self.is_target].max()
         if not (self.is_target & ~held).any():
             raise ValueError("a target demonstration is held out of two at least, got one. Record more target_demos.")
@@ -71,10 +62,8 @@ class Budget:
 class HeldOut(NamedTuple):
     """Target frames that a method first measures on, and then trains on."""
 
-    frames: Tensor
-    """(n,) bool"""
-    share: float = 0.4
-    """of the steps, after which they are trained on"""
+    frames: Tensor  # (n,) bool
+    share: float = 0.4  # of the steps, after which they are trained on
 
 
 @dataclass(frozen=True)
@@ -85,12 +74,9 @@ class Trained:
     cotrain: ctl.CoTrain
     loss: float
     raw: dict[str, float]
-    strengths: dict[str, float]
-    """each term's weight, the mean over all steps"""
-    readings: dict[str, list[float | None]]
-    """what measured weights went by, every READ_EVERY steps"""
-    ratio: float
-    """share of target samples that was realised"""
+    strengths: dict[str, float]  # each term's weight, the mean over all steps
+    readings: dict[str, list[float | None]]  # what measured weights went by, every READ_EVERY steps
+    ratio: float  # share of target samples that was realised
 
 
 def frames(target: Demos, source: Demos, horizon: int = 8) -> Frames:
@@ -116,14 +102,8 @@ def train(
 ) -> Trained:
     """Train a fresh policy with a method.
 
-    Args:
-        method: the method, or a function of the features' width giving it.  Its own networks draw their first weights
-            from the seed too, apart from the policy's.
-        policy: a factory of `policies`, or its name.
-        name: what errors call the method.
-        extras: what the method's terms read of a batch beside the features.
-        held_out: target frames that are not trained on at first, for weights that go by the loss there.
-        tick: called with the share of the steps that is done.
+    A function of the features' width may give the method, whose networks are drawn by the seed too; `extras` gives what
+    its terms read of a batch beside the features.
 
     Raises:
         TypeError: a factory that does not return what the protocol asks for.
@@ -146,9 +126,12 @@ def train(
     for step, rows in enumerate(batches):
         if held_out is not None and step == batches.release:
             cotrain.release_held_out()
-        with _naming(name, step):
+        try:
             losses = cotrain(data[rows], domain=data.is_target[rows], index=rows, step=step)
             value = _finite(losses)
+        except (ValueError, TypeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{name} stopped at step {step}: {error}") from error
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
@@ -171,9 +154,10 @@ class Batches:
 
     def __init__(self, data: Frames, held_out: HeldOut | None, budget: Budget, ratio: Any, seed: int) -> None:
         self.release = 0 if held_out is None else round(held_out.share * budget.steps)
-        kept = torch.ones_like(data.is_target) if held_out is None else ~held_out.frames
+        everything = torch.ones_like(data.is_target)
+        kept = everything if held_out is None else ~held_out.frames
         self.parts = []
-        for mask, steps in ((kept, self.release), (torch.ones_like(kept), budget.steps - self.release)):
+        for mask, steps in ((kept, self.release), (everything, budget.steps - self.release)):
             rows = mask.nonzero().flatten()
             sampler = ctl.MixedBatchSampler(data.is_target[rows], budget.batch_size, ratio, seed=seed)
             self.parts.append((rows, sampler, steps))
@@ -199,16 +183,6 @@ def _fitted(method: ctl.Method | Callable[[int], ctl.Method], learner: Any, data
         return method(feature_width(learner, few))
 
 
-@contextmanager
-def _naming(name: str, step: int) -> Iterator[None]:
-    """Adds the method and the step to an error of a training step."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name} stopped at step {step}: {error}") from error
-
-
 def _finite(losses: Losses) -> float:
     """The policy's loss as a number, the loss of the step being one."""
     value, total = float(losses.policy), float(losses.total.detach())
@@ -222,13 +196,9 @@ def _finite(losses: Losses) -> float:
 
 
 def _windows(demos: Demos, horizon: int) -> tuple[Tensor, Tensor]:
-    observations, actions = [], []
-    ends = demos.lengths.cumsum()
-    for start, end in zip(ends - demos.lengths, ends, strict=True):
-        places = torch.arange(start, end)[:, None]
-        observations.append((places + torch.tensor([-1, 0])).clamp(start, end - 1))
-        actions.append((places + torch.arange(horizon)).clamp(start, end - 1))
-    return (
-        torch.from_numpy(demos.observations)[torch.cat(observations)],
-        torch.from_numpy(demos.commands)[torch.cat(actions)],
-    )
+    """(n, 2, o) and (n, horizon, a): every frame's past and chunk, frames outside its episode being the nearest."""
+    lengths = torch.from_numpy(demos.lengths)
+    ends, length = (x.repeat_interleave(lengths)[:, None] for x in (lengths.cumsum(0), lengths))
+    now, offsets = torch.arange(len(ends))[:, None], (torch.tensor([-1, 0]), torch.arange(horizon))
+    observed, meant = ((now + offset).clamp(ends - length, ends - 1) for offset in offsets)
+    return torch.from_numpy(demos.observations)[observed], torch.from_numpy(demos.commands)[meant]

@@ -8,9 +8,8 @@ policy call for all.  An episode is a function of (task, gap, seed) and its comm
 
 Four things about Meta-World 3.1 that this file knows: the goal stays hidden unless the cached observation space is
 dropped after `_partially_observable` is set; `reset(seed)` ignores the seed, `seed(k)` does not; the weld that pulls
-the hand is a constraint whose time constant is `eq_solref`; and a step computes an observation and a reward that take
-longer than the physics, so a step here is the physics alone, and a reset, which moves the hand to its start twice,
-remembers how.
+the hand has the time constant `eq_solref`; and a step's observation and reward take longer than its physics, so a step
+here is the physics alone, and a reset, which moves the hand to its start twice, remembers how.
 """
 
 from __future__ import annotations
@@ -29,18 +28,21 @@ from .cameras import both, cameras
 from .gaps import Array, Gap
 from .tasks import TASKS, Task, meta_world
 
-WIDTH = 25
-"""numbers in an observation"""
+WIDTH = 25  # numbers in an observation
+COMMAND = 4  # numbers in a command: three directions (1 is 1 cm a step in the source) and the gripper (1 closes)
 
-COMMAND = 4
-"""numbers in a command: three directions (1 is 1 cm a step in the source) and the gripper (1 closes)"""
+
+def change_physics(model: Any, gap: Gap, body: int, pads: list[int], motors: list[int]) -> None:
+    """A gap's mass, friction and grip, in a model whose handled body, finger pads and gripper's motors these are."""
+    model.body_mass[body] *= gap.mass
+    model.body_inertia[body] *= gap.mass
+    model.geom_friction[[*np.flatnonzero(model.geom_bodyid == body), *pads]] *= gap.friction
+    model.actuator_gainprm[motors, 0] *= gap.grip
+    model.actuator_biasprm[motors, 1] *= gap.grip
 
 
 class World:
-    """A task under a gap.
-
-    Raises:
-        ModuleNotFoundError: without the `bench` extra.
+    """A task under a gap; it needs the `bench` extra.
 
     >>> world = World("pick-place", Gap())
     >>> world.episode(seed=0).observation().shape
@@ -65,8 +67,7 @@ class World:
         """The scripted expert's motion (4,) for a Meta-World state (39,), within [-1, 1]."""
         with warnings.catch_warnings():  # one at every fast motion, that it is clipped
             warnings.simplefilter("ignore")
-            motion: Array = np.clip(self._policy.get_action(state), -1.0, 1.0).astype(np.float64)
-            return motion
+            return np.asarray(np.clip(self._policy.get_action(state), -1.0, 1.0), np.float64)
 
     def placements(self) -> tuple[Array, Array]:
         """Where the model has its fixed bodies and sites: what Meta-World moves at a reset."""
@@ -81,7 +82,8 @@ class World:
         import mujoco
 
         self.place()
-        env = _sharing_model(self.env)
+        env = object.__new__(type(self.env))  # `copy.copy` would go through pickling, which loads the model anew
+        env.__dict__.update(self.env.__dict__)
         env.data = mujoco.MjData(env.model)
         env._reset_hand = partial(self._move_hand_to_start, env)
         env.seed(seed)
@@ -101,16 +103,10 @@ class World:
             env.init_tcp = env.tcp_center
 
     def _change_physics(self) -> None:
-        model, gap = self.env.model, self.gap
-        body = model.body(self.task.body).id
-        model.body_mass[body] *= gap.mass
-        model.body_inertia[body] *= gap.mass
-        handled = [g for g in range(model.ngeom) if model.geom_bodyid[g] == body]
-        for geom in (*handled, model.geom("rightpad_geom").id, model.geom("leftpad_geom").id):
-            model.geom_friction[geom] *= gap.friction
-        model.actuator_gainprm[:, 0] *= gap.grip
-        model.actuator_biasprm[:, 1] *= gap.grip
-        model.eq_solref[:, 0] = gap.lag
+        model = self.env.model
+        pads = [model.geom(f"{side}pad_geom").id for side in ("right", "left")]
+        change_physics(model, self.gap, model.body(self.task.body).id, pads, list(range(model.nu)))
+        model.eq_solref[:, 0] = self.gap.lag
 
 
 class Episode:
@@ -177,13 +173,6 @@ def domain(task: str, gap: Gap) -> Any:
     """The world of a task under a gap: `World`, or that of another simulator, which has the same methods."""
     module, name = TASKS[task].world.split(":")
     return getattr(importlib.import_module(f".{module}", __package__), name)(task, gap)
-
-
-def _sharing_model(env: Any) -> Any:
-    """A shallow copy.  `copy.copy` would go through Meta-World's pickling, which loads the model anew."""
-    other = object.__new__(type(env))
-    other.__dict__.update(env.__dict__)
-    return other
 
 
 def _environment(task: Task) -> Any:

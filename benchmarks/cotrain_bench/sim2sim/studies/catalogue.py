@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 from cotrain_losses.cli.report import Table
 
 from ..cell import Cell
 from . import balance, claims, plans, tables
 from .findings import Claim, Finding, Result, judged
-from .plans import Size, fixed
+from .plans import Size
 
-Picture: TypeAlias = Literal["by_method", "over_ratio", "over_scale", "scatter", "latents"]
-"""a function of `pictures`, by name: that module loads matplotlib"""
-
-TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"
-"""a heading and the table under it"""
-
+Picture: TypeAlias = Literal["by_method", "over_ratio", "over_scale", "scatter", "latents"]  # of `pictures`
+TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"  # a heading and the table under it
 AGAINST_PLAIN: TableOf = ("Against plain co-training", tables.differences)
-PUBLISHED: TableOf = ("Published", lambda _: tables.published_methods())
+COMPARED: Sequence[TableOf] = (AGAINST_PLAIN, ("Published", lambda _: tables.published_methods()))
+CORRELATED: Sequence[TableOf] = (("Correlations", tables.correlations),)
+BOXES: Sequence[Picture] = ("by_method", "latents")
 
 
 @dataclass(frozen=True)
@@ -31,31 +29,27 @@ class Study:
     cells: Callable[[Size], list[Cell]]
     pictures: Sequence[Picture]
     claims: Sequence[Claim] = ()
-    tables: Sequence[TableOf] = ()
-    """beside the success of every method"""
-    only: str | None = None
-    """the one preset of a study that has no other"""
+    tables: Sequence[TableOf] = ()  # beside the success of every method
+    only: str | None = None  # the one preset of a study that has no other
 
     def findings(self, results: Sequence[Result]) -> list[Finding]:
-        """The verdicts."""
         return judged(self.claims, results)
 
 
+def once(question: str, cells: Callable[[], list[Cell]], pictures: Sequence[Picture], **how: Any) -> Study:
+    """A study whose cells are the same at every size, but for the policy; it has one preset."""
+
+    def of_policy(size: Size) -> list[Cell]:
+        return [replace(cell, policy=size.base.policy) for cell in cells()]
+
+    return replace(Study(question, of_policy, pictures, only="overnight"), **how)
+
+
 STUDIES: dict[str, Study] = {
-    "methods": Study(
-        "Which method is best, gap by gap?",
-        plans.methods,
-        ("by_method", "latents"),
-        claims.METHOD_CLAIMS,
-        (AGAINST_PLAIN, PUBLISHED),
-    ),
+    "methods": Study("Which method is best, gap by gap?", plans.methods, BOXES, claims.METHOD_CLAIMS, COMPARED),
     "ratios": Study("Which mixing ratio is best?", plans.ratios, ("over_ratio", "latents"), (claims.BALANCED_RATIOS,)),
     "correlation": Study(
-        "Does alignment go with success?",
-        plans.correlation,
-        ("scatter",),
-        (claims.DISTANCE_BY_GAP,),
-        (("Correlations", tables.correlations),),
+        "Does alignment go with success?", plans.correlation, ("scatter",), (claims.DISTANCE_BY_GAP,), CORRELATED
     ),
     "regimes": Study(
         "What do an adversary's strength and the regime do?",
@@ -65,46 +59,29 @@ STUDIES: dict[str, Study] = {
         (AGAINST_PLAIN,),
     ),
     "guidance": Study("Which guidance scale is best?", plans.guidance, ("over_scale",), (claims.HALF_GUIDANCE,)),
-    "label": Study(
-        "Where does knowing the domain help?",
-        plans.label,
-        ("by_method", "latents"),
-        claims.LABEL_CLAIMS,
-        (AGAINST_PLAIN,),
-    ),
+    "label": Study("Where does knowing the domain help?", plans.label, BOXES, claims.LABEL_CLAIMS, (AGAINST_PLAIN,)),
     "image": Study(
-        "Which method is best where policies see?",
-        plans.image,
-        ("by_method", "latents"),
-        claims.METHOD_CLAIMS,
-        (AGAINST_PLAIN, PUBLISHED),
-        only="overnight",
+        "Which method is best where policies see?", plans.image, BOXES, claims.METHOD_CLAIMS, COMPARED, only="overnight"
     ),
-    "balance-calibration": Study(
-        "How many demonstrations leave plain co-training room on both sides?",
-        fixed(balance.calibration),
-        ("by_method",),
-        only="overnight",
+    "balance-calibration": once(
+        "How many demonstrations leave plain co-training room on both sides?", balance.calibration, ("by_method",)
     ),
-    "balance-development": Study(
+    "balance-development": once(
         "Which settings of the recipe, and of plain co-training, are best on pick-place?",
-        fixed(balance.development),
+        balance.development,
         ("by_method",),
         tables=(("Trials", tables.trials),),
-        only="overnight",
     ),
-    "balance": Study(
+    "balance": once(
         "Does the recipe help, or do harm, on tasks it was not developed on?",
-        fixed(balance.test),
-        ("by_method", "latents"),
-        claims.RECIPE_CLAIMS,
-        only="overnight",
+        balance.test,
+        BOXES,
+        claims=claims.RECIPE_CLAIMS,
     ),
-    "stability": Study(
+    "stability": once(
         "Does an adversary collapse a policy?",
-        fixed(balance.stability),
+        balance.stability,
         ("by_method",),
         tables=(("Collapses", tables.collapses),),
-        only="overnight",
     ),
 }

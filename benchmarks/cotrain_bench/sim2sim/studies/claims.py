@@ -5,154 +5,108 @@ Published: Lei et al., "A Mechanistic Analysis of Sim-and-Real Co-Training in Ge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from ...paired import Correlation, correlation
 from ...results import Row
+from ..cell import Cell
 from ..methods import METHODS
 from . import balance
-from .findings import Claim, Question, Result
+from .findings import Answer, Claim, Question, Result, distinct, select
 from .plans import OWN_SCALE
 
-Policies: TypeAlias = "dict[tuple[str, str, int], Row]"
-"""(task, gap, seed) -> row"""
-
-BALANCED = (0.016, 0.3)
-"""the band of ratios that the paper's experiments found best"""
-
-HARM = 0.05
-"""a loss of success that the recipe is to exclude, gap by gap"""
+BALANCED = (0.016, 0.3)  # the band of ratios that the paper's experiments found best
+HARM = 0.05  # a loss of success that the recipe is to exclude, gap by gap
+POLICY = ("task", "gap", "seed")  # what the policies of two methods have in common where they are compared one by one
 
 
-def _rows(results: Sequence[Result], **wanted: object) -> Policies:
-    """(task, gap, seed) -> the row of the cell that has these settings."""
-    return {
-        (cell.task, cell.gap, cell.seed): row
-        for cell, row in results
-        if all(getattr(cell, name) == value for name, value in wanted.items())
-    }
+def _minus(
+    name: str,
+    one: Sequence[Result],
+    other: Sequence[Result],
+    matched: Sequence[str] = POLICY,
+    by: Sequence[str] = ("seed",),
+    **how: Any,
+) -> Question:
+    """Mean success of one side minus the other's, of cells with a match; those alike in `by` are a pair."""
 
+    def settings(cell: Cell, names: Sequence[str]) -> tuple[Any, ...]:
+        return tuple(getattr(cell, name) for name in names)
 
-def _difference(name: str, one: Policies, other: Policies, gap: str | None = None, wanted: int = 1) -> Question:
-    """Success of one minus success of the other, averaged over tasks and gaps within each pair."""
-    common = [key for key in one if key in other and gap in (None, key[1])]
-    seeds = sorted({seed for _, _, seed in common})
+    both = {settings(c, matched) for c, _ in one} & {settings(c, matched) for c, _ in other}
+    sides = [[(c, row) for c, row in side if settings(c, matched) in both] for side in (one, other)]
     pairs = []
-    for seed in seeds:
-        keys = [key for key in common if key[2] == seed]
-        pairs.append([(c / len(keys), side[key]) for key in keys for c, side in ((1.0, one), (-1.0, other))])
-    return Question(name, pairs, wanted)
-
-
-def _gaps(results: Sequence[Result]) -> list[str]:
-    return list(dict.fromkeys(cell.gap for cell, _ in results))
+    for key in sorted({settings(c, by) for c, _ in sides[0]}):
+        rows = [[row for c, row in side if settings(c, by) == key] for side in sides]
+        pairs.append([(c / len(side), row) for c, side in zip((1.0, -1.0), rows, strict=True) for row in side])
+    return Question(name, pairs, **how)
 
 
 def best_is_cfg_adda(results: Sequence[Result]) -> list[Question]:
-    mine = _rows(results, method="cfg_adda")
-    others = [m for m in dict.fromkeys(c.method for c, _ in results) if m not in ("cfg_adda", "probe")]
-    return [_difference(f"CFG-ADDA minus {METHODS[m].title}", mine, _rows(results, method=m)) for m in others]
+    mine = select(results, method="cfg_adda")
+    others = [method for method in distinct(results, "method") if method not in ("cfg_adda", "probe")]
+    return [_minus(f"CFG-ADDA minus {METHODS[m].title}", mine, select(results, method=m)) for m in others]
 
 
 def cotraining_helps(results: Sequence[Result]) -> list[Question]:
-    one, other = _rows(results, method="cotraining"), _rows(results, method="real_only")
-    return [_difference(f"co-training minus target only, {gap}", one, other, gap) for gap in _gaps(results)]
+    one, other = (select(results, method=method) for method in ("cotraining", "real_only"))
+    gaps = distinct(results, "gap")
+    return [_minus(f"co-training minus target only, {gap}", select(one, gap=gap), other) for gap in gaps]
 
 
 def balanced_is_best(results: Sequence[Result]) -> list[Question]:
-    asked = [(1.0 if cell.method == "real_only" else cell.ratio, cell, row) for cell, row in results]
-    sides = [[(c, r) for ratio, c, r in asked if inside(ratio)] for inside in (_balanced, lambda x: not _balanced(x))]
-    return [_mean_difference("ratios in [.016, .3] minus the others", *sides)]
+    sides: tuple[list[Result], list[Result]] = [], []
+    for cell, row in results:
+        ratio = 1.0 if cell.method == "real_only" else cell.ratio
+        sides[not BALANCED[0] <= ratio <= BALANCED[1]].append((cell, row))
+    return [_minus("ratios in [.016, .3] minus the others", *sides, matched=("seed",))]
 
 
-def _balanced(ratio: float) -> bool:
-    return BALANCED[0] <= ratio <= BALANCED[1]
-
-
-def _mean_difference(name: str, one: Sequence[Result], other: Sequence[Result]) -> Question:
-    seeds = sorted({cell.seed for cell, _ in one} & {cell.seed for cell, _ in other})
-    pairs = []
-    for seed in seeds:
-        sides = [[row for cell, row in side if cell.seed == seed] for side in (one, other)]
-        pairs.append([(c / len(side), row) for c, side in zip((1.0, -1.0), sides, strict=True) for row in side])
-    return Question(name, pairs)
-
-
-def label_restores(gaps: Sequence[str]) -> Callable[[Sequence[Result]], list[Question]]:
-    def ask(results: Sequence[Result]) -> list[Question]:
-        with_label, without = _rows(results, label=True), _rows(results, label=False)
-        names = [gap for gap in gaps if gap in _gaps(results)]
-        return [_difference(f"label minus none, {gap}", with_label, without, gap) for gap in names]
-
-    return ask
+def label_restores(results: Sequence[Result], gap: str) -> list[Question]:
+    with_label, without = (select(results, label=label, gap=gap) for label in (True, False))
+    return [_minus(f"label minus none, {gap}", with_label, without)] if gap in distinct(results, "gap") else []
 
 
 def half_is_best(results: Sequence[Result]) -> list[Question]:
-    rows = [(cell, _at(row, OWN_SCALE)) for cell, row in results]
-    others = [(scale, [(cell, _at(row, scale)) for cell, row in results]) for scale in (0.0, 1.0)]
     names = {0.0: "no label (scale 0)", 1.0: "the label alone (scale 1)"}
-    return [_mean_difference(f"scale {OWN_SCALE} minus {names[scale]}", rows, other) for scale, other in others]
+    others = {scale: [(cell, _at(row, scale)) for cell, row in results] for scale in names}
+    return [_minus(f"scale {OWN_SCALE} minus {names[s]}", results, other, ("seed",)) for s, other in others.items()]
 
 
 def _at(row: Row, scale: float) -> Row:
-    """A guided row as it is at a scale."""
-    if scale == OWN_SCALE:
-        return row
+    """A guided row as it is at another scale than its own."""
     success = row["scales"][str(scale)]
     return {**row, "success": success, "successes": round(success * row["episodes"])}
 
 
-# correlations
+def recipe_minus(results: Sequence[Result], arm: balance.Arm, name: str, **how: Any) -> list[Question]:
+    """The recipe against an arm, a pair for every task and seed under a gap."""
+    one, other = ([(c, row) for c, row in results if side.has(c)] for side in (balance.RECIPE, arm))
+    name, gaps = f"the recipe minus {name}", distinct(results, "gap")
+    return [_minus(f"{name}, {gap}", select(one, gap=gap), other, by=POLICY, **how) for gap in gaps]
 
 
-def distance_by_gap(results: Sequence[Result]) -> list[tuple[str, int, Correlation | None]]:
+def distance_by_gap(results: Sequence[Result]) -> list[Answer]:
     """log distance against success under every gap; positive is published where physics alone differs."""
-    return [
-        (f"log distance and success, {gap}", 1 if gap == "physics" else -1, related(results, gap=gap))
-        for gap in _gaps(results)
-    ]
+    gaps = {gap: 1 if gap == "physics" else -1 for gap in distinct(results, "gap")}
+    return _answers({gap: (sign, select(results, gap=gap)) for gap, sign in gaps.items()})
 
 
-def _of_arm(results: Sequence[Result], arm: balance.Arm) -> Policies:
-    return {(c.task, c.gap, c.seed): row for c, row in results if arm.has(c)}
+def distance_by_regime(results: Sequence[Result]) -> list[Answer]:
+    published = {"overlapping": 1, "structured": -1, "disjoint": -1}
+    return _answers({r: (sign, [x for x in results if x[1]["regime"] == r]) for r, sign in published.items()})
 
 
-def _policies(name: str, one: Policies, other: Policies, gap: str, **how: Any) -> Question:
-    """A pair for every task and seed under a gap."""
-    pairs = [[(1.0, one[key]), (-1.0, other[key])] for key in one if key in other and key[1] == gap]
-    return Question(f"{name}, {gap}", pairs, **how)
+def _answers(groups: dict[str, tuple[int, list[Result]]]) -> list[Answer]:
+    found = [(f"log distance and success, {name}", sign, related(some)) for name, (sign, some) in groups.items()]
+    return [Answer(name, sign, r, None) for name, sign, r in found if r is not None]
 
 
-def recipe_minus(arm: balance.Arm, name: str, **how: Any) -> Callable[[Sequence[Result]], list[Question]]:
-    def ask(results: Sequence[Result]) -> list[Question]:
-        sides = _of_arm(results, balance.RECIPE), _of_arm(results, arm)
-        return [_policies(f"the recipe minus {name}", *sides, gap, **how) for gap in _gaps(results)]
-
-    return ask
-
-
-def distance_by_regime(results: Sequence[Result]) -> list[tuple[str, int, Correlation | None]]:
-    published = (("overlapping", 1), ("structured", -1), ("disjoint", -1))
-    return [(f"log distance and success, {name}", sign, related(results, regime=name)) for name, sign in published]
-
-
-def related(
-    results: Sequence[Result],
-    *,
-    of: str = "log_wasserstein",
-    gap: str | None = None,
-    regime: str | None = None,
-    ratio: float | None = None,
-    ranks: bool = False,
-) -> Correlation | None:
-    """The correlation of a measure with success over some of the cells."""
-    some = [
-        (row[of], row["success"], cell.seed)
-        for cell, row in results
-        if row[of] is not None and gap in (None, cell.gap) and regime in (None, row["regime"])
-        if ratio is None or cell.ratio == ratio
-    ]
+def related(results: Sequence[Result], *, of: str = "log_wasserstein", ranks: bool = False) -> Correlation | None:
+    """The correlation of a measure with success over cells."""
+    some = [(row[of], row["success"], cell.seed) for cell, row in results if row[of] is not None]
     return correlation(*zip(*some, strict=True), ranks=ranks) if some else None
 
 
@@ -170,48 +124,35 @@ BALANCED_RATIOS = Claim("Balanced ratios are best.", ".52 in [.016, .3], .48 out
 DISTANCE_BY_GAP = Claim(
     "The closer the domains, the higher the success, except where physics alone differs.",
     "r = -.76 visual, +.57 physics, -.70 both",
-    correlations=distance_by_gap,
+    distance_by_gap,
 )
 
 DISTANCE_BY_REGIME = Claim(
     "Distance helps in the overlapping regime, harms in the disjoint one.",
     "r = +.61 overlapping, -.31 structured, -.70 disjoint",
-    correlations=distance_by_regime,
+    distance_by_regime,
 )
 
 HALF_GUIDANCE = Claim("Guidance is best near scale 0.5.", "lambda = -.5, that is scale .5", half_is_best)
 
+_HARMLESS = partial(recipe_minus, arm=balance.PLAIN, name="co-training", margin=HARM)
+_HELPS = partial(recipe_minus, arm=balance.PLAIN, name="co-training")
+_HELPS_MORE = partial(recipe_minus, arm=balance.TUNED, name="co-training as tuned")
 RECIPE_CLAIMS = (
-    Claim(
-        "The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.",
-        "-",
-        recipe_minus(balance.PLAIN, "co-training", margin=HARM),
-    ),
-    Claim(
-        "It helps: it is better than plain co-training under two gaps or more.",
-        "-",
-        recipe_minus(balance.PLAIN, "co-training"),
-        family="plain",
-        needed=2,
-    ),
-    Claim(
-        "It helps where plain co-training was tuned as long, under two gaps or more.",
-        "-",
-        recipe_minus(balance.TUNED, "co-training as tuned"),
-        family="tuned",
-        needed=2,
-    ),
+    Claim("The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.", "-", _HARMLESS),
+    Claim("It helps: it is better than plain co-training under two gaps or more.", "-", _HELPS, "plain", 2),
+    Claim("It helps where plain co-training was tuned as long, under two gaps or more.", "-", _HELPS_MORE, "tuned", 2),
 )
 
 LABEL_CLAIMS = (
     Claim(
         "Where physics alone differs a domain label raises the success.",
         "physics-only suffers without a label",
-        label_restores(["physics"]),
+        partial(label_restores, gap="physics"),
     ),
     Claim(
         "Where only the command frame differs a domain label raises the success (our gap, not the paper's).",
         "-",
-        label_restores(["control"]),
+        partial(label_restores, gap="control"),
     ),
 )

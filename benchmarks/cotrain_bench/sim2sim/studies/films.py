@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from cotrain_losses.cli.report import Figure, Text
 
@@ -23,19 +24,14 @@ from ..methods import METHODS
 from ..tasks import meta_world
 from .findings import Result
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-PIXELS, EVERY, COLUMNS = 168, 4, 7
-"""size of a picture, control steps between two of them, and how many cells stand side by side"""
-
+PIXELS, EVERY, COLUMNS = 168, 4, 7  # of a picture; control steps between pictures; cells side by side
 FRAME_MS = 60
 
 
 def films(results: Sequence[Result]) -> list[Figure | Text]:
-    """A film a gap: the first evaluation episode of the first pair, one column a method, label or ratio.
+    """A film a gap of Meta-World's tasks: the first pair's first evaluation episode, a column a method, label or ratio.
 
-    Of Meta-World's tasks.  Where nothing can be drawn there is one sentence in the films' place.
+    Where nothing can be drawn there is one sentence in the films' place.
     """
     first = min(cell.seed for cell, _ in results)
     gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results if cell.task in meta_world())
@@ -55,13 +51,16 @@ def film(columns: Sequence[Result]) -> bytes:
     takes = [_take(cell, row) for cell, row in columns]
     length = max(map(len, takes))
     frames = [np.concatenate([take[min(k, len(take) - 1)] for take in takes], axis=1) for k in range(length)]
-    return _gif([_named(frame, columns) for frame in frames])
+    pictures, file = [_named(frame, columns) for frame in frames], io.BytesIO()
+    shared = pictures[len(pictures) // 2].quantize(128)
+    first, *others = [picture.quantize(palette=shared) for picture in pictures]
+    first.save(file, "GIF", save_all=True, append_images=others, duration=FRAME_MS, loop=0)
+    return file.getvalue()
 
 
 def _take(cell: Cell, row: Row) -> list[Any]:
     """Pictures of the cell's first episode, from the target's second camera brought nearer."""
-    gap = GAPS[cell.gap]
-    nearer = replace(gap, camera_distance=0.75 * gap.camera_distance)
+    nearer = replace(GAPS[cell.gap], camera_distance=0.75 * GAPS[cell.gap].camera_distance)
     with ImageWorld(cell.task, nearer, LOOKS.get(cell.gap), PIXELS) as world:
         episode = world.episode(cell.evaluation_seeds()[0])
         pictures = [episode.views()[1]]
@@ -72,9 +71,7 @@ def _take(cell: Cell, row: Row) -> list[Any]:
         return [*pictures, episode.views()[1]]
 
 
-def _named(frame: Any, columns: Sequence[Result]) -> Image:
-    from PIL import Image, ImageDraw
-
+def _named(frame: Any, columns: Sequence[Result]) -> Image.Image:
     picture = Image.fromarray(np.concatenate([np.full((16, frame.shape[1], 3), 255, np.uint8), frame]))
     pen = ImageDraw.Draw(picture)
     for k, (cell, row) in enumerate(columns):
@@ -85,11 +82,3 @@ def _named(frame: Any, columns: Sequence[Result]) -> Image:
 def _title(cell: Cell, row: Row) -> str:
     name = METHODS[cell.method].title if cell.method != "cotraining" else f"co-training {cell.ratio:g}"
     return f"{name}{', label' if cell.label else ''}{'' if row['outcomes'][0] else ' (fails)'}"
-
-
-def _gif(frames: Sequence[Image]) -> bytes:
-    file = io.BytesIO()
-    shared = frames[len(frames) // 2].quantize(128)
-    small = [frame.quantize(palette=shared) for frame in frames]
-    small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=FRAME_MS, loop=0)
-    return file.getvalue()

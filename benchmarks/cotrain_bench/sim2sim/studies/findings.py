@@ -12,21 +12,17 @@ A question with a margin asks whether the mean is above -margin, at .05, one-sid
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ...paired import Contrast, Correlation, Weighted, contrast, holm, not_worse
 from ...results import Row
 from ..cell import Cell
 
 Result: TypeAlias = "tuple[Cell, Row]"
-
 LEVEL = 0.05
-
-LEAST = 0.02
-"""a difference of success that would matter: what the paper's best method has over plain co-training is .03"""
+LEAST = 0.02  # a difference of success that would matter: the paper's best has .03 over plain co-training
 
 
 @dataclass(frozen=True)
@@ -36,23 +32,15 @@ class Question:
     name: str
     pairs: Sequence[Weighted]
     wanted: int = 1
-    margin: float | None = None
-    """no contrast with zero: is the mean above -margin?"""
-
-    def asked(self, family: int) -> Contrast:
-        """What the pairs say."""
-        return contrast(self.pairs, family=family) if self.margin is None else not_worse(self.pairs, self.margin)
+    margin: float | None = None  # no contrast with zero: is the mean above -margin?
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the cells say to a question."""
-
     name: str
     wanted: int
     found: Contrast | Correlation
-    p: float | None
-    """after Holm"""
+    p: float | None  # after Holm
     margin: float | None = None
 
     @property
@@ -75,8 +63,7 @@ class Finding:
     claim: str
     published: str
     answers: Sequence[Answer]
-    needed: int | None = None
-    """how many answers have to have the wanted sign; None is all"""
+    needed: int | None = None  # how many answers have to have the wanted sign; None is all
 
     @property
     def verdict(self) -> str:
@@ -89,44 +76,37 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A published finding as questions to the cells."""
+    """A published finding as questions to the cells, those of correlation answered already."""
 
     claim: str
     published: str
-    questions: Callable[[Sequence[Result]], list[Question]] | None = None
-    correlations: Callable[[Sequence[Result]], list[tuple[str, int, Correlation | None]]] | None = None
-    family: str = ""
-    """claims of one family are corrected together for how many contrasts they have"""
+    questions: Callable[[Sequence[Result]], Sequence[Question | Answer]]
+    family: str = ""  # claims of one family are corrected together for how many contrasts they have
     needed: int | None = None
 
 
 def judged(claims: Sequence[Claim], results: Sequence[Result]) -> list[Finding]:
     """Every claim with its answers; contrasts of a family of claims, all of them unless said, are Holm's family too."""
-    tested = _tested(claims, results)
-    related = [
-        [Answer(n, w, r, None) for n, w, r in (c.correlations(results) if c.correlations else []) if r] for c in claims
-    ]
-    return [Finding(c.claim, c.published, [*t, *r], c.needed) for c, t, r in zip(claims, tested, related, strict=True)]
+    questions = {claim: claim.questions(results) for claim in claims}
+    answers = {claim: [q for q in some if isinstance(q, Answer)] for claim, some in questions.items()}
+    asked = [(c, q) for c, some in questions.items() for q in some if isinstance(q, Question) and len(q.pairs) > 1]
+    for family in dict.fromkeys(claim.family for claim in claims):
+        tested = [(c, q) for c, q in asked if c.family == family and q.margin is None]
+        found = [contrast(q.pairs, family=len(tested)) for _, q in tested]
+        for (c, q), x, p in zip(tested, found, holm([x.p for x in found]), strict=True):
+            answers[c].append(Answer(q.name, q.wanted, x, p))
+    for c, q in asked:
+        if q.margin is not None:  # not corrected: all of a claim's have to hold
+            x = not_worse(q.pairs, q.margin)
+            answers[c].append(Answer(q.name, q.wanted, x, x.p, q.margin))
+    return [Finding(c.claim, c.published, answers[c], c.needed) for c in claims]
 
 
-def _tested(claims: Sequence[Claim], results: Sequence[Result]) -> list[list[Answer]]:
-    """The answers to each claim's questions.  A question with a margin is not corrected: all of them have to hold."""
-    asked = [[q for q in (c.questions(results) if c.questions else []) if len(q.pairs) > 1] for c in claims]
-    sizes = Counter(c.family for c, some in zip(claims, asked, strict=True) for q in some if q.margin is None)
-    found = [[q.asked(sizes[c.family]) for q in some] for c, some in zip(claims, asked, strict=True)]
-    adjusted = {family: iter(holm([x.p for x, q in _of(family, claims, found, asked)])) for family in sizes}
-    return [
-        [
-            Answer(q.name, q.wanted, x, next(adjusted[c.family]) if q.margin is None else x.p, q.margin)
-            for q, x in zip(some, these, strict=True)
-        ]
-        for c, some, these in zip(claims, asked, found, strict=True)
-    ]
+def select(results: Sequence[Result], **wanted: object) -> list[Result]:
+    """The results of the cells that have these settings."""
+    return [(c, row) for c, row in results if all(getattr(c, name) == value for name, value in wanted.items())]
 
 
-def _of(
-    family: str, claims: Sequence[Claim], found: Sequence[Sequence[Contrast]], asked: Sequence[Sequence[Question]]
-) -> Iterator[tuple[Contrast, Question]]:
-    for claim, these, some in zip(claims, found, asked, strict=True):
-        if claim.family == family:
-            yield from ((x, q) for x, q in zip(these, some, strict=True) if q.margin is None)
+def distinct(results: Sequence[Result], setting: str) -> list[Any]:
+    """The values that a setting has over the cells, in order of first appearance."""
+    return list(dict.fromkeys(getattr(cell, setting) for cell, _ in results))

@@ -9,7 +9,7 @@ from typing import Any
 from cotrain_losses.cli.report import Code, Figure, Part, Section, Table, Text, as_markdown, as_png
 
 from ...results import Row, write, write_report
-from .. import style
+from .. import style, summary
 from ..cell import Cell
 from . import pictures, tables
 from .catalogue import STUDIES, Picture
@@ -36,28 +36,28 @@ def write_page(
     verdicts, success = tables.verdicts(found), tables.success(results)
     for name, table in (("verdicts", verdicts), ("success", success)):
         write(out / f"{name}.md", (as_markdown(table) + "\n").encode())
+    settings = written["settings"]
+    knobs = [[gap, summary.knobs(differences)] for gap, differences in settings["gap_knobs"].items()]
+    gaps, again = Table(["gap", "how the target differs from the source"], knobs), Code(settings["command"])
+    every = {k: v for k, v in settings.items() if k not in ("gap_knobs", "command")} | written["versions"]
     sections = [
-        Section("Findings", [_observed(written), verdicts]),
+        Section("Findings", [_observed(settings), verdicts]),
         Section("Figures", _figures(out, STUDIES[study].pictures, results)),
         *([Section("Films", filmed)] if filmed else []),
         Section("Success", [success]),
         *(Section(title, [table(results)]) for title, table in STUDIES[study].tables),
         *([Section("Cells that failed", [_failures(failed)])] if failed else []),
-        Section(
-            "How", [Text(ABOUT), _knobs(written), _settings(written), tables.costs(results), Code(_command(written))]
-        ),
+        Section("How", [Text(ABOUT), gaps, summary.settings_table(every), tables.costs(results), again]),
     ]
-    write_report(out / "report.html", STUDIES[study].question, sections, lead=lead(found, results, written["settings"]))
+    write_report(out / "report.html", STUDIES[study].question, sections, lead=lead(found, results, settings))
 
 
 def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
-    """The verdicts in words."""
     verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
     return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
 
 
 def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> list[Figure]:
-    """Draw and write the figures that the cells can fill."""
     with style.styled():
         drawn = [getattr(pictures, name)(results) for name in names]
     figures = []
@@ -67,40 +67,13 @@ def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> 
     return figures
 
 
-def _observed(written: Row) -> Table:
-    settings = written["settings"]
-    values = [
-        settings["observations"],
-        settings["policy"],
-        ", ".join(settings["tasks"]),
-        settings["pairs"],
-        f"{settings['target_demos']} / {settings['source_demos']}",
-        settings["episodes"],
-    ]
+def _observed(settings: Mapping[str, Any]) -> Table:
+    demos = f"{settings['target_demos']} / {settings['source_demos']}"
     columns = ["observations", "policy", "tasks", "pairs", "target / source demonstrations", "episodes a cell"]
-    return Table(columns, [values])
+    observations, policy, tasks = settings["observations"], settings["policy"], ", ".join(settings["tasks"])
+    return Table(columns, [[observations, policy, tasks, settings["pairs"], demos, settings["episodes"]]])
 
 
 def _failures(failed: Sequence[tuple[Cell, str]]) -> Table:
     lines = [[cell.task, cell.gap, cell.method, cell.ratio, cell.seed, error] for cell, error in failed]
     return Table(["task", "gap", "method", "ratio", "seed", "reason"], lines, "The next run tries them again.")
-
-
-def _knobs(written: Row) -> Table:
-    lines = [
-        [gap, ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in knobs.items()) or "nothing"]
-        for gap, knobs in written["settings"]["gap_knobs"].items()
-    ]
-    return Table(["gap", "how the target differs from the source"], lines)
-
-
-def _settings(written: Row) -> Table:
-    settings = {k: v for k, v in written["settings"].items() if k not in ("gap_knobs", "command")}
-    lines = [*settings.items(), *written["versions"].items()]
-    return Table(
-        ["setting", "value"], [[k, ", ".join(map(str, v)) if isinstance(v, list) else str(v)] for k, v in lines]
-    )
-
-
-def _command(written: Row) -> str:
-    return str(written["settings"]["command"])

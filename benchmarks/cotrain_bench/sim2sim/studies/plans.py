@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
 from ..cell import Cell
+from ..image_cell import study
 from ..methods import METHODS, studied
 from ..training import Budget
 
-OWN_SCALE = 0.5
-"""at which guided methods are evaluated in every study"""
+OWN_SCALE = 0.5  # at which guided methods are evaluated in every study
 
 
 @dataclass(frozen=True)
 class Size:
     """How large a study is."""
 
-    pairs: int
-    """draws of demonstrations with a training seed of their own, shared by all methods"""
+    pairs: int  # draws of demonstrations with a training seed of their own, shared by all methods
     tasks: tuple[str, ...] = ("pick-place",)
     gaps: tuple[str, ...] = ("visual", "control", "physics", "hard")
-    ratio_gaps: tuple[str, ...] = ("visual", "hard")
-    """gaps under which ratios and adversary weights are swept"""
-    correlation_gaps: tuple[str, ...] = ("visual", "physics", "hard")
-    """gaps under which alignment is set against success"""
-    scale_gaps: tuple[str, ...] = ("control", "hard")
-    """gaps under which guidance scales are swept"""
-    methods: tuple[str, ...] | str = "paper"
-    """by name, or a set of `methods.studied`"""
+    ratio_gaps: tuple[str, ...] = ("visual", "hard")  # gaps under which ratios and adversary weights are swept
+    correlation_gaps: tuple[str, ...] = ("visual", "physics", "hard")  # gaps of the study of alignment and success
+    scale_gaps: tuple[str, ...] = ("control", "hard")  # gaps under which guidance scales are swept
+    methods: tuple[str, ...] | str = "paper"  # by name, or a set of `methods.studied`
     ratios: tuple[float, ...] = (0.0, 0.005, 0.016, 0.1, 0.3, 0.5, 0.8, 1.0)
-    scales: tuple[float, ...] = (-1.0, 0.0, 0.25, 0.75, 1.0, 2.0)
-    """beside OWN_SCALE"""
+    scales: tuple[float, ...] = (-1.0, 0.0, 0.25, 0.75, 1.0, 2.0)  # beside OWN_SCALE
     first_seed: int = 10
     base: Cell = field(default_factory=Cell)
 
@@ -44,21 +38,13 @@ class Size:
         ]
 
     def compared(self) -> tuple[str, ...]:
-        """The names of the methods."""
         return studied(self.methods) if isinstance(self.methods, str) else self.methods
-
-    def at(self, ratio: float) -> Cell:
-        """Plain co-training at a ratio; at 1 it is target only."""
-        return replace(self.base, method="real_only") if ratio == 1.0 else replace(self.base, ratio=ratio)
 
 
 SIZES = {
     "smoke": Size(
         pairs=2,
-        gaps=("control",),
-        ratio_gaps=("control",),
-        correlation_gaps=("control",),
-        scale_gaps=("control",),
+        **dict.fromkeys(("gaps", "ratio_gaps", "correlation_gaps", "scale_gaps"), ("control",)),  # type: ignore[arg-type]
         methods=("real_only", "cotraining", "cfg_adda"),
         ratios=(0.1, 0.5, 1.0),
         scales=(0.0, 1.0),
@@ -70,8 +56,7 @@ SIZES = {
         pairs=20,
         tasks=("pick-place", "assembly", "coffee-pull", "hammer", "box-close"),
         gaps=("visual", "control", "physics", "visual-control", "hard"),
-        ratio_gaps=("visual", "physics", "visual-control", "hard"),
-        correlation_gaps=("visual", "physics", "visual-control", "hard"),
+        **dict.fromkeys(("ratio_gaps", "correlation_gaps"), ("visual", "physics", "visual-control", "hard")),  # type: ignore[arg-type]
         scale_gaps=("visual", "control", "physics", "hard"),
         methods="all",
         scales=(-1.0, -0.5, 0.0, 0.25, 0.75, 1.0, 1.5, 2.0, 3.0),
@@ -81,20 +66,20 @@ SIZES = {
 
 
 def methods(size: Size) -> list[Cell]:
-    """Every method at the base ratio."""
     return size.cells(size.gaps, [replace(size.base, method=method) for method in size.compared()])
 
 
 def ratios(size: Size) -> list[Cell]:
-    """Plain co-training at every ratio."""
-    return size.cells(size.ratio_gaps, [size.at(ratio) for ratio in size.ratios])
+    mixed = [replace(size.base, ratio=ratio) for ratio in size.ratios if ratio != 1.0]
+    alone = [replace(size.base, method="real_only")] if 1.0 in size.ratios else []
+    return size.cells(size.ratio_gaps, [*mixed, *alone])
 
 
 def correlation(size: Size) -> list[Cell]:
     """Co-trained policies of several methods, and of several ratios: none trained on one domain alone."""
     names = [name for name in size.compared() if name not in ("real_only", "probe")]
     trained = size.cells(size.correlation_gaps, [replace(size.base, method=name) for name in names])
-    return list(unique([*trained, *(cell for cell in ratios(size) if cell.method == "cotraining" and cell.ratio > 0)]))
+    return [*trained, *(cell for cell in ratios(size) if cell.method == "cotraining" and cell.ratio > 0)]
 
 
 def regimes(size: Size) -> list[Cell]:
@@ -104,7 +89,6 @@ def regimes(size: Size) -> list[Cell]:
 
 
 def guidance(size: Size) -> list[Cell]:
-    """Guided methods at every scale."""
     guided = [replace(size.base, method=method, scales=size.scales) for method in ("cfg", "cfg_adda")]
     return size.cells(size.scale_gaps, guided)
 
@@ -116,8 +100,6 @@ def label(size: Size) -> list[Cell]:
 
 def image(size: Size) -> list[Cell]:
     """The image study, whose cells are the same at every size: it was written down as a whole."""
-    from ..image_cell import study
-
     return list(study())
 
 
@@ -126,13 +108,3 @@ def title(cell: Cell) -> str:
     rate = cell.budget.learning_rate
     seen, fast = ", label seen" if cell.label else "", f", rate {rate:g}" if rate != Budget.learning_rate else ""
     return METHODS[cell.method].title + seen + fast
-
-
-def fixed(cells: Callable[[], list[Cell]]) -> Callable[[Size], list[Cell]]:
-    """A study whose cells are the same at every size, but for the policy."""
-    return lambda size: [replace(cell, policy=size.base.policy) for cell in cells()]
-
-
-def unique(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """Each cell once, in order."""
-    yield from dict.fromkeys(cells)

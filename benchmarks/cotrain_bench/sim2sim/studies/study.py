@@ -10,35 +10,28 @@ from typing import Any
 
 from cotrain_losses.cli.report import Table
 
-from ...results import CannotContinue, Row, write_results
+from ...results import CannotContinue, write_results
 from ..cell import Cell
 from ..gaps import GAPS
 from ..image_cell import ImageCell
 from ..run import Runner, compute_cells, finished
 from .catalogue import STUDIES
-from .plans import SIZES, unique
+from .plans import SIZES
 from .tables import verdicts
 
-SWEPT = ("task", "gap", "method", "ratio", "label", "seed")
-"""what the cells of a study may differ in"""
-
-SHARED = ("target_demos", "source_demos", "episodes", "scales")
-"""what the cells of most studies have in common"""
+SWEPT = ("task", "gap", "method", "ratio", "label", "seed")  # what the cells of a study may differ in
+SHARED = ("target_demos", "source_demos", "episodes", "scales")  # what the cells of most studies have in common
 
 
 def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
-    """The cells of a study at a preset, each once.
-
-    Raises:
-        ValueError: an unknown study or preset, with what there is.
-    """
+    """The cells of a study at a preset, each once; a ValueError for an unknown study or preset, with what there is."""
     for what, value, known in (("study", study, STUDIES), ("preset of a study", preset, SIZES)):
         if value not in known:
             raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
     if (only := STUDIES[study].only) is not None and preset != only:
         raise ValueError(f"the study {study} has one preset, {only}, got {preset!r}.")
     size = SIZES[preset]
-    return list(unique(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy)))))
+    return list(dict.fromkeys(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy)))))
 
 
 def run_study(
@@ -48,9 +41,7 @@ def run_study(
 
     Cells are kept in `out`/cells, which studies share.  With `so_far` the report is of those that are there.
 
-    Raises:
-        ValueError: an unknown study or preset.
-        CannotContinue: an expert below its gate, a full disk, or no cell that could be computed.
+    Raises ValueError for an unknown study or preset, CannotContinue as `compute_cells` does or without any cell.
     """
     started = time.time()
     cells = cells_of(study, preset, policy=policy)
@@ -59,8 +50,10 @@ def run_study(
     failed = [(cell, row["error"]) for cell, row in zip(cells, rows, strict=True) if "error" in row]
     if not results:
         raise CannotContinue(f"none of {len(cells)} cells could be computed. The first says: {failed[0][1]}")
-    listed = [_listed(cell, row) for cell, row in results]
-    listed += [{**_asked(cell), "error": error} for cell, error in failed]
+    listed = [{**row, "learning_rate": cell.budget.learning_rate} for cell, row in results]
+    for row in listed:
+        row.pop("picture", None)
+    listed += [{**cell.settings(), "error": error} for cell, error in failed]
     settings = described(study, preset, cells, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
     found = STUDIES[study].findings(results)
@@ -73,43 +66,24 @@ def run_study(
 
 def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, seconds: float) -> dict[str, Any]:
     """The settings as results.json states them: what the cells have in common, and over what they differ."""
-    first = cells[0]
+
+    def values(given: Iterable[Any]) -> Any:
+        """What all cells share, else every value."""
+        different = list(dict.fromkeys(given))
+        return different[0] if len(different) == 1 else different
+
+    first, knobs = cells[0], [asdict(cell.budget) for cell in cells]
     swept = {f"{what}s": list(dict.fromkeys(getattr(c, what) for c in cells)) for what in SWEPT}
-    return {
-        "study": study,
-        "preset": preset,
-        "command": command(study, preset, first.policy),
-        "observations": "images" if isinstance(first, ImageCell) else "keypoints only",
-        "policy": first.policy,
-        **swept,
-        "pairs": len(swept["seeds"]),
-        **{name: _values(getattr(c, name) for c in cells) for name in SHARED},
-        **{name: _values(asdict(c.budget)[name] for c in cells) for name in asdict(first.budget)},
-        "gap_knobs": {gap: GAPS[gap].differences() for gap in swept["gaps"]},
-        "wall_s": round(seconds, 1),
-        "workers": runner.workers,
-        "executor": runner.executor,
-    }
-
-
-def _values(given: Iterable[Any]) -> Any:
-    """What all cells share, else every value."""
-    values = list(dict.fromkeys(given))
-    return values[0] if len(values) == 1 else values
+    observations = "images" if isinstance(first, ImageCell) else "keypoints only"
+    settings: dict[str, Any] = {"study": study, "preset": preset, "command": command(study, preset, first.policy)}
+    settings |= {"observations": observations, "policy": first.policy, **swept, "pairs": len(swept["seeds"])}
+    settings |= {name: values(getattr(c, name) for c in cells) for name in SHARED}
+    settings |= {name: values(of_cell[name] for of_cell in knobs) for name in knobs[0]}
+    settings |= {"gap_knobs": {gap: GAPS[gap].differences() for gap in swept["gaps"]}, "wall_s": round(seconds, 1)}
+    return settings | {"workers": runner.workers, "executor": runner.executor}
 
 
 def command(study: str, preset: str, policy: str) -> str:
     """The command that repeats a study."""
-    if STUDIES[study].only:
-        policy = "flow"
     words = f"cotrain bench sim2sim --study {study} --preset {preset}"
-    return words if policy == "flow" else f"{words} --policy {policy}"
-
-
-def _listed(cell: Cell, row: Row) -> Row:
-    kept = {name: value for name, value in row.items() if name != "picture"}
-    return {**kept, "learning_rate": cell.budget.learning_rate}
-
-
-def _asked(cell: Cell) -> Row:
-    return {name: value for name, value in vars(cell).items() if name not in ("budget", "scales")}
+    return words if policy == "flow" or STUDIES[study].only else f"{words} --policy {policy}"

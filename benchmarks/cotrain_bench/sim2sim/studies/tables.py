@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
+from itertools import product
 
 from cotrain_losses.cli.report import Table
 
-from ...paired import Contrast, Weighted, contrast, holm, mean_interval
+from ...paired import Contrast, Correlation, Weighted, contrast, holm, mean_interval
 from ..methods import METHODS
 from . import balance
 from .claims import related
-from .findings import Finding, Result
+from .findings import Finding, Result, distinct, select
 from .plans import title
 
-PUBLISHED_R = {"visual": -0.76, "physics": 0.57, "visual-control": -0.70, "hard": -0.70}
-"""of normalised log distance and success; the paper's visual-physics gap stands beside our gaps that hold both"""
+PUBLISHED_R = {"visual": -0.76, "physics": 0.57, "visual-control": -0.70, "hard": -0.70}  # with log distance
 
 
 def verdicts(findings: Sequence[Finding]) -> Table:
@@ -23,14 +24,10 @@ def verdicts(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         lines.append([finding.claim, finding.verdict, finding.published, None, None, None])
         for answer in finding.answers:
-            found = answer.found
-            middle = found.mean if isinstance(found, Contrast) else found.r
-            detectable = found.detectable if isinstance(found, Contrast) else None
-            value = f"{middle:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+            name = f"\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{answer.name}"
+            detectable = answer.found.detectable if isinstance(answer.found, Contrast) else None
             wanted = f"wanted {'>' if answer.wanted > 0 else '<'} {-answer.margin if answer.margin else 0.0:g}"
-            lines.append(
-                [f"\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{answer.name}", "", wanted, value, answer.p, detectable]
-            )
+            lines.append([name, "", wanted, interval(answer.found), answer.p, detectable])
     return Table(
         ["finding", "verdict", "published", "measured, 95 % interval over pairs", "p (Holm)", "detectable"],
         lines,
@@ -38,6 +35,11 @@ def verdicts(findings: Sequence[Finding]) -> Table:
         "the data do not say, not that there is no effect. Correlations are judged by their interval. Where more than "
         "a margin below zero is wanted, both bounds are one-sided, p is of the margin, and not corrected.",
     )
+
+
+def interval(found: Contrast | Correlation) -> str:
+    """A mean or a correlation, which is the first of its numbers, with its interval."""
+    return f"{found[0]:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def success(results: Sequence[Result]) -> Table:
@@ -60,13 +62,14 @@ def success(results: Sequence[Result]) -> Table:
 
 def differences(results: Sequence[Result]) -> Table:
     """Each method against plain co-training in the same gap, pair by pair."""
-    cells = {(c.task, c.gap, c.seed, c.method, c.label, c.ratio): row for c, row in results}
+    plain = select(results, method="cotraining", label=False)
+    bases = {(c.task, c.gap, c.seed, c.ratio): row for c, row in plain}
     names: dict[tuple[str, str], list[Weighted]] = {}
-    for (task, gap, seed, method, label, ratio), row in cells.items():
-        base = cells.get((task, gap, seed, "cotraining", False, ratio))
-        if base is not None and (method != "cotraining" or label):
-            title = METHODS[method].title + (", label seen" if label else "")
-            names.setdefault((gap, title), []).append([(1.0, row), (-1.0, base)])
+    for c, row in results:
+        base = bases.get((c.task, c.gap, c.seed, c.ratio))
+        if base is not None and (c.method != "cotraining" or c.label):
+            name = METHODS[c.method].title + (", label seen" if c.label else "")
+            names.setdefault((c.gap, name), []).append([(1.0, row), (-1.0, base)])
     kept = {key: pairs for key, pairs in names.items() if len(pairs) > 1}
     found = [contrast(pairs, family=len(kept)) for pairs in kept.values()]
     adjusted = holm([c.p for c in found])
@@ -86,13 +89,12 @@ def trials(results: Sequence[Result]) -> Table:
     lines = []
     for arm in (*balance.RECIPE_TRIALS, *balance.PLAIN_TRIALS):
         some = [(cell, row) for cell, row in results if arm.has(cell)]
-        for scale in (None, *arm.scales) if some else ():
-            rates: dict[str, list[float]] = {}
-            for cell, row in some:
-                rates.setdefault(cell.gap, []).append(row["success"] if scale is None else row["scales"][str(scale)])
-            shown = "; ".join(f"{gap} {sum(found) / len(found):.2f}" for gap, found in rates.items())
-            mean = sum(map(sum, rates.values())) / len(some)
-            lines.append([title(some[0][0]), arm.ratio, "own" if scale is None else scale, mean, shown, len(some)])
+        for scale in ("own", *arm.scales) if some else ():
+            rates = [(c.gap, row["success"] if scale == "own" else row["scales"][str(scale)]) for c, row in some]
+            by_gap = {gap: [rate for name, rate in rates if name == gap] for gap in distinct(some, "gap")}
+            shown = "; ".join(f"{gap} {sum(found) / len(found):.2f}" for gap, found in by_gap.items())
+            mean = sum(rate for _, rate in rates) / len(rates)
+            lines.append([title(some[0][0]), arm.ratio, scale, mean, shown, len(some)])
     note = "Means over gaps and seeds; the highest of the recipe's and of plain co-training's is chosen."
     return Table(["trial", "ratio", "guidance scale", "success", "by gap", "policies"], lines, note)
 
@@ -112,16 +114,15 @@ def collapses(results: Sequence[Result]) -> Table:
 def correlations(results: Sequence[Result]) -> Table:
     """Measures of alignment and discernibility against success: by gap, and within the base ratio."""
     lines = []
-    gaps, ratios = dict.fromkeys(c.gap for c, _ in results), sorted({c.ratio for c, _ in results})
-    for of, name in (("log_wasserstein", "log distance"), ("probe_accuracy", "probe accuracy")):
-        for gap in gaps:
-            for ratio in (None, *ratios):
-                pearson, spearman = (related(results, of=of, gap=gap, ratio=ratio, ranks=r) for r in (False, True))
-                if pearson is None or spearman is None or pearson.cells < 8:
-                    continue
-                shown = [f"{c.r:+.2f} [{c.low:+.2f}, {c.high:+.2f}]" for c in (pearson, spearman)]
-                published = PUBLISHED_R.get(gap) if of == "log_wasserstein" and ratio is None else None
-                lines.append([name, gap, "all" if ratio is None else ratio, pearson.cells, *shown, published])
+    ratios = ["all", *sorted(distinct(results, "ratio"))]
+    names = {"log_wasserstein": "log distance", "probe_accuracy": "probe accuracy"}
+    for of, gap, ratio in product(names, distinct(results, "gap"), ratios):
+        some = select(results, gap=gap, **({} if ratio == "all" else {"ratio": ratio}))
+        pearson, spearman = (related(some, of=of, ranks=ranks) for ranks in (False, True))
+        if pearson is not None and spearman is not None and pearson.cells >= 8:
+            published = PUBLISHED_R.get(gap) if of == "log_wasserstein" and ratio == "all" else None
+            shown = [interval(pearson), interval(spearman)]
+            lines.append([names[of], gap, ratio, pearson.cells, *shown, published])
     return Table(
         ["measure", "gap", "ratio", "cells", "Pearson, 95 %", "Spearman, 95 %", "published r"],
         lines,
@@ -130,7 +131,6 @@ def correlations(results: Sequence[Result]) -> Table:
 
 
 def published_methods() -> Table:
-    """The paper's averages."""
     return Table(
         ["method", "simulation, balanced ratios", "simulation, other ratios", "robot, of 30"],
         [[method.title, *method.published] for method in METHODS.values() if method.published],
@@ -140,15 +140,10 @@ def published_methods() -> Table:
 
 
 def costs(results: Sequence[Result]) -> Table:
-    """CPU seconds of a cell by method: median."""
-    import statistics
-
-    names = dict.fromkeys(cell.method for cell, _ in results)
     parts = ("train_cpu_s", "evaluation_cpu_s", "measures_cpu_s")
     lines = []
-    for name in names:
-        rows = [row for cell, row in results if cell.method == name]
-        lines.append(
-            [METHODS[name].title, len(rows), *(statistics.median(row[part] for row in rows) for part in parts)]
-        )
+    for name in distinct(results, "method"):
+        rows = [row for _, row in select(results, method=name)]
+        medians = [statistics.median(row[part] for row in rows) for part in parts]
+        lines.append([METHODS[name].title, len(rows), *medians])
     return Table(["method", "cells", "training", "evaluation", "measures"], lines, "Medians of CPU seconds of a cell.")
