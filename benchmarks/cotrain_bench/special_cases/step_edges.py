@@ -45,22 +45,20 @@ def share_at_ratio(draw: Draw) -> Pair:
 @edge("reweighted", "cotraining", "whole passes (expectation)", tolerance=1e-6)
 def weighing_is_sampling(draw: Draw) -> Pair:
     sampled = at_the_sampler(draw, cotraining(draw))
-    ratio, share = cotraining(draw).ratio, natural_ratio(len(draw.target), len(draw.source))
+    ratio, share = cotraining(draw).ratio, natural_ratio(source=len(draw.source), target=len(draw.target))
     weighed = step(draw, lambda: recipes.reweighted(ratio, share=share))  # type: ignore[arg-type]
     return Answer(weighed.value[0], weighed.gradients), sampled
 
 
 @edge("loss S + beta loss T", "cotraining", "ratio = beta / (1 + beta)", tolerance=1e-6)
 def weighted_sum_of_losses(draw: Draw) -> Pair:
-    beta, share = draw.ratio / (1 - draw.ratio), natural_ratio(len(draw.target), len(draw.source))
+    beta, share = draw.ratio / (1 - draw.ratio), natural_ratio(source=len(draw.source), target=len(draw.target))
     ours = step(draw, lambda: recipes.reweighted(beta / (1 + beta), share=share))
     policy, (batch, is_target) = policy_of(draw, recipes.cotraining()), data_of(draw)
     each = policy.compute_loss(batch)
     theirs = each[~is_target].mean() + beta * each[is_target].mean()
-    scaled = [(1 + beta) * g for g in ours.gradients[0]]
-    return Answer((1 + beta) * ours.value[0], (scaled,)), Answer(
-        theirs, (gradients(theirs, list(policy.parameters())),)
-    )
+    scaled = Answer((1 + beta) * ours.value[0], ([(1 + beta) * g for g in ours.gradients[0]],))
+    return scaled, Answer(theirs, (gradients(theirs, list(policy.parameters())),))
 
 
 @edge("cfg", "cotraining", "drop = 1, scale = 0", kind="definition")

@@ -9,17 +9,20 @@ from typing import Any
 from ..progress import progress
 from ..results import Row, write, write_results
 from . import estimators, games, guided, kernels, sampled, step_edges, term_edges, transports, weighted  # noqa: F401
-from .case import Case, shown_code
+from .case import CASES, Case, shown_code, shown_expression
 from .edges import EDGES, Edge
 
+MODULES = {
+    "Mixing": sampled,
+    "Guidance": guided,
+    "Weights": weighted,
+    "Kernel means and moments": kernels,
+    "Transport": transports,
+    "Games with a domain classifier": games,
+    "The closed form of the co-trained score": estimators,
+}
 FAMILIES = {
-    "Mixing": sampled.CASES,
-    "Guidance": guided.CASES,
-    "Weights": weighted.CASES,
-    "Kernel means and moments": kernels.CASES,
-    "Transport": transports.CASES,
-    "Games with a domain classifier": games.CASES,
-    "The closed form of the co-trained score": estimators.CASES,
+    family: [case for case in CASES if case.written.__module__ == module.__name__] for family, module in MODULES.items()
 }
 
 
@@ -60,7 +63,7 @@ def _tasks() -> Iterator[tuple[Row, Callable[[int, int], Row]]]:
 def _described(family: str, case: Case) -> Row:
     names = ("name", "source", "formula", "oracle", "conventions", "tolerance")
     row: dict[str, Any] = {"kind": "case", "family": family, **{name: getattr(case, name) for name in names}}
-    row |= {"recipe": case.recipe.__name__, "expression": shown_code(case.expression)}
+    row |= {"recipe": case.recipe.__name__, "expression": shown_expression(case)}
     row |= {"definition": shown_code(case.recipe), "written": shown_code(case.written)}
     return row
 
