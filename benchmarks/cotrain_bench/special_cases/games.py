@@ -157,6 +157,5 @@ def probe_written(draw: Draw, method: Method) -> Answer:
     Labels target 1, source 0, each domain averaged by itself. Weight 0: the value added to the loss is 0.
     """
     layers = classifier(method)
-    source, target = draw.source.features.detach(), draw.target.features.detach()
-    entropy = cross_entropy(logit(source, layers), logit(target, layers))
+    entropy = cross_entropy(*(logit(rows.features.detach(), layers) for rows in (draw.source, draw.target)))
     return game(draw, layers, 0.0 * entropy, encoder=entropy, head=entropy)
