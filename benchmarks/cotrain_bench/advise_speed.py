@@ -26,8 +26,8 @@ def main(source: int = 3000, target: int = 50, steps: int = 150, width: int = 14
         root = Path(folder)
         for seed, (name, episodes) in enumerate({"source": source, "target": target}.items()):
             write_dataset(root / name, episodes, steps, width, shift=0.3 * seed, seed=seed)
-        command = [sys.executable, "-m", "cotrain_losses.cli", "advise", "--json", "--out", root / "advice"]
-        command += ["--target", root / "target", "--source", root / "source"]
+        command = [sys.executable, "-m", "cotrain_losses.cli", "advise", "--json", "--out", str(root / "advice")]
+        command += ["--target", str(root / "target"), "--source", str(root / "source")]
         begin = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall, used = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)

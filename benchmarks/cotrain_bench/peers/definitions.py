@@ -5,6 +5,8 @@ Run by each library's own interpreter, so it imports numpy and scipy and nothing
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.optimize import linprog  # type: ignore[import-untyped]
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
@@ -134,12 +136,5 @@ def energy(x: Array, y: Array, eps: float) -> Right:
     return 2 * across - of_x - of_y, 2 * at_x - 2 * own
 
 
-DEFINITIONS = {
-    "balanced": entropic,
-    "unbalanced": lambda x, y, eps: entropic(x, y, eps, RHO),
-    "divergence": divergence,
-    "exact": exact,
-    "mmd": mmd,
-    "coral": coral,
-    "energy": energy,
-}
+DEFINITIONS = {"balanced": entropic, "divergence": divergence, "exact": exact}
+DEFINITIONS |= {"unbalanced": partial(entropic, rho=RHO), "mmd": mmd, "coral": coral, "energy": energy}

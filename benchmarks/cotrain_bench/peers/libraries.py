@@ -17,9 +17,9 @@ Calls = dict[str, dict[str, Callable[..., Any]]]
 def ours() -> Calls:
     from cotrain_losses import MMD, OptimalTransport, Sinkhorn
 
-    transports = {"balanced": OptimalTransport(EPS), "unbalanced": OptimalTransport(EPS, unbalanced=RHO)}
-    transports |= {"divergence": Sinkhorn((EPS / 2) ** 0.5), "exact": OptimalTransport(0.0)}
-    return {loss: {"ours": term} for loss, term in {**transports, "mmd": MMD()}.items()}
+    terms: dict[str, Callable[..., Any]] = {"balanced": OptimalTransport(EPS), "exact": OptimalTransport(0.0)}
+    terms |= {"unbalanced": OptimalTransport(EPS, unbalanced=RHO), "divergence": Sinkhorn((EPS / 2) ** 0.5)}
+    return {loss: {"ours": term} for loss, term in {**terms, "mmd": MMD()}.items()}
 
 
 def pot() -> Calls:

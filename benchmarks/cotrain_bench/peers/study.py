@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,11 @@ READ = (
 
 def _with_ratios(rows: Sequence[Row]) -> Iterator[Row]:
     """Each row with its time over ours: where it was timed in a process of its own, over ours in another of its own."""
-    ours = {
-        (row["where"], row["loss"], row["n"], row["d"]): row["ms"]
-        for row in rows
-        if row["peer"] in ("ours", "ours, alone") and "ms" in row
-    }
+    place = itemgetter("where", "loss", "n", "d")
+    ours = {place(row): row["ms"] for row in rows if row["peer"] in ("ours", "ours, alone") and "ms" in row}
     for row in rows:
-        against = ours.get((row["where"], row.get("loss"), row.get("n"), row.get("d")))
-        yield {**row, "ratio": row["ms"] / against} if against and "ms" in row else row
+        against = ours.get(place(row)) if "ms" in row else None
+        yield {**row, "ratio": row["ms"] / against} if against else row
 
 
 def summary(rows: Sequence[Row]) -> Table:
