@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,11 @@ def failures(rows: list[Row]) -> list[str]:
 def _tasks() -> Iterator[tuple[Row, Callable[[int, int], Row]]]:
     for family, cases in FAMILIES.items():
         for case in cases:
-            yield _described(family, case), _measured(case)
+            yield _described(family, case), partial(_measured, case)
     for edge in EDGES:
         row: Row = {"kind": "edge", "name": f"{edge.start} -> {edge.end}: {edge.setting}", "start": edge.start}
         row |= {"end": edge.end, "setting": edge.setting, "edge": edge.kind, "tolerance": edge.tolerance}
-        yield row, _measured_edge(edge)
+        yield row, partial(_measured_edge, edge)
 
 
 def _described(family: str, case: Case) -> Row:
@@ -68,18 +69,12 @@ def _described(family: str, case: Case) -> Row:
     return row
 
 
-def _measured(case: Case) -> Callable[[int, int], Row]:
-    def measure(draws: int, seed: int) -> Row:
-        value, gradient = case.errors(draws, seed)
-        holds = max(value, gradient or 0.0) <= case.tolerance
-        return {"draws": draws, "value_error": value, "gradient_error": gradient, "holds": holds}
-
-    return measure
+def _measured(case: Case, draws: int, seed: int) -> Row:
+    value, gradient = case.errors(draws, seed)
+    holds = max(value, gradient or 0.0) <= case.tolerance
+    return {"draws": draws, "value_error": value, "gradient_error": gradient, "holds": holds}
 
 
-def _measured_edge(edge: Edge) -> Callable[[int, int], Row]:
-    def measure(draws: int, seed: int) -> Row:
-        error = edge.error(draws, seed)
-        return {"draws": draws, "error": error, "holds": error <= edge.tolerance}
-
-    return measure
+def _measured_edge(edge: Edge, draws: int, seed: int) -> Row:
+    error = edge.error(draws, seed)
+    return {"draws": draws, "error": error, "holds": error <= edge.tolerance}

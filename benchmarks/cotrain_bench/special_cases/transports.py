@@ -101,9 +101,8 @@ def cross_entropies(draw: Draw) -> Tensor:
     """- sum_c y_ic log softmax(f_j)_c for all source labels and target predictions."""
     probabilities = torch.exp(draw.target.extras["logits"])
     probabilities = probabilities / probabilities.sum(1, keepdim=True)
-    return torch.stack(
-        [torch.stack([-(y * p.log()).sum() for p in probabilities]) for y in draw.source.extras["label"]]
-    )
+    labels = draw.source.extras["label"]
+    return torch.stack([torch.stack([-(y * p.log()).sum() for p in probabilities]) for y in labels])
 
 
 @case("deepjdot", lambda draw: recipes.deepjdot(labels=recipes.LabelCost(**CLASSES, weight=1e-4)))
