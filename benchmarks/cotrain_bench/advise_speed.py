@@ -8,7 +8,6 @@ process of its own: wall seconds, CPU seconds and peak memory.
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
@@ -18,23 +17,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import typer
 
 
-def main() -> None:
-    """Write the datasets, run the command, print three numbers."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("source", 3000), ("target", 50), ("steps", 150), ("width", 14)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    asked = parser.parse_args()
+def main(source: int = 3000, target: int = 50, steps: int = 150, width: int = 14) -> None:
+    """Write two datasets of so many episodes, run the command, print three numbers."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for seed, (name, episodes) in enumerate({"source": asked.source, "target": asked.target}.items()):
-            write_dataset(root / name, episodes, asked.steps, asked.width, shift=0.3 * seed, seed=seed)
+        for seed, (name, episodes) in enumerate({"source": source, "target": target}.items()):
+            write_dataset(root / name, episodes, steps, width, shift=0.3 * seed, seed=seed)
         command = [sys.executable, "-m", "cotrain_losses.cli", "advise", "--json", "--out", str(root / "advice")]
+        command += ["--target", str(root / "target"), "--source", str(root / "source")]
         begin = time.perf_counter()
-        subprocess.run(
-            [*command, "--target", root / "target", "--source", root / "source"], check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall, used = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"{wall:.1f} s wall, {used.ru_utime + used.ru_stime:.1f} CPU s, {used.ru_maxrss / 2**20:.2f} GiB resident")
 
@@ -46,19 +41,16 @@ def write_dataset(path: Path, episodes: int, steps: int, width: int, *, shift: f
 
     draws = np.random.default_rng(seed)
     walks = draws.standard_normal((episodes, steps, width)).cumsum(1).reshape(-1, width).astype(np.float32) / 10 + shift
-    columns = {
-        name: pyarrow.FixedSizeListArray.from_arrays(walks.ravel(), width) for name in ("action", "observation.state")
-    }
+    names = ("action", "observation.state")
+    columns = {name: pyarrow.FixedSizeListArray.from_arrays(walks.ravel(), width) for name in names}
     columns["episode_index"] = pyarrow.array(np.repeat(np.arange(episodes), steps))
     (path / "meta").mkdir(parents=True)
     (path / "data" / "chunk-000").mkdir(parents=True)
     pyarrow.parquet.write_table(pyarrow.table(columns), path / "data" / "chunk-000" / "file-000.parquet")
-    features = {
-        name: {"shape": [width], "dtype": "float32", "names": None} for name in columns if name != "episode_index"
-    }
+    features = {name: {"shape": [width], "dtype": "float32", "names": None} for name in names}
     info = {"codebase_version": "v3.0", "total_episodes": episodes, "total_frames": len(walks), "features": features}
     (path / "meta" / "info.json").write_text(json.dumps(info))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

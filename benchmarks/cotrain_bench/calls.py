@@ -9,7 +9,6 @@ counted.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 from torch import Tensor, nn
 
 import cotrain_losses as ctl
@@ -61,19 +61,16 @@ def methods(width: int) -> dict[str, ctl.Method]:
     }
 
 
-def main() -> None:
-    """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("rows", 16), ("width", 8)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--by", choices=["file", "function"], help="print where the calls lie, too")
-    asked = parser.parse_args()
-    for name, method in methods(asked.width).items():
-        calls = calls_of(step_of(method, asked.rows, asked.width))
+def main(rows: int = 16, width: int = 8, by: str = "") -> None:
+    """Count and print; `--by file` or `--by function` prints where the calls lie, too."""
+    if by not in ("", "file", "function"):
+        raise typer.BadParameter(f"calls are shown by file or function, got {by!r}.")
+    for name, method in methods(width).items():
+        calls = calls_of(step_of(method, rows, width))
         files = Counter(file for file, _ in calls.elements())
         print(f"{name:12} {calls.total():4} calls in {len(files):2} files")
         functions = Counter({f"{file} {function}": count for (file, function), count in calls.items()})
-        for what, count in {"file": files, "function": functions}.get(asked.by, Counter[str]()).most_common():
+        for what, count in {"file": files, "function": functions}.get(by, Counter[str]()).most_common():
             print(f"  {count:4} {what}")
 
 
@@ -105,4 +102,4 @@ def calls_of(step: Callable[[], None]) -> Counter[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

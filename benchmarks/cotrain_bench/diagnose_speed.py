@@ -7,33 +7,28 @@ CPU seconds of this process, one thread, the two solvers interleaved, medians.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import statistics
 import time
 
 import torch
+import typer
 
 from cotrain_losses.measures import diagnosis
 from cotrain_losses.measures.alignment import squared_wasserstein
 
 
-def main() -> None:
+def main(rows: int = 4096, width: int = 512, repeats: int = 5) -> None:
     """Print both measurements."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=4096)
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=5)
-    settings = parser.parse_args()
     torch.set_num_threads(1)
-    source, target = torch.randn(settings.rows, settings.width), torch.randn(settings.rows, settings.width) + 0.1
+    source, target = torch.randn(rows, width), torch.randn(rows, width) + 0.1
     seconds, wall = time.process_time(), time.perf_counter()
     diagnosis(source, target)
     seconds, wall = time.process_time() - seconds, time.perf_counter() - wall
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"diagnosis: {seconds:.1f} CPU s, {wall:.1f} s wall, {memory:.2f} GiB resident")
     for n, d in ((256, 64), (1024, 4), (1024, 512), (2048, 4), (2048, 64)):
-        ours, pot, gap = transport_times(n, d, settings.repeats)
+        ours, pot, gap = transport_times(n, d, repeats)
         print(f"exact transport n = {n}, d = {d}: ours {ours:.3f} s, emd2 {pot:.3f} s, relative difference {gap:.1e}")
 
 
@@ -57,4 +52,4 @@ def transport_times(n: int, d: int, repeats: int) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -8,23 +8,20 @@ Wanted: at most 0.3 CPU s more than torch's own.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import subprocess
 import sys
 from statistics import median
 
+import typer
+
 WANTED = 0.3
 """CPU seconds that the import may add to torch's"""
 
 
-def main() -> None:
+def main(times: int = 15) -> None:
     """Print both medians and their difference; ends with status 1 where it is more than wanted."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--times", type=int, default=15)
-    pairs = [
-        (cpu_seconds("import torch"), cpu_seconds("import cotrain_losses")) for _ in range(parser.parse_args().times)
-    ]
+    pairs = [(cpu_seconds("import torch"), cpu_seconds("import cotrain_losses")) for _ in range(times)]
     torch, ours = (median(column) for column in zip(*pairs, strict=True))
     added = median(both - alone for alone, both in pairs)
     print(f"torch {torch:.2f}, cotrain_losses {ours:.2f}, added {added:.2f} CPU s (wanted at most {WANTED})")
@@ -40,4 +37,4 @@ def cpu_seconds(code: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

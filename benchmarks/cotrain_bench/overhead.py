@@ -29,13 +29,11 @@ from .results import CannotContinue, write_results
 from .weights_cost import weights_cost
 
 TARGET_SHARE = 0.25
+POLICIES = f"Comma-separated: {', '.join(SUBJECTS)}; all but the first are LeRobot's."
 
 
 def overhead(
-    policies: Annotated[
-        str,
-        typer.Option(help=f"Comma-separated: {', '.join(SUBJECTS)}; all but the first are LeRobot's."),
-    ] = ",".join(SUBJECTS),
+    policies: Annotated[str, typer.Option(help=POLICIES)] = ",".join(SUBJECTS),
     batch_size: Annotated[int, typer.Option(min=4, help="Samples in a step.")] = 64,
     repeats: Annotated[int, typer.Option(min=3, help="Pairs of steps for each method.")] = 15,
     only: Annotated[str, typer.Option(help="Comma-separated methods, where not all are wanted.")] = "",
@@ -147,14 +145,9 @@ def _alternating(jobs: Sequence[Callable[[], Any]], repeats: int, device: str) -
 
 
 def _ratio(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    bare, wrapped = zip(*pairs, strict=True)
+    bare, wrapped = (statistics.median(side) for side in zip(*pairs, strict=True))
     low, _, high = statistics.quantiles([b / a for a, b in pairs], n=4)
-    return {
-        "bare": statistics.median(bare),
-        "ratio": statistics.median(wrapped) / statistics.median(bare),
-        "low": low,
-        "high": high,
-    }
+    return {"bare": bare, "ratio": wrapped / bare, "low": low, "high": high}
 
 
 def _memory(loss: Callable[[], Tensor], device: str) -> float:

@@ -45,9 +45,8 @@ def _suite(size: int) -> Subject:
     policy = FlowPolicy(WIDTH, COMMAND)
     batch = {"observations": torch.randn(size, 2, WIDTH), "actions": torch.randn(size, 8, COMMAND)}
     seam = ctl.Seam(head="velocity", condition="condition", width=_condition_width(policy, batch))
-    return Subject(
-        policy, batch, lambda p, b: p.compute_loss(b), seam, lambda p: p.predict_action(batch["observations"]), True
-    )
+    sample = lambda p: p.predict_action(batch["observations"])  # noqa: E731
+    return Subject(policy, batch, lambda p, b: p.compute_loss(b), seam, sample, True)
 
 
 def _condition_width(policy: Any, batch: dict[str, Tensor]) -> int:
@@ -58,17 +57,12 @@ def _condition_width(policy: Any, batch: dict[str, Tensor]) -> int:
 def _diffusion(size: int, image: bool) -> Subject:
     policies = _lerobot("diffusion")
     kinds: dict[str, tuple[str, tuple[int, ...]]] = {"observation.state": ("STATE", (7,))}
-    kinds |= (
-        {"observation.images.top": ("VISUAL", (3, 84, 84))}
-        if image
-        else {"observation.environment_state": ("ENV", (16,))}
-    )
-    more = {"down_dims": (64, 128, 256)} if not image else {}
+    if image:
+        kinds["observation.images.top"], more = ("VISUAL", (3, 84, 84)), {}
+    else:
+        kinds["observation.environment_state"], more = ("ENV", (16,)), {"down_dims": (64, 128, 256)}
     policy = policies(kinds, crop_shape=None, num_inference_steps=10, **more)
-    batch = _observed(kinds, size, 2) | {
-        "action": torch.randn(size, 16, 7),
-        "action_is_pad": torch.zeros(size, 16).bool(),
-    }
+    batch = _observed(kinds, size, 2) | _actions(size, 16)
 
     def sample(p: Any) -> Any:
         observed = {name: x[:4] for name, x in batch.items() if name.startswith("observation")}
@@ -97,10 +91,7 @@ def _actions(size: int, horizon: int) -> dict[str, Tensor]:
 def _lerobot(kind: str) -> Callable[..., Any]:
     try:
         from lerobot.configs.types import FeatureType, PolicyFeature
-        from lerobot.policies.factory import (
-            get_policy_class,
-            make_policy_config,
-        )
+        from lerobot.policies.factory import get_policy_class, make_policy_config
     except (ImportError, RuntimeError) as error:
         raise CannotContinue(
             f"LeRobot's policies are measured where LeRobot is installed (docs/codebases.md says how), got: {error}. "

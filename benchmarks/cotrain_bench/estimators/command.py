@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +17,8 @@ def estimators(
             "`headline`: 1000 x 1000 in 32 dimensions, repeated for times."
         ),
     ] = "demo",
-    out: Annotated[Path, typer.Option(help="Folder for results and report; run again to continue.")] = Path(
-        "results/estimators"
-    ),
-    peers: Annotated[
-        str | None, typer.Option(help="Python interpreter that has densratio and skada; default: this one.")
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for results; run again to continue.")] = Path("results/estimators"),
+    peers: Annotated[str | None, typer.Option(help="Interpreter with densratio and skada; default: this one.")] = None,
 ) -> None:
     """Density-ratio estimators against ratios known in closed form, beside densratio and skada where installed.
 
@@ -32,10 +29,9 @@ def estimators(
 
     with cli_errors(out):
         from ..progress import show_table
-        from .measure import peer_python
         from .study import PRESETS, study, summary
 
         if preset not in PRESETS:
             raise CannotContinue(f"preset is one of {', '.join(PRESETS)}, got {preset!r}.")
-        show_table(summary(study(preset, out, peer_python(peers))))
+        show_table(summary(study(preset, out, peers or sys.executable)))
         typer.echo(out / "report.html")

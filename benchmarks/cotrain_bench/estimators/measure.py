@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,10 +17,9 @@ from torch import Tensor
 
 from cotrain_losses.importance import KLIEP, KMM, ULSIF, GaussianRatio, LogisticRatio, RuLSIF, effective_sample_size
 
+from ..results import Row
 from .peers import PEERS
 from .problems import Problem, problem
-
-Row = dict[str, Any]
 
 OURS: dict[str, Callable[[], Any]] = {
     "uLSIF": ULSIF,
@@ -107,8 +105,3 @@ def _asked(command: list[str], library: str) -> tuple[float, Tensor] | str:
         return f"{library} is not installed" if f"No module named '{library}'" in last else last[:200]
     answer = json.loads(ran.stdout)
     return answer["seconds"], torch.tensor(answer["weights"], dtype=torch.float64)
-
-
-def peer_python(given: str | None) -> str:
-    """The interpreter that has the peers."""
-    return given or sys.executable

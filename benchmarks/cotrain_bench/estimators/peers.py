@@ -11,12 +11,8 @@ import time
 import warnings
 from typing import Any
 
-PEERS = {
-    "densratio uLSIF": "densratio",
-    "densratio KLIEP": "densratio",
-    "skada KMM": "skada",
-    "skada Gaussian": "skada",
-}
+PEERS = {name: name.split()[0] for name in ("densratio uLSIF", "densratio KLIEP", "skada KMM", "skada Gaussian")}
+"""a peer's name -> its library"""
 
 
 def weights(name: str, source: Any, target: Any, bandwidths: Any, penalties: Any) -> Any:

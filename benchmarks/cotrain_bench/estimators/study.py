@@ -6,17 +6,14 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from cotrain_losses import importance
 from cotrain_losses.cli.report import Figure, Section, Table, Text, as_png
 
 from ..progress import progress
-from ..results import Cells, source_digest, write_report, write_results
+from ..results import Cells, Row, source_digest, write_report, write_results
 from .measure import ESTIMATORS, measured
 from .problems import NAMES
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,8 @@ def _lead(rows: list[Row]) -> str:
         name: {_place(r): r["cpu_s"] for r in rows if r["estimator"] == name and r["status"] == "ok"}
         for name in ("uLSIF", "densratio uLSIF")
     }
-    both = sorted(
-        pairs["densratio uLSIF"][p] / pairs["uLSIF"][p] for p in pairs["uLSIF"] if p in pairs["densratio uLSIF"]
-    )
+    ours, theirs = pairs["uLSIF"], pairs["densratio uLSIF"]
+    both = sorted(theirs[place] / ours[place] for place in ours.keys() & theirs.keys())
     if not both:
         return "No peer was installed where this ran: rows of peers say so."
     middle = both[len(both) // 2]
@@ -127,9 +123,8 @@ def _picture(rows: list[Row]) -> bytes:
                     found.setdefault(row["dim"], []).append(row["correlation"])
             line = [(dim, sum(v) / len(v)) for dim, v in sorted(found.items())]
             style = "--" if " " in estimator and "logistic" not in estimator else "-"
-            boxes[i, j].plot(
-                *zip(*line, strict=True) if line else ((), ()), style, marker=".", color=f"C{number}", label=estimator
-            )
+            places = zip(*line, strict=True) if line else ((), ())
+            boxes[i, j].plot(*places, style, marker=".", color=f"C{number}", label=estimator)
         boxes[i, j].set(title=f"{name}, n = {n}", xlabel="dimension", ylabel="correlation", ylim=(-0.3, 1.05))
         boxes[i, j].set_xscale("log", base=2)
     handles, labels = boxes[0, 0].get_legend_handles_labels()

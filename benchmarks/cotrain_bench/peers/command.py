@@ -54,14 +54,8 @@ def peers(
         from ..results import CannotContinue
         from .study import study
 
-        settings = {
-            "losses": losses.split(","),
-            "sizes": [int(size) for size in sizes.split(",")],
-            "widths": [int(width) for width in widths.split(",")],
-            "repeats": repeats,
-            "seed": seed,
-            "device": device,
-        }
+        settings = {"losses": losses.split(","), "repeats": repeats, "seed": seed, "device": device}
+        settings |= {"sizes": [int(n) for n in sizes.split(",")], "widths": [int(d) for d in widths.split(",")]}
         if device not in ("cpu", "cuda"):
             raise CannotContinue(f"--device is cpu or cuda, got {device!r}.")
         pythons = {"torch peers": torch_peers, "pytorch-adapt": pytorch_adapt, "OTT-JAX": ott_jax}
@@ -69,7 +63,6 @@ def peers(
             from .failures import failure_table
 
             show_table(failure_table(out, seed, pythons))
-            typer.echo(str(out / "report.html"))
-            return
-        show_table(study(out, settings, pythons)[0])
+        else:
+            show_table(study(out, settings, pythons)[0])
         typer.echo(str(out / "report.html"))

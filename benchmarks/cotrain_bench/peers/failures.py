@@ -50,9 +50,6 @@ def outcomes(rows: Sequence[Row]) -> Table:
 
 def reasons(rows: Sequence[Row]) -> Table:
     """The value, the right one, or the error's own words, wherever something was not ok."""
-    lines = [
-        [row["call"], row["case"], row["status"], row.get("value"), row.get("right"), row.get("says")]
-        for row in rows
-        if "case" in row and row["status"] != "ok"
-    ]
+    names = ("call", "case", "status", "value", "right", "says")
+    lines = [[row.get(n) for n in names] for row in rows if "case" in row and row["status"] != "ok"]
     return Table(["call", "case", "came out", "value", "right value", "in its own words"], lines)

@@ -17,13 +17,10 @@ Calls = dict[str, dict[str, Callable[..., Any]]]
 def ours() -> Calls:
     from cotrain_losses import MMD, OptimalTransport, Sinkhorn
 
-    return {
-        "balanced": {"ours": OptimalTransport(EPS)},
-        "unbalanced": {"ours": OptimalTransport(EPS, unbalanced=RHO)},
-        "divergence": {"ours": Sinkhorn((EPS / 2) ** 0.5)},
-        "exact": {"ours": OptimalTransport(0.0)},
-        "mmd": {"ours": MMD()},
-    }
+    terms: dict[str, Callable[..., Any]] = {"balanced": OptimalTransport(EPS), "exact": OptimalTransport(0.0)}
+    terms |= {"unbalanced": OptimalTransport(EPS, unbalanced=RHO), "divergence": Sinkhorn((EPS / 2) ** 0.5)}
+    terms["mmd"] = MMD()
+    return {loss: {"ours": term} for loss, term in terms.items()}
 
 
 def pot() -> Calls:
@@ -44,24 +41,28 @@ def pot() -> Calls:
     }
 
 
+def _transports(name: str, samples_loss: Callable[..., Any], **options: Any) -> Calls:
+    """A library's `SamplesLoss` as the three losses with entropy."""
+
+    def sinkhorn(factor: float, **more: Any) -> Callable[..., Any]:
+        loss = samples_loss("sinkhorn", blur=(EPS / 2) ** 0.5, **options, **more)
+        return lambda x, y: factor * loss(x, y).squeeze()
+
+    return {
+        "balanced": {name: sinkhorn(2.0, debias=False)},
+        "unbalanced": {name: sinkhorn(2.0, debias=False, reach=(RHO / 2) ** 0.5)},
+        "divergence": {name: sinkhorn(1.0, debias=True)},
+    }
+
+
 def geomloss() -> Calls:
     from geomloss import SamplesLoss  # type: ignore[import-untyped]
-
-    def sinkhorn(factor: float, **options: Any) -> Callable[..., Any]:
-        loss = SamplesLoss("sinkhorn", p=2, blur=(EPS / 2) ** 0.5, **options)
-        return lambda x, y: factor * loss(x, y)
 
     def gaussians(x: Any, y: Any) -> Any:
         return sum(SamplesLoss("gaussian", blur=blur)(x, y) for blur in (0.35, 0.7, 1.4, 2.8, 5.6))
 
-    names = {scaling: f"geomloss scaling {scaling}" for scaling in (0.5, 0.9)}
-    reach = (RHO / 2) ** 0.5
-    return {
-        "balanced": {name: sinkhorn(2.0, debias=False, scaling=s) for s, name in names.items()},
-        "unbalanced": {name: sinkhorn(2.0, debias=False, scaling=s, reach=reach) for s, name in names.items()},
-        "divergence": {name: sinkhorn(1.0, scaling=s) for s, name in names.items()},
-        "mmd": {"geomloss, 5 gaussians": gaussians},
-    }
+    coarse, fine = (_transports(f"geomloss scaling {s}", SamplesLoss, p=2, scaling=s) for s in (0.5, 0.9))
+    return {**{loss: coarse[loss] | fine[loss] for loss in coarse}, "mmd": {"geomloss, 5 gaussians": gaussians}}
 
 
 def skada() -> Calls:
@@ -93,39 +94,21 @@ def ott() -> Calls:
         jitted: Callable[..., Any] = jax.jit(jax.value_and_grad(cost, argnums=(0, 1)))
         return jitted
 
-    return {
-        "balanced": {"OTT-JAX, jitted": jitted(1.0)},
-        "unbalanced": {"OTT-JAX, jitted": jitted(RHO / (RHO + EPS))},
-    }
+    powers = {"balanced": 1.0, "unbalanced": RHO / (RHO + EPS)}
+    return {loss: {"OTT-JAX, jitted": jitted(power)} for loss, power in powers.items()}
 
 
 def keops() -> Calls:
     import pykeops  # noqa: F401  geomloss says too late that it is missing
     from geomloss import SamplesLoss
 
-    def online(factor: float, **options: Any) -> Callable[..., Any]:
-        loss = SamplesLoss("sinkhorn", p=2, blur=(EPS / 2) ** 0.5, scaling=0.9, backend="online", **options)
-        return lambda x, y: factor * loss(x, y).squeeze()
-
-    return {
-        "balanced": {"KeOps, geomloss .9": online(2.0, debias=False)},
-        "unbalanced": {"KeOps, geomloss .9": online(2.0, debias=False, reach=(RHO / 2) ** 0.5)},
-        "divergence": {"KeOps, geomloss .9": online(1.0)},
-    }
+    return _transports("KeOps, geomloss .9", SamplesLoss, p=2, scaling=0.9, backend="online")
 
 
 def flash_sinkhorn() -> Calls:
     from flash_sinkhorn import SamplesLoss
 
-    def flash(factor: float, **options: Any) -> Callable[..., Any]:
-        loss = SamplesLoss("sinkhorn", blur=(EPS / 2) ** 0.5, half_cost=True, allow_tf32=False, **options)
-        return lambda x, y: factor * loss(x, y)
-
-    return {
-        "balanced": {"flash-sinkhorn": flash(2.0)},
-        "unbalanced": {"flash-sinkhorn": flash(2.0, reach=(RHO / 2) ** 0.5)},
-        "divergence": {"flash-sinkhorn": flash(1.0, debias=True)},
-    }
+    return _transports("flash-sinkhorn", SamplesLoss, half_cost=True, allow_tf32=False)
 
 
 def mdot_tnt() -> Calls:
@@ -170,14 +153,5 @@ def floor(loss: str, x: Any, y: Any) -> None:
         block(y, y, rounds)
 
 
-LIBRARIES = {
-    "ours": ours,
-    "POT": pot,
-    "geomloss": geomloss,
-    "skada": skada,
-    "pytorch-adapt": pytorch_adapt,
-    "OTT-JAX": ott,
-    "KeOps": keops,
-    "flash-sinkhorn": flash_sinkhorn,
-    "mdot-tnt": mdot_tnt,
-}
+LIBRARIES = {"ours": ours, "POT": pot, "geomloss": geomloss, "skada": skada, "pytorch-adapt": pytorch_adapt}
+LIBRARIES |= {"OTT-JAX": ott, "KeOps": keops, "flash-sinkhorn": flash_sinkhorn, "mdot-tnt": mdot_tnt}

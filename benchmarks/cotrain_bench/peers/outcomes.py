@@ -71,11 +71,8 @@ def outcome(call: Callable[..., Any], loss: str | None, case: Case) -> dict[str,
     except Exception as error:
         return {"status": "error", "says": _named(error)}
     expected = right(loss, x, y, case.eps) if loss else _itself(call, x, y)
-    given = {
-        "value": _plain(value),
-        "right": expected and _plain(expected[0]),
-        "beside": "definition" if loss else "itself",
-    }
+    beside = "definition" if loss else "itself"
+    given = {"value": _plain(value), "right": expected and _plain(expected[0]), "beside": beside}
     if not (np.isfinite(value) and np.isfinite(gradient).all()):
         return {"status": _not_finite(value), **given}
     if loss is None and len(x) and not (gradient.any() or np.array_equal(x, y)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def study(out: Path, settings: Mapping[str, Any], pythons: Mapping[str, str | No
 READ = (
     "CPU time of one thread in milliseconds, forward and backward, medians of interleaved repetitions in one process; "
     "with --device cuda the time from an idle device to an idle device. "
-    "A gradient error is relative to a float64 solution, by plain log-domain iterations, of the loss as this project "
+    "A gradient error is relative to a float64 solution, by Newton's method, of the loss as this project "
     "defines it; a library that optimises another objective shows an error without being at fault. Rows marked "
     "'another process' ran in a process of their own, and so did the row 'ours, alone' that they are set against; they "
     "were not interleaved: read differences below 1.3 as noise. 'floor' is what any method does at least: for each "
@@ -77,14 +78,11 @@ READ = (
 
 def _with_ratios(rows: Sequence[Row]) -> Iterator[Row]:
     """Each row with its time over ours: where it was timed in a process of its own, over ours in another of its own."""
-    ours = {
-        (row["where"], row["loss"], row["n"], row["d"]): row["ms"]
-        for row in rows
-        if row["peer"] in ("ours", "ours, alone") and "ms" in row
-    }
+    place = itemgetter("where", "loss", "n", "d")
+    ours = {place(row): row["ms"] for row in rows if row["peer"] in ("ours", "ours, alone") and "ms" in row}
     for row in rows:
-        against = ours.get((row["where"], row.get("loss"), row.get("n"), row.get("d")))
-        yield {**row, "ratio": row["ms"] / against} if against and "ms" in row else row
+        against = ours.get(place(row)) if "ms" in row else None
+        yield {**row, "ratio": row["ms"] / against} if against else row
 
 
 def summary(rows: Sequence[Row]) -> Table:
@@ -106,9 +104,7 @@ def summary(rows: Sequence[Row]) -> Table:
     for row in rows:
         if row["status"] != "ok":
             where = f" (n={row['n']}, d={row['d']})" if "n" in row else ""
-            lines.append(
-                [row.get("loss"), row["peer"] + where, None, None, None, None, row["status"], None, row["where"]]
-            )
+            lines.append([row.get("loss"), row["peer"] + where, *[None] * 4, row["status"], None, row["where"]])
     columns = ["loss", "peer", "time / ours", "least", "most", "wanted", "met", "worst gradient error", "timed in"]
     return Table(columns, lines, "Median over the sizes (MMD: n >= 128); above 1 the peer is slower.")
 
@@ -118,7 +114,6 @@ def by_size(rows: Sequence[Row], loss: str) -> Table:
     of_loss = [row for row in rows if row.get("loss") == loss and "ms" in row]
     sizes = list(dict.fromkeys((row["d"], row["n"]) for row in of_loss))
     times = {(row["peer"], row["d"], row["n"]): row["ms"] for row in of_loss}
-    lines = [
-        [peer, *(times.get((peer, *size)) for size in sizes)] for peer in dict.fromkeys(r["peer"] for r in of_loss)
-    ]
+    peers = dict.fromkeys(row["peer"] for row in of_loss)
+    lines = [[peer, *(times.get((peer, *size)) for size in sizes)] for peer in peers]
     return Table([loss, *(f"d={d} n={n}" for d, n in sizes)], lines, "Median CPU milliseconds, forward and backward.")

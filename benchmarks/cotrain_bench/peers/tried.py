@@ -103,10 +103,5 @@ def all_of_pytorch_adapt(eps: float) -> Named:
     }
 
 
-TRIED = {
-    "ours": all_of_ours,
-    "POT": all_of_pot,
-    "geomloss": all_of_geomloss,
-    "skada": all_of_skada,
-    "pytorch-adapt": all_of_pytorch_adapt,
-}
+TRIED = {"ours": all_of_ours, "POT": all_of_pot, "geomloss": all_of_geomloss, "skada": all_of_skada}
+TRIED["pytorch-adapt"] = all_of_pytorch_adapt

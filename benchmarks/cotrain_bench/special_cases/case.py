@@ -13,12 +13,12 @@ import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from cotrain_losses import Method, Regularizer
+from cotrain_losses import Method, Regularizer, recipes
 
 from .draws import Draw, draw_of
 
@@ -35,27 +35,24 @@ class Case:
     """A method that is claimed to be a special case.
 
     Args:
-        name, source: what it is called and who published it.
         recipe: the recipe that is shown.
         expression: `draw -> Method`, the recipe at the draw's sizes.
-        measured: `draw, method -> Answer`, what the library computes for it.
         written: `draw, method -> Answer`, the published formula; it takes only initial weights from the method.
-        formula: the published form, in TeX as matplotlib knows it.
-        oracle: what `written` relies on.
-        conventions: what had to be converted between the two.
+        source, oracle, formula, conventions: read from the docstring of `written`, see `case`.
+        measured: `draw, method -> Answer`, what the library computes for the expression.
         tolerance: 1e-6, or 1e-4 where an iterative solver is the oracle.
         paired, scale: of the draws.
     """
 
     name: str
-    source: str
     recipe: Callable[..., Any]
     expression: Callable[[Draw], Any]
-    measured: Callable[[Draw, Any], Answer]
     written: Callable[[Draw, Any], Answer]
-    formula: str
+    source: str
     oracle: str
+    formula: str
     conventions: str
+    measured: Callable[[Draw, Any], Answer]
     tolerance: float = 1e-6
     paired: bool = False
     scale: float = 1.0
@@ -79,6 +76,33 @@ class Case:
         torch.manual_seed(draw.seed)  # the same initial weights for both sides of the comparison
         method = self.expression(draw)
         return doubled(method, draw) if isinstance(method, Method) else method
+
+
+CASES: list[Case] = []
+"""every case, in the order of its definition"""
+
+Written = TypeVar("Written", bound=Callable[..., Answer])
+
+
+def case(name: str, expression: Callable[[Draw], Any], **settings: Any) -> Callable[[Written], Written]:
+    """Adds a case, written by the decorated function, whose docstring has three paragraphs: who published it against
+    which oracle it is set; the published form, in TeX as matplotlib knows it; what had to be converted between the two.
+
+    Args:
+        name: the recipe's, where none is among the settings; a comma begins what tells two cases of a recipe apart.
+        expression: a lambda, which is shown, or a function, whose body is shown.
+        settings: other fields of `Case`.
+    """
+
+    def add(written: Written) -> Written:
+        head, formula, conventions = (" ".join(part.split()) for part in (written.__doc__ or "").split("\n\n"))
+        source, oracle = head.split(" against ")
+        recipe = settings.pop("recipe", None) or getattr(recipes, name.partition(",")[0])
+        how = {"measured": at_the_features, **settings}
+        CASES.append(Case(name, recipe, expression, written, source, oracle, formula, conventions, **how))
+        return written
+
+    return add
 
 
 def doubled(method: Method, draw: Draw) -> Method:
@@ -135,8 +159,20 @@ def loss(value: Tensor, draw: Draw) -> Answer:
 
 def shown_code(function: Callable[..., Any]) -> str:
     """A function's statements as code: the body without its docstring."""
-    definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    body = definition.body  # type: ignore[attr-defined]
+    body = _definition(function).body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     return "\n".join(ast.unparse(statement) for statement in body)
+
+
+def shown_expression(shown: Case) -> str:
+    """The expression of a case as code."""
+    decorator = _definition(shown.written).decorator_list[0]
+    found = [node.body for node in ast.walk(decorator) if isinstance(node, ast.Lambda)]
+    return ast.unparse(found[0]) if found else shown_code(shown.expression)
+
+
+def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
+    definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    return definition

@@ -9,9 +9,7 @@ import typer
 
 
 def special_cases(
-    out: Annotated[Path, typer.Option(help="Folder for results, figure, Markdown page and report.")] = Path(
-        "results/special-cases"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for results and pages.")] = Path("results/special-cases"),
     draws: Annotated[int, typer.Option(min=1, help="Drawn inputs per case and per edge.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The first draw's seed.")] = 0,
 ) -> None:

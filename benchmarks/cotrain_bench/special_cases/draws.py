@@ -32,12 +32,8 @@ class Draw:
     @property
     def leaves(self) -> tuple[Tensor, ...]:
         """What gradients are taken for: the features of both sides, and the target's predictions."""
-        return (
-            self.source.features,
-            self.target.features,
-            self.target.extras["action_hat"],
-            self.target.extras["logits"],
-        )
+        predictions = self.target.extras["action_hat"], self.target.extras["logits"]
+        return (self.source.features, self.target.features, *predictions)
 
     @property
     def generator(self) -> np.random.Generator:

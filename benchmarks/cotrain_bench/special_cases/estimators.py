@@ -9,23 +9,19 @@ from torch import Tensor
 
 from cotrain_losses.importance import EmpiricalMixture, optimal_score, score_weights
 
-from .case import Answer, Case
+from .case import Answer, case
 from .draws import Draw
 
 ALPHA, SIGMA = 0.7, 0.8
 
 
-def score(draw: Draw) -> Tensor:
-    return optimal_score(queries(draw), mixture(draw), alpha=ALPHA, sigma=SIGMA)
+def given(draw: Draw, found: Tensor) -> Answer:
+    return Answer(found)
 
 
 def score_of_latents(draw: Draw) -> Tensor:
     latents = draw.target.features[:2].detach()
     return optimal_score(queries(draw), mixture(draw, latents=True), alpha=ALPHA, sigma=SIGMA, latent=latents)
-
-
-def weights(draw: Draw) -> Tensor:
-    return score_weights(queries(draw), mixture(draw), alpha=ALPHA, sigma=SIGMA)
 
 
 def mixture(draw: Draw, *, latents: bool = False) -> EmpiricalMixture:
@@ -67,21 +63,52 @@ def by_autograd(draw: Draw, latents: Tensor | None = None) -> Tensor:
     return torch.stack(found)
 
 
+@case(
+    "co-trained score",
+    lambda draw: optimal_score(queries(draw), mixture(draw), alpha=ALPHA, sigma=SIGMA),
+    recipe=optimal_score,
+    measured=given,
+)
 def score_written(draw: Draw, _: Tensor) -> Answer:
+    r"""Lei et al. 2026, closed form against autograd of the exact log-mixture
+
+    s^* = \nabla \log \sum_i w_{k(i)}\, \mathcal{N}(a^t; \alpha a_i, \sigma^2 I) = \sum_i g_i\, \frac{\alpha a_i -
+    a^t}{\sigma^2}
+
+    w_target = w / N, w_source = (1 - w) / M.
+    """
     return Answer(by_autograd(draw))
 
 
+@case("co-trained score, latents", score_of_latents, recipe=optimal_score, measured=given)
 def score_of_latents_written(draw: Draw, _: Tensor) -> Answer:
+    r"""Lei et al. 2026, closed form against autograd of the exact log-mixture
+
+    s^*(a^t, z) = \nabla \log \sum_i w_{k(i)}\, K(z, z_i)\, \mathcal{N}(a^t; \alpha a_i, \sigma^2 I)
+
+    K is a Gaussian kernel on latents; K = 1 is the form for one fixed observation.
+    """
     return Answer(by_autograd(draw, draw.target.features[:2].detach()))
 
 
+@case(
+    "score weights",
+    lambda draw: score_weights(queries(draw), mixture(draw), alpha=ALPHA, sigma=SIGMA),
+    recipe=score_weights,
+    measured=given,
+)
 def weights_written(draw: Draw, _: Tensor) -> Answer:
+    r"""Lei et al. 2026, closed form against the ratio formula
+
+    \frac{g_t}{g_s} = \frac{w}{1 - w} \cdot \frac{M}{N} \cdot e^{(r_s^2 - r_t^2)\, d / 2}, \quad r_i = \frac{|a^t -
+    \alpha a_i|}{\sigma \sqrt{d}}
+
+    The exponent carries the factor d, the width of the action chunk (d = 1 leaves it out).
+    """
     d, n, m, w = 8, len(draw.source), len(draw.target), draw.ratio
     rows = []
     for noised in queries(draw):
-        r_source, r_target = (
-            [distance(noised, a) for a in side.extras["action"]] for side in (draw.source, draw.target)
-        )
+        r_source, r_target = ([distance(noised, a) for a in r.extras["action"]] for r in (draw.source, draw.target))
         least = min(r_source + r_target)
         unscaled = [(1 - w) / n * math.exp((least**2 - r**2) * d / 2) for r in r_source]
         unscaled += [w / m * math.exp((least**2 - r**2) * d / 2) for r in r_target]
@@ -92,46 +119,3 @@ def weights_written(draw: Draw, _: Tensor) -> Answer:
 def distance(noised: Tensor, action: Tensor) -> float:
     """|a^t - alpha a_i| / (sigma sqrt(d))."""
     return float(torch.linalg.vector_norm(noised - ALPHA * action.flatten())) / (SIGMA * math.sqrt(len(noised)))
-
-
-def given(draw: Draw, found: Tensor) -> Answer:
-    return Answer(found)
-
-
-CASES = (
-    Case(
-        "co-trained score",
-        "Lei et al. 2026, closed form",
-        optimal_score,
-        score,
-        given,
-        score_written,
-        r"s^* = \nabla \log \sum_i w_{k(i)}\, \mathcal{N}(a^t; \alpha a_i, \sigma^2 I)"
-        r" = \sum_i g_i\, \frac{\alpha a_i - a^t}{\sigma^2}",
-        "autograd of the exact log-mixture",
-        "w_target = w / N, w_source = (1 - w) / M.",
-    ),
-    Case(
-        "co-trained score, latents",
-        "Lei et al. 2026, closed form",
-        optimal_score,
-        score_of_latents,
-        given,
-        score_of_latents_written,
-        r"s^*(a^t, z) = \nabla \log \sum_i w_{k(i)}\, K(z, z_i)\, \mathcal{N}(a^t; \alpha a_i, \sigma^2 I)",
-        "autograd of the exact log-mixture",
-        "K is a Gaussian kernel on latents; K = 1 is the form for one fixed observation.",
-    ),
-    Case(
-        "score weights",
-        "Lei et al. 2026, closed form",
-        score_weights,
-        weights,
-        given,
-        weights_written,
-        r"\frac{g_t}{g_s} = \frac{w}{1 - w} \cdot \frac{M}{N} \cdot e^{(r_s^2 - r_t^2)\, d / 2},"
-        r" \quad r_i = \frac{|a^t - \alpha a_i|}{\sigma \sqrt{d}}",
-        "the ratio formula",
-        "The exponent carries the factor d, the width of the action chunk (d = 1 leaves it out).",
-    ),
-)

@@ -11,32 +11,8 @@ from torch import Tensor, nn
 
 from cotrain_losses import Method, recipes
 
-from .case import Answer, Case, at_the_features, gradients
+from .case import Answer, case, gradients
 from .draws import Draw
-
-
-def adda(draw: Draw) -> Method:
-    return recipes.adda(draw.width, ratio=draw.ratio)
-
-
-def tzeng(draw: Draw) -> Method:
-    return recipes.tzeng(draw.width, ratio=draw.ratio)
-
-
-def dann(draw: Draw) -> Method:
-    return recipes.dann(draw.width, ratio=draw.ratio, steps=1000)
-
-
-def cdan(draw: Draw) -> Method:
-    return recipes.cdan(draw.width, {"action": 8}, ratio=draw.ratio)
-
-
-def wei_adversarial(draw: Draw) -> Method:
-    return recipes.wei_adversarial(draw.width, ratio=draw.ratio)
-
-
-def probe(draw: Draw) -> Method:
-    return recipes.probe(draw.width, ratio=draw.ratio)
 
 
 def classifier(method: Method) -> nn.Sequential:
@@ -70,13 +46,33 @@ def game(draw: Draw, layers: nn.Sequential, value: Tensor, encoder: Tensor, head
     return Answer(value, (gradients(encoder, draw.leaves), gradients(head, list(layers.parameters()))))
 
 
+@case("adda", lambda draw: recipes.adda(draw.width, ratio=draw.ratio))
 def adda_written(draw: Draw, method: Method) -> Answer:
+    r"""Lei et al. 2026 (ADDA: reversal on a shared encoder) against two autograd passes through a classifier written
+    row by row
+
+    \dot\phi = +\lambda \nabla_\phi \mathcal{B}, \quad \dot{D} = -\nabla_D \mathcal{B}, \quad \mathcal{B} =
+    -\frac{1}{2n}\sum_i \log(1 - \sigma(D(x_i))) - \frac{1}{2m}\sum_j \log \sigma(D(y_j))
+
+    Labels target 1, source 0, each domain averaged by itself. The weight scales what the encoder receives; the
+    classifier learns at unit rate.
+    """
     layers = classifier(method)
     entropy = cross_entropy(logit(draw.source.features, layers), logit(draw.target.features, layers))
     return game(draw, layers, -0.05 * entropy, encoder=-0.05 * entropy, head=entropy)
 
 
+@case("tzeng", lambda draw: recipes.tzeng(draw.width, ratio=draw.ratio))
 def tzeng_written(draw: Draw, method: Method) -> Answer:
+    r"""Tzeng et al. 2017 (ADDA, inverted labels), one encoder against two autograd passes through a classifier written
+    row by row
+
+    \dot\phi = \frac{\lambda}{2} \nabla_\phi [\mathrm{E}_x \log \sigma(D(x)) + \mathrm{E}_y \log (1 - \sigma(D(y)))],
+    \quad \dot{D} = -\nabla_D \mathcal{B}
+
+    Labels target 1, source 0, each domain averaged by itself. Published for a frozen source encoder and a target
+    encoder; here one encoder moves on both sides.
+    """
     layers = classifier(method)
     of_source, of_target = logit(draw.source.features, layers), logit(draw.target.features, layers)
     inverted = cross_entropy(of_target, of_source)
@@ -96,17 +92,32 @@ class Reversal(torch.autograd.Function):
         return -ctx.strength * gradient, None
 
 
+@case("dann", lambda draw: recipes.dann(draw.width, ratio=draw.ratio, steps=1000))
 def dann_written(draw: Draw, method: Method) -> Answer:
+    r"""Ganin et al. 2016 (DANN) against a gradient reversal layer, written
+
+    \dot\phi = +\lambda_p \nabla_\phi \mathcal{B}, \quad \lambda_p = \frac{2}{1 + e^{-10 p}} - 1, \quad p =
+    \frac{step}{steps}
+
+    Labels target 1, source 0, each domain averaged by itself. Some label source 1: the logit's sign turns and nothing
+    else. The step is drawn, 0 and the end included.
+    """
     layers, strength = classifier(method), 2 / (1 + math.exp(-10 * min(draw.step / 1000, 1))) - 1
-    source, target = (
-        Reversal.apply(rows.features, strength)  # type: ignore[no-untyped-call]
-        for rows in (draw.source, draw.target)
-    )
+    source, target = (Reversal.apply(r.features, strength) for r in (draw.source, draw.target))  # type: ignore
     entropy = cross_entropy(logit(source, layers), logit(target, layers))
     return game(draw, layers, -strength * entropy, encoder=entropy, head=entropy)
 
 
+@case("cdan", lambda draw: recipes.cdan(draw.width, {"action": 8}, ratio=draw.ratio))
 def cdan_written(draw: Draw, method: Method) -> Answer:
+    r"""Long et al. 2018 (CDAN), actions as the condition against two autograd passes through a classifier written
+    row by row, outer products
+
+    \mathcal{B}(D \circ h), \quad h = z \otimes \mathrm{sg}(1, a)
+
+    Labels target 1, source 0, each domain averaged by itself. The condition carries a 1, so features alone are seen
+    too; it carries no gradient.
+    """
     layers = classifier(method)
     joined = []
     for rows in (draw.source, draw.target):
@@ -117,7 +128,16 @@ def cdan_written(draw: Draw, method: Method) -> Answer:
     return game(draw, layers, -entropy, encoder=-entropy, head=entropy)
 
 
+@case("wei_adversarial", lambda draw: recipes.wei_adversarial(draw.width, ratio=draw.ratio))
 def wei_adversarial_written(draw: Draw, method: Method) -> Answer:
+    r"""Wei et al. 2025 against torch binary_cross_entropy_with_logits, simulation = 1, pos_weight
+
+    \dot\phi = +\nabla_\phi \mathcal{B}, \quad 2\,\frac{m}{n + m}\,\mathcal{B} = \mathrm{BCE}(-D, [\mathrm{sim}];
+    \mathrm{pos\ weight} = \frac{m}{n})
+
+    Labels simulation 1 there, target 1 here; the positive class weighted by m / n is this cross-entropy times 2 m / (n
+    + m). The classifier's hidden layers are normalised here.
+    """
     layers = classifier(method)
     n, m = len(draw.source.features), len(draw.target.features)
     is_simulated = torch.cat([-logit(draw.source.features, layers), -logit(draw.target.features, layers)])
@@ -127,88 +147,15 @@ def wei_adversarial_written(draw: Draw, method: Method) -> Answer:
     return game(draw, layers, -entropy, encoder=-entropy, head=entropy)
 
 
+@case("probe", lambda draw: recipes.probe(draw.width, ratio=draw.ratio))
 def probe_written(draw: Draw, method: Method) -> Answer:
+    r"""a classifier that only watches against two autograd passes through a classifier written
+    row by row
+
+    \dot\phi = 0, \quad \dot{D} = -\nabla_D \mathcal{B}
+
+    Labels target 1, source 0, each domain averaged by itself. Weight 0: the value added to the loss is 0.
+    """
     layers = classifier(method)
-    source, target = draw.source.features.detach(), draw.target.features.detach()
-    entropy = cross_entropy(logit(source, layers), logit(target, layers))
+    entropy = cross_entropy(*(logit(rows.features.detach(), layers) for rows in (draw.source, draw.target)))
     return game(draw, layers, 0.0 * entropy, encoder=entropy, head=entropy)
-
-
-BCE = r"\mathcal{B} = -\frac{1}{2n}\sum_i \log(1 - \sigma(D(x_i))) - \frac{1}{2m}\sum_j \log \sigma(D(y_j))"
-TWO_PASSES = "two autograd passes through a classifier written row by row"
-LABELS = "Labels target 1, source 0, each domain averaged by itself. "
-
-CASES = (
-    Case(
-        "adda",
-        "Lei et al. 2026 (ADDA: reversal on a shared encoder)",
-        recipes.adda,
-        adda,
-        at_the_features,
-        adda_written,
-        rf"\dot\phi = +\lambda \nabla_\phi \mathcal{{B}}, \quad \dot{{D}} = -\nabla_D \mathcal{{B}}, \quad {BCE}",
-        TWO_PASSES,
-        LABELS + "The weight scales what the encoder receives; the classifier learns at unit rate.",
-    ),
-    Case(
-        "tzeng",
-        "Tzeng et al. 2017 (ADDA, inverted labels), one encoder",
-        recipes.tzeng,
-        tzeng,
-        at_the_features,
-        tzeng_written,
-        r"\dot\phi = \frac{\lambda}{2} \nabla_\phi"
-        r" [\mathrm{E}_x \log \sigma(D(x)) + \mathrm{E}_y \log (1 - \sigma(D(y)))]"
-        r", \quad \dot{D} = -\nabla_D \mathcal{B}",
-        TWO_PASSES,
-        LABELS + "Published for a frozen source encoder and a target encoder; here one encoder moves on both sides.",
-    ),
-    Case(
-        "dann",
-        "Ganin et al. 2016 (DANN)",
-        recipes.dann,
-        dann,
-        at_the_features,
-        dann_written,
-        r"\dot\phi = +\lambda_p \nabla_\phi \mathcal{B}, \quad \lambda_p = \frac{2}{1 + e^{-10 p}} - 1, "
-        r"\quad p = \frac{step}{steps}",
-        "a gradient reversal layer, written",
-        LABELS
-        + "Some label source 1: the logit's sign turns and nothing else. The step is drawn, 0 and the end included.",
-    ),
-    Case(
-        "cdan",
-        "Long et al. 2018 (CDAN), actions as the condition",
-        recipes.cdan,
-        cdan,
-        at_the_features,
-        cdan_written,
-        r"\mathcal{B}(D \circ h), \quad h = z \otimes \mathrm{sg}(1, a)",
-        TWO_PASSES + ", outer products",
-        LABELS + "The condition carries a 1, so features alone are seen too; it carries no gradient.",
-    ),
-    Case(
-        "wei_adversarial",
-        "Wei et al. 2025",
-        recipes.wei_adversarial,
-        wei_adversarial,
-        at_the_features,
-        wei_adversarial_written,
-        r"\dot\phi = +\nabla_\phi \mathcal{B}, \quad 2\,\frac{m}{n + m}\,\mathcal{B} ="
-        r" \mathrm{BCE}(-D, [\mathrm{sim}]; \mathrm{pos\ weight} = \frac{m}{n})",
-        "torch binary_cross_entropy_with_logits, simulation = 1, pos_weight",
-        "Labels simulation 1 there, target 1 here; the positive class weighted by m / n is this cross-entropy times "
-        "2 m / (n + m). The classifier's hidden layers are normalised here.",
-    ),
-    Case(
-        "probe",
-        "a classifier that only watches",
-        recipes.probe,
-        probe,
-        at_the_features,
-        probe_written,
-        r"\dot\phi = 0, \quad \dot{D} = -\nabla_D \mathcal{B}",
-        TWO_PASSES,
-        LABELS + "Weight 0: the value added to the loss is 0.",
-    ),
-)

@@ -10,46 +10,37 @@ from torch import Tensor
 from cotrain_losses import Method, Rows, recipes
 from cotrain_losses.terms.mmd import CORAL
 
-from .case import Answer, Case, at_the_features, loss
+from .case import Answer, case, loss
 from .draws import Draw
 
 
-def mmd(draw: Draw) -> Method:
-    return recipes.mmd(ratio=draw.ratio)
-
-
-def dan(draw: Draw) -> Method:
-    return recipes.dan(ratio=draw.ratio, bandwidth=mean_square(draw, of_itself=True) ** 0.5)
-
-
-def wei_mmd(draw: Draw) -> Method:
-    return recipes.wei_mmd(ratio=draw.ratio)
-
-
-def jan(draw: Draw) -> Method:
-    return recipes.jan(ratio=draw.ratio)
-
-
-def energy(draw: Draw) -> Method:
-    return recipes.energy(ratio=draw.ratio)
-
-
-def coral(draw: Draw) -> Method:
-    return recipes.coral(ratio=draw.ratio)
-
-
-def coral_tllib(draw: Draw) -> Method:
-    return Method(draw.ratio, CORAL(mean=True) + 3 * CORAL())
-
-
+@case("mmd", lambda draw: recipes.mmd(ratio=draw.ratio))
 def mmd_written(draw: Draw, method: Method) -> Answer:
+    r"""Long et al. 2015 (DAN) against sums over pairs
+
+    \frac{1}{n(n-1)}\sum_{i \neq i'} k(x_i, x_{i'}) + \frac{1}{m(m-1)}\sum_{j \neq j'} k(y_j, y_{j'}) -
+    \frac{2}{nm}\sum_{i,j} k(x_i, y_j)
+
+    Five Gaussian kernels exp(-|x - y|^2 / 2 (b s)^2), s = 1/4 ... 4, averaged (DAN sums them: 5 times this); b is the
+    lower median of all pooled distances, a constant. Unbiased estimator.
+    """
     x, y, bandwidth = draw.source.features, draw.target.features, median(draw.source.features, draw.target.features)
     sigmas = [bandwidth * s for s in (0.25, 0.5, 1, 2, 4)]
     within = off_diagonal_mean(gaussians(x, x, sigmas)) + off_diagonal_mean(gaussians(y, y, sigmas))
     return loss(0.1 * (within - 2 * gaussians(x, y, sigmas).mean()) / 5, draw)
 
 
+@case(
+    "dan", lambda draw: recipes.dan(ratio=draw.ratio, bandwidth=mean_square(draw, of_itself=True) ** 0.5), paired=True
+)
 def dan_written(draw: Draw, method: Method) -> Answer:
+    r"""Long et al. 2015 (DAN, tllib's kernels) against its index matrix, n = m
+
+    \sum_k \mathrm{MMD}^2_{\sigma_k}, \quad \sigma_k^2 = 2^k\,\mathrm{mean}\,|x - y|^2, \quad k = -3 \ldots 1\qquad
+    (+\ \frac{2}{n - 1})
+
+    Kernels are summed: 5 times their mean. The constant 2 / (n - 1) is subtracted before values are compared.
+    """
     x, y = draw.source.features, draw.target.features
     sigmas = [(2.0**k * mean_square(draw, of_itself=True)) ** 0.5 for k in range(-3, 2)]
     n, kernel = len(x), gaussians(torch.cat([x, y]), torch.cat([x, y]), sigmas)
@@ -60,14 +51,29 @@ def dan_written(draw: Draw, method: Method) -> Answer:
     return loss(published - 2 / (n - 1), draw)
 
 
+@case("wei_mmd", lambda draw: recipes.wei_mmd(ratio=draw.ratio))
 def wei_mmd_written(draw: Draw, method: Method) -> Answer:
+    r"""Wei et al. 2025 against means of kernel matrices
+
+    0.001\,(\overline{K_{XX}} - 2 \overline{K_{XY}} + \overline{K_{YY}}), \quad k = \frac{1}{5} \sum_m e^{-|x - y|^2 /
+    (\mathrm{base} \cdot m)}
+
+    Biased estimator; exp(-d^2 / (base mult)) is bandwidth sqrt(base), the batch's own, and scale sqrt(mult / 2) here.
+    """
     x, y, base = draw.source.features, draw.target.features, mean_square(draw)
     sigmas = [(base * mult / 2) ** 0.5 for mult in (0.25, 0.5, 1, 2, 4)]
     parts = [gaussians(*pair, sigmas).mean() / 5 for pair in ((x, x), (x, y), (y, y))]
     return loss(0.001 * (parts[0] - 2 * parts[1] + parts[2]), draw)
 
 
+@case("jan", lambda draw: recipes.jan(ratio=draw.ratio))
 def jan_written(draw: Draw, method: Method) -> Answer:
+    r"""Long et al. 2017 (JAN) against products of kernel matrices
+
+    \mathrm{MMD}^2\ \mathrm{with}\ k((x, a), (y, b)) = k_z(x, y)\, k_a(a, b)
+
+    Unbiased; each block has the median of its own distances as bandwidth; averaged (JAN sums: 25 times this).
+    """
     n, kernel = len(draw.source.features), torch.ones(())
     for x, y in zip(blocks(draw.source), blocks(draw.target), strict=True):
         sigmas = [median(x, y) * s for s in (0.25, 0.5, 1, 2, 4)]
@@ -76,7 +82,15 @@ def jan_written(draw: Draw, method: Method) -> Answer:
     return loss(within - 2 * kernel[:n, n:].mean(), draw)
 
 
+@case("energy", lambda draw: recipes.energy(ratio=draw.ratio))
 def energy_written(draw: Draw, method: Method) -> Answer:
+    r"""the kernel baseline of Cheng et al. 2025 against scipy cdist
+
+    0.1\,[\mathrm{E}|x - y| - \frac{1}{2} \mathrm{E}|x - x'| - \frac{1}{2} \mathrm{E}|y - y'|]
+
+    Half the energy distance 2 E|x - y| - E|x - x'| - E|y - y'|, as geomloss counts it; a row's distance to itself
+    counts, as 0 (geomloss 0.3.1 floors it at 1e-4).
+    """
     x, y = draw.source.features, draw.target.features
     parts = []
     for a, b in ((x, y), (x, x), (y, y)):
@@ -86,11 +100,25 @@ def energy_written(draw: Draw, method: Method) -> Answer:
     return loss(0.1 * (parts[0] - parts[1] / 2 - parts[2] / 2), draw)
 
 
+@case("coral", lambda draw: recipes.coral(ratio=draw.ratio))
 def coral_written(draw: Draw, method: Method) -> Answer:
+    r"""Sun & Saenko 2016 (Deep CORAL) against numpy.cov
+
+    \frac{1}{4 d^2} |C_S - C_T|_F^2
+
+    Unbiased covariances.
+    """
     return loss(covariance_gap(draw) / (4 * draw.width**2), draw)
 
 
+@case("coral, with means", lambda draw: Method(draw.ratio, CORAL(mean=True) + 3 * CORAL()))
 def coral_tllib_written(draw: Draw, method: Method) -> Answer:
+    r"""tllib's CorrelationAlignmentLoss against numpy.cov
+
+    \frac{1}{d^2} |C_S - C_T|_F^2 + \frac{1}{d} |\mu_S - \mu_T|^2
+
+    4 times CORAL plus the squared gap of the means over d: CORAL(mean=True) + 3 * CORAL().
+    """
     means = draw.source.features.mean(0) - draw.target.features.mean(0)
     return loss(covariance_gap(draw) / draw.width**2 + means.square().mean(), draw)
 
@@ -137,91 +165,3 @@ def blocks(rows: Rows) -> list[Tensor]:
 def squared(x: Tensor, y: Tensor) -> Tensor:
     """All |x_i - y_j|^2, entry by entry."""
     return torch.stack([torch.stack([(u - v).square().sum() for v in y]) for u in x])
-
-
-CASES = (
-    Case(
-        "mmd",
-        "Long et al. 2015 (DAN)",
-        recipes.mmd,
-        mmd,
-        at_the_features,
-        mmd_written,
-        r"\frac{1}{n(n-1)}\sum_{i \neq i'} k(x_i, x_{i'}) + \frac{1}{m(m-1)}\sum_{j \neq j'} k(y_j, y_{j'})"
-        r" - \frac{2}{nm}\sum_{i,j} k(x_i, y_j)",
-        "sums over pairs",
-        "Five Gaussian kernels exp(-|x - y|^2 / 2 (b s)^2), s = 1/4 ... 4, averaged (DAN sums them: 5 times this); b "
-        "is the lower median of all pooled distances, a constant. Unbiased estimator.",
-    ),
-    Case(
-        "dan",
-        "Long et al. 2015 (DAN, tllib's kernels)",
-        recipes.dan,
-        dan,
-        at_the_features,
-        dan_written,
-        r"\sum_k \mathrm{MMD}^2_{\sigma_k}, \quad \sigma_k^2 = 2^k\,\mathrm{mean}\,|x - y|^2, \quad k = -3 \ldots 1"
-        r"\qquad (+\ \frac{2}{n - 1})",
-        "its index matrix, n = m",
-        "Kernels are summed: 5 times their mean. The constant 2 / (n - 1) is subtracted before values are compared.",
-        paired=True,
-    ),
-    Case(
-        "wei_mmd",
-        "Wei et al. 2025",
-        recipes.wei_mmd,
-        wei_mmd,
-        at_the_features,
-        wei_mmd_written,
-        r"0.001\,(\overline{K_{XX}} - 2 \overline{K_{XY}} + \overline{K_{YY}}), \quad"
-        r" k = \frac{1}{5} \sum_m e^{-|x - y|^2 / (\mathrm{base} \cdot m)}",
-        "means of kernel matrices",
-        "Biased estimator; exp(-d^2 / (base mult)) is bandwidth sqrt(base), the batch's own, and scale sqrt(mult / 2) "
-        "here.",
-    ),
-    Case(
-        "jan",
-        "Long et al. 2017 (JAN)",
-        recipes.jan,
-        jan,
-        at_the_features,
-        jan_written,
-        r"\mathrm{MMD}^2\ \mathrm{with}\ k((x, a), (y, b)) = k_z(x, y)\, k_a(a, b)",
-        "products of kernel matrices",
-        "Unbiased; each block has the median of its own distances as bandwidth; averaged (JAN sums: 25 times this).",
-    ),
-    Case(
-        "energy",
-        "the kernel baseline of Cheng et al. 2025",
-        recipes.energy,
-        energy,
-        at_the_features,
-        energy_written,
-        r"0.1\,[\mathrm{E}|x - y| - \frac{1}{2} \mathrm{E}|x - x'| - \frac{1}{2} \mathrm{E}|y - y'|]",
-        "scipy cdist",
-        "Half the energy distance 2 E|x - y| - E|x - x'| - E|y - y'|, as geomloss counts it; a row's distance to "
-        "itself counts, as 0 (geomloss 0.3.1 floors it at 1e-4).",
-    ),
-    Case(
-        "coral",
-        "Sun & Saenko 2016 (Deep CORAL)",
-        recipes.coral,
-        coral,
-        at_the_features,
-        coral_written,
-        r"\frac{1}{4 d^2} |C_S - C_T|_F^2",
-        "numpy.cov",
-        "Unbiased covariances.",
-    ),
-    Case(
-        "coral, with means",
-        "tllib's CorrelationAlignmentLoss",
-        recipes.coral,
-        coral_tllib,
-        at_the_features,
-        coral_tllib_written,
-        r"\frac{1}{d^2} |C_S - C_T|_F^2 + \frac{1}{d} |\mu_S - \mu_T|^2",
-        "numpy.cov",
-        "4 times CORAL plus the squared gap of the means over d: CORAL(mean=True) + 3 * CORAL().",
-    ),
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown
+from cotrain_losses.cli.report import Code, Figure, Part, Section, Table, Text, as_markdown
 
 from ..results import Row, write, write_report
 from . import pictures
@@ -31,30 +31,22 @@ what the other does. An equality holds to rounding, or to what two solves leave;
 setting and holds to the tolerance that is given. For limits towards exact transport values are compared: there the
 gradient jumps where two plans tie."""
 
-
 PICTURE = "![The lattice: an arrow from a method to the simpler one it becomes](special-cases.png)"
 
 
 def markdown(results: Row) -> str:
     """The page, a function of the results alone."""
     cases, edges = _split(results)
-    lines = [f"# {TITLE}", "", INTRODUCTION.format(draws=results["settings"]["draws"]), "", "## All cases", ""]
-    lines += [
-        as_markdown(_case_table(cases)),
-        "",
-        "## The lattice",
-        "",
-        LATTICE,
-        "",
-        PICTURE,
-        "",
-        as_markdown(_edge_table(edges)),
-    ]
+    parts = [f"# {TITLE}", INTRODUCTION.format(draws=results["settings"]["draws"])]
+    parts += ["## All cases", as_markdown(_case_table(cases))]
+    parts += ["## The lattice", LATTICE, PICTURE, as_markdown(_edge_table(edges))]
     for family in dict.fromkeys(row["family"] for row in cases):
-        lines += ["", f"## {family}"]
-        for row in cases:
-            lines += _case_lines(row) if row["family"] == family else []
-    return "\n".join(lines) + "\n"
+        parts.append(f"## {family}")
+        for row in (row for row in cases if row["family"] == family):
+            parts += [f"### {row['name']}", f"{row['source']}. {row['conventions']}"]
+            parts.append(f"```math\n{row['formula']}\n```")
+            parts += [f"```py\n{p.text}\n```" if isinstance(p, Code) else p.text for p in _code_and_errors(row)]
+    return "\n\n".join(parts) + "\n"
 
 
 def write_page(out: str | Path, results: Row) -> None:
@@ -64,32 +56,27 @@ def write_page(out: str | Path, results: Row) -> None:
     write(Path(out) / "special-cases.png", figure)
     wrong = [row["name"] for row in results["rows"] if not row["holds"]]
     worst = f"All {len(cases)} cases and {len(edges)} edges hold." if not wrong else f"Do not hold: {', '.join(wrong)}."
+    settings = "\n".join(f"{name}: {value}" for name, value in (results["settings"] | results["versions"]).items())
+    drawn = Figure(figure, "Left is simpler. Dashed: limits.")
     sections = [
         Section("What is compared", [Text(_flowing(INTRODUCTION.format(draws=results["settings"]["draws"])))]),
         Section("All cases", [_case_table(cases)]),
-        Section(
-            "The lattice",
-            [Text(_flowing(LATTICE)), Figure(figure, "Left is simpler. Dashed: limits."), _edge_table(edges)],
-        ),
+        Section("The lattice", [Text(_flowing(LATTICE)), drawn, _edge_table(edges)]),
         *[Section(f"{row['name']}: {row['source']}", _case_parts(row)) for row in cases],
-        Section(
-            "Settings", [Code("\n".join(f"{k}: {v}" for k, v in (results["settings"] | results["versions"]).items()))]
-        ),
+        Section("Settings", [Code(settings)]),
     ]
     write_report(Path(out) / "report.html", TITLE, sections, lead=worst)
 
 
 def _split(results: Row) -> tuple[list[Row], list[Row]]:
-    rows = results["rows"]
-    return [row for row in rows if row["kind"] == "case"], [row for row in rows if row["kind"] == "edge"]
+    cases, edges = ([row for row in results["rows"] if row["kind"] == kind] for kind in ("case", "edge"))
+    return cases, edges
 
 
 def _case_table(cases: list[Row]) -> Table:
-    rows = [
-        [r["name"], r["source"], r["oracle"], error(r["value_error"]), error(r["gradient_error"]), verdict(r)]
-        for r in cases
-    ]
     columns = ["case", "source", "oracle", "value error", "gradient error", "holds"]
+    errors = [(error(row["value_error"]), error(row["gradient_error"]), verdict(row)) for row in cases]
+    rows = [[row["name"], row["source"], row["oracle"], *found] for row, found in zip(cases, errors, strict=True)]
     return Table(columns, rows, "Worst relative error over the draws.")
 
 
@@ -101,53 +88,19 @@ def _edge_table(edges: list[Row]) -> Table:
     return Table(["method", "setting", "becomes", "kind", "error", "tolerance", "holds"], rows)
 
 
-def _case_lines(row: Row) -> list[str]:
+def _case_parts(row: Row) -> list[Part]:
+    flowing = [part if isinstance(part, Code) else Text(_flowing(part.text)) for part in _code_and_errors(row)]
+    return [Figure(pictures.formula(row["formula"])), Text(row["conventions"]), *flowing]
+
+
+def _code_and_errors(row: Row) -> list[Text | Code]:
+    value, gradient, tolerance = (error(row[name]) for name in ("value_error", "gradient_error", "tolerance"))
     return [
-        "",
-        f"### {row['name']}",
-        "",
-        f"{row['source']}. {row['conventions']}",
-        "",
-        "```math",
-        row["formula"],
-        "```",
-        "",
-        f"The recipe `{row['recipe']}` is",
-        "",
-        *_fenced(row["definition"]),
-        "",
-        "and was measured as",
-        "",
-        *_fenced(row["expression"]),
-        "",
-        f"against ({row['oracle']})",
-        "",
-        *_fenced(row["written"]),
-        "",
-        f"Value error {error(row['value_error'])}, gradient error {error(row['gradient_error'])}, tolerance "
-        f"{error(row['tolerance'])}.",
+        *(Text(f"The recipe `{row['recipe']}` is"), Code(row["definition"])),
+        *(Text("and was measured as"), Code(row["expression"])),
+        *(Text(f"against ({row['oracle']})"), Code(row["written"])),
+        Text(f"Value error {value}, gradient error {gradient}, tolerance {tolerance}."),
     ]
-
-
-def _case_parts(row: Row) -> list[Text | Code | Figure | Table]:
-    return [
-        Figure(pictures.formula(row["formula"])),
-        Text(row["conventions"]),
-        Text(f"The recipe {row['recipe']} is"),
-        Code(row["definition"]),
-        Text("and was measured as"),
-        Code(row["expression"]),
-        Text(f"against ({row['oracle']})"),
-        Code(row["written"]),
-        Text(
-            f"Value error {error(row['value_error'])}, gradient error {error(row['gradient_error'])}, "
-            f"tolerance {error(row['tolerance'])}."
-        ),
-    ]
-
-
-def _fenced(code: str) -> list[str]:
-    return ["```py", *code.splitlines(), "```"]
 
 
 def error(value: float | None) -> str:

@@ -8,17 +8,13 @@ import torch
 
 from cotrain_losses import CoTrain, Method, MixedBatchSampler, recipes
 
-from .case import Answer, Case, gradients
+from .case import Answer, case, gradients
 from .draws import Draw
 from .steps import data_of, policy_of, step_written
 
 
 def cotraining(draw: Draw) -> Method:
     return recipes.cotraining(rows_of_a_batch(draw)[1] / sum(rows_of_a_batch(draw)))
-
-
-def real_only(draw: Draw) -> Method:
-    return recipes.real_only()
 
 
 def rows_of_a_batch(draw: Draw) -> tuple[int, int]:
@@ -49,7 +45,26 @@ def at_the_sampler(draw: Draw, method: Method) -> Answer:
     return Answer(mean, (gradients(mean, list(policy.parameters())),))
 
 
+@case("real_only", lambda draw: recipes.real_only(), measured=at_the_sampler)
+def real_only_written(draw: Draw, method: Method) -> Answer:
+    r"""training on the target against the full-batch loss
+
+    \frac{1}{N} \sum_{i \in T} \ell_i
+
+    Ratio 1.
+    """
+    return mixture_written(draw, method, 1.0)
+
+
+@case("cotraining", cotraining, measured=at_the_sampler)
 def cotraining_written(draw: Draw, method: Method) -> Answer:
+    r"""Maddukuri et al. 2025; Wei et al. 2025; Lei et al. 2026 against the full-batch loss
+
+    L_w = \frac{w}{N} \sum_{i \in T} \ell_i + \frac{1 - w}{M} \sum_{i \in S} \ell_i
+
+    w is the share of target samples: Maddukuri's alpha, the share of simulation, is 1 - w; Wei's alpha is w. Batches
+    are averaged over whole passes of both domains, where sampling equals weighting exactly.
+    """
     source, target = rows_of_a_batch(draw)
     return mixture_written(draw, method, target / (source + target))
 
@@ -59,34 +74,3 @@ def mixture_written(draw: Draw, method: Method, ratio: float) -> Answer:
     n, m = len(draw.source), len(draw.target)
     total, _, policy = step_written(draw, method, [(1 - ratio) * (n + m) / n] * n + [ratio * (n + m) / m] * m)
     return Answer(total, (gradients(total, list(policy.parameters())),))
-
-
-def real_only_written(draw: Draw, method: Method) -> Answer:
-    return mixture_written(draw, method, 1.0)
-
-
-CASES = (
-    Case(
-        "real_only",
-        "training on the target",
-        recipes.real_only,
-        real_only,
-        at_the_sampler,
-        real_only_written,
-        r"\frac{1}{N} \sum_{i \in T} \ell_i",
-        "the full-batch loss",
-        "Ratio 1.",
-    ),
-    Case(
-        "cotraining",
-        "Maddukuri et al. 2025; Wei et al. 2025; Lei et al. 2026",
-        recipes.cotraining,
-        cotraining,
-        at_the_sampler,
-        cotraining_written,
-        r"L_w = \frac{w}{N} \sum_{i \in T} \ell_i + \frac{1 - w}{M} \sum_{i \in S} \ell_i",
-        "the full-batch loss",
-        "w is the share of target samples: Maddukuri's alpha, the share of simulation, is 1 - w; Wei's alpha is w. "
-        "Batches are averaged over whole passes of both domains, where sampling equals weighting exactly.",
-    ),
-)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from .edges import Pair, edge, made
 from .sampled import at_the_sampler, cotraining
 from .steps import answer, at_the_seam, data_of, policy_of, step_written
 
+FromDraw: TypeAlias = Callable[[Draw], Method]
+
 
 def step(draw: Draw, recipe: Callable[[], Method]) -> Answer:
     """One step at the seam: its value, a guided prediction, and the gradients of the policy's parameters."""
@@ -28,8 +32,14 @@ def step(draw: Draw, recipe: Callable[[], Method]) -> Answer:
     return Answer(found.value, found.gradients[:1])
 
 
-def plain_step(draw: Draw) -> Answer:
-    return step(draw, recipes.cotraining)
+def plain(draw: Draw) -> Method:
+    return recipes.cotraining()
+
+
+def same_step(start: str, end: str, setting: str, recipe: FromDraw, simpler: FromDraw = plain) -> None:
+    """Adds a definition: one step is the same under both recipes."""
+    sides = (recipe, simpler)
+    edge(start, end, setting, kind="definition")(lambda draw: tuple(step(draw, partial(r, draw)) for r in sides))  # type: ignore
 
 
 @edge("cotraining", "real_only", "ratio = 1", kind="definition")
@@ -37,35 +47,29 @@ def full_ratio_to_real_only(draw: Draw) -> Pair:
     return tuple(at_the_sampler(draw, m) for m in (recipes.cotraining(1.0), recipes.real_only()))  # type: ignore
 
 
-@edge("reweighted", "cotraining", "share = ratio", kind="definition")
-def share_at_ratio(draw: Draw) -> Pair:
-    return step(draw, lambda: recipes.reweighted(draw.ratio, share=draw.ratio)), plain_step(draw)
+same_step("reweighted", "cotraining", "share = ratio", lambda draw: recipes.reweighted(draw.ratio, share=draw.ratio))
 
 
 @edge("reweighted", "cotraining", "whole passes (expectation)", tolerance=1e-6)
 def weighing_is_sampling(draw: Draw) -> Pair:
     sampled = at_the_sampler(draw, cotraining(draw))
-    ratio, share = cotraining(draw).ratio, natural_ratio(len(draw.target), len(draw.source))
+    ratio, share = cotraining(draw).ratio, natural_ratio(source=len(draw.source), target=len(draw.target))
     weighed = step(draw, lambda: recipes.reweighted(ratio, share=share))  # type: ignore[arg-type]
     return Answer(weighed.value[0], weighed.gradients), sampled
 
 
 @edge("loss S + beta loss T", "cotraining", "ratio = beta / (1 + beta)", tolerance=1e-6)
 def weighted_sum_of_losses(draw: Draw) -> Pair:
-    beta, share = draw.ratio / (1 - draw.ratio), natural_ratio(len(draw.target), len(draw.source))
+    beta, share = draw.ratio / (1 - draw.ratio), natural_ratio(source=len(draw.source), target=len(draw.target))
     ours = step(draw, lambda: recipes.reweighted(beta / (1 + beta), share=share))
     policy, (batch, is_target) = policy_of(draw, recipes.cotraining()), data_of(draw)
     each = policy.compute_loss(batch)
     theirs = each[~is_target].mean() + beta * each[is_target].mean()
-    scaled = [(1 + beta) * g for g in ours.gradients[0]]
-    return Answer((1 + beta) * ours.value[0], (scaled,)), Answer(
-        theirs, (gradients(theirs, list(policy.parameters())),)
-    )
+    scaled = Answer((1 + beta) * ours.value[0], ([(1 + beta) * g for g in ours.gradients[0]],))
+    return scaled, Answer(theirs, (gradients(theirs, list(policy.parameters())),))
 
 
-@edge("cfg", "cotraining", "drop = 1, scale = 0", kind="definition")
-def dropped_guidance(draw: Draw) -> Pair:
-    return step(draw, lambda: recipes.cfg(draw.width, drop=1.0, scale=0.0)), plain_step(draw)
+same_step("cfg", "cotraining", "drop = 1, scale = 0", lambda draw: recipes.cfg(draw.width, drop=1.0, scale=0.0))
 
 
 def guided(draw: Draw, scale: float, lam: float) -> Pair:
@@ -96,21 +100,21 @@ def undropped_one_hot(draw: Draw) -> Pair:
     return step(draw, recipes.one_hot), theirs
 
 
-@edge("cfg_adda", "cfg", "strength = 0", kind="definition")
-def silent_adversary(draw: Draw) -> Pair:
-    both = step(draw, lambda: recipes.cfg_adda(draw.width, strength=0.0))
-    return both, step(draw, lambda: recipes.cfg(draw.width))
-
-
-@edge("cfg_adda", "adda", "drop = 1, scale = 0", kind="definition")
-def silent_label(draw: Draw) -> Pair:
-    both = step(draw, lambda: recipes.cfg_adda(draw.width, drop=1.0, scale=0.0))
-    return both, step(draw, lambda: recipes.adda(draw.width))
-
-
-@edge("ambient", "cotraining", "window = all times", kind="definition")
-def whole_window(draw: Draw) -> Pair:
-    return step(draw, lambda: recipes.ambient(low=-math.inf)), plain_step(draw)
+same_step(
+    "cfg_adda",
+    "cfg",
+    "strength = 0",
+    lambda draw: recipes.cfg_adda(draw.width, strength=0.0),
+    lambda draw: recipes.cfg(draw.width),
+)
+same_step(
+    "cfg_adda",
+    "adda",
+    "drop = 1, scale = 0",
+    lambda draw: recipes.cfg_adda(draw.width, drop=1.0, scale=0.0),
+    lambda draw: recipes.adda(draw.width),
+)
+same_step("ambient", "cotraining", "window = all times", lambda draw: recipes.ambient(low=-math.inf))
 
 
 def target_only(draw: Draw) -> Answer:
@@ -132,14 +136,18 @@ def unsolved_beacon(draw: Draw) -> Pair:
     return Answer(ours.value[0], ours.gradients), target_only(draw)
 
 
-@edge("remix", "cotraining", "before its first update", kind="definition")
-def unmoved_mixture(draw: Draw) -> Pair:
-    return step(draw, lambda: recipes.remix({"source": 1 - draw.ratio, "target": draw.ratio})), plain_step(draw)
-
-
-@edge("importance", "cotraining", "weights = 1", kind="definition")
-def equal_weights(draw: Draw) -> Pair:
-    return step(draw, lambda: recipes.importance(torch.ones(len(draw.source) + len(draw.target)))), plain_step(draw)
+same_step(
+    "remix",
+    "cotraining",
+    "before its first update",
+    lambda draw: recipes.remix({"source": 1 - draw.ratio, "target": draw.ratio}),
+)
+same_step(
+    "importance",
+    "cotraining",
+    "weights = 1",
+    lambda draw: recipes.importance(torch.ones(len(draw.source) + len(draw.target))),
+)
 
 
 @edge("co-trained score", "target's score", "ratio = 1")

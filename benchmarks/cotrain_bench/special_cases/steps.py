@@ -115,9 +115,3 @@ def weighted_answer(draw: Draw, method: Method, weights: Sequence[float]) -> Ans
     """A step whose only choice is how much each sample counts."""
     total, prediction, policy = step_written(draw, method, weights)
     return answer(total, prediction, gradients(total, list(policy.parameters())))
-
-
-BY_SAMPLES = "the step written sample by sample"
-
-
-WEIGHTED = r"\frac{1}{b} \sum_i \omega_i\, \ell_i"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cotrain_losses import Method, recipes
 
-from .case import Answer, Case, at_the_features, loss
+from .case import Answer, case, loss
 from .draws import Draw
 from .kernels import squared
 from .plans import balanced_plan, entropic_value, exact_plan, soft_dtw, unbalanced_plan
@@ -16,37 +16,34 @@ from .plans import balanced_plan, entropic_value, exact_plan, soft_dtw, unbalanc
 CLASSES = {"label": "label", "prediction": "logits", "loss": "cross_entropy"}
 
 
-def ot(draw: Draw) -> Method:
-    return recipes.ot(ratio=draw.ratio, blur=draw.blur, tolerance=1e-9)
-
-
+@case("ot", lambda draw: recipes.ot(ratio=draw.ratio, blur=draw.blur, tolerance=1e-9), tolerance=1e-4)
 def ot_written(draw: Draw, method: Method) -> Answer:
+    r"""Lei et al. 2026 (as a Sinkhorn divergence) against POT sinkhorn, three problems
+
+    S_\epsilon(\alpha, \beta) = OT_\epsilon(\alpha, \beta) - \frac{1}{2} OT_\epsilon(\alpha, \alpha) - \frac{1}{2}
+    OT_\epsilon(\beta, \beta), \quad c = \frac{1}{2}|x - y|^2,\ \epsilon = \mathrm{blur}^2
+
+    Cost |x - y|^2 / 2 and eps = blur^2, as geomloss has them; POT's reg for the full cost is 2 eps and its value twice.
+    The publication names OT without its form.
+    """
     x, y = draw.source.features, draw.target.features
     cross, own, others = (entropic_value(squared(*pair) / 2, draw.blur**2) for pair in ((x, y), (x, x), (y, y)))
     return loss(0.1 * (cross - own / 2 - others / 2), draw)
 
 
-def ot_wide(draw: Draw) -> Method:
-    return recipes.ot(ratio=draw.ratio, blur=2.5 * draw.blur, tolerance=1e-9)
-
-
+@case("ot, wide blur", lambda draw: recipes.ot(ratio=draw.ratio, blur=2.5 * draw.blur, tolerance=1e-9), tolerance=1e-4)
 def ot_geomloss(draw: Draw, method: Method) -> Answer:
+    r"""Lei et al. 2026 (as a Sinkhorn divergence) against geomloss SamplesLoss, scaling 0.999
+
+    S_\epsilon(\alpha, \beta)
+
+    geomloss follows a fixed schedule of blurs instead of a tolerance, so values are compared; POT's converged plans are
+    the oracle for gradients (row above).
+    """
     from geomloss import SamplesLoss  # type: ignore[import-untyped]
 
     divergence = SamplesLoss("sinkhorn", p=2, blur=2.5 * draw.blur, scaling=0.999, backend="tensorized")
     return Answer(0.1 * divergence(draw.source.features, draw.target.features))
-
-
-def uot(draw: Draw) -> Method:
-    return recipes.uot(ratio=draw.ratio, tolerance=1e-9)
-
-
-def uot_ones(draw: Draw) -> Method:
-    return recipes.uot(ratio=draw.ratio, reference="ones", tolerance=1e-9)
-
-
-def uot_diagonal(draw: Draw) -> Method:
-    return recipes.uot(ratio=draw.ratio, reference="diagonal")
 
 
 def state_cost(draw: Draw) -> Tensor:
@@ -55,17 +52,42 @@ def state_cost(draw: Draw) -> Tensor:
     return 0.01 * squared(draw.source.features, draw.target.features) + 0.05 * states.detach()
 
 
+@case("uot", lambda draw: recipes.uot(ratio=draw.ratio, tolerance=1e-9), tolerance=1e-4)
 def uot_written(draw: Draw, method: Method) -> Answer:
+    r"""Cheng et al. 2025 (dense) against POT sinkhorn_knopp_unbalanced, reg_type='kl'
+
+    0.1\,\langle \mathrm{sg}\,P, C\rangle, \quad C_{ij} = 0.01\,|z_i - z_j|^2 + 0.05\,|\mathrm{sg}(s_i - s_j)|^2, \quad
+    P = \arg\min_{P \geq 0} \langle P, C\rangle + \epsilon\,KL(P|R) + \tau KL(P1|a) + \tau KL(P^T1|b), \quad R = a b^T
+
+    The published loss holds the plan fixed: value="linear". Reference a b', POT's default since 0.9.5; cost |x - y|^2;
+    states carry no gradient.
+    """
     cost = state_cost(draw)
     return loss(0.1 * (unbalanced_plan(cost, 0.1, 0.05, "kl") * cost).sum(), draw)
 
 
+@case("uot, ones", lambda draw: recipes.uot(ratio=draw.ratio, reference="ones", tolerance=1e-9), tolerance=1e-4)
 def uot_ones_written(draw: Draw, method: Method) -> Answer:
+    r"""Cheng et al. 2025 (dense, reference 1 1') against POT sinkhorn_knopp_unbalanced, reg_type='entropy'
+
+    0.1\,\langle \mathrm{sg}\,P, C\rangle, \quad R = 1 1^T
+
+    The published loss holds the plan fixed: value="linear". Reference 1 1': what the same call meant in POT before
+    0.9.5.
+    """
     cost = state_cost(draw)
     return loss(0.1 * (unbalanced_plan(cost, 0.1, 0.05, "entropy") * cost).sum(), draw)
 
 
+@case("uot, diagonal", lambda draw: recipes.uot(ratio=draw.ratio, reference="diagonal"), paired=True)
 def uot_diagonal_written(draw: Draw, method: Method) -> Answer:
+    r"""Cheng et al. 2025 (paired) against the closed form, which POT with c = I / n is asserted to be
+
+    0.1 \cdot \frac{1}{n}\sum_i C_{ii}\, e^{-\mathrm{sg}\,C_{ii} / (\epsilon + \tau_1 + \tau_2)}, \quad R = I / n
+
+    The published loss holds the plan fixed: value="linear". Row i goes to row i or nowhere, so n = m here. In POT since
+    0.9.5 a given c is the reference.
+    """
     cost = state_cost(draw)
     n = len(cost)
     by_pot = unbalanced_plan(cost, 0.1, 0.05, "kl", torch.eye(n, dtype=cost.dtype) / n)
@@ -75,174 +97,75 @@ def uot_diagonal_written(draw: Draw, method: Method) -> Answer:
     return loss(0.1 * (closed * cost).sum(), draw)
 
 
-def deepjdot(draw: Draw) -> Method:
-    return recipes.deepjdot(labels=recipes.LabelCost(**CLASSES, weight=1e-4))
-
-
-def jdot_actions(draw: Draw) -> Method:
-    return recipes.deepjdot(features=0.1, labels=recipes.LabelCost("action", "action_hat", weight=0.5))
-
-
-def jumbot(draw: Draw) -> Method:
-    return recipes.jumbot(labels=recipes.LabelCost(**CLASSES, weight=0.5), tolerance=1e-9)
-
-
 def cross_entropies(draw: Draw) -> Tensor:
     """- sum_c y_ic log softmax(f_j)_c for all source labels and target predictions."""
     probabilities = torch.exp(draw.target.extras["logits"])
     probabilities = probabilities / probabilities.sum(1, keepdim=True)
-    return torch.stack(
-        [torch.stack([-(y * p.log()).sum() for p in probabilities]) for y in draw.source.extras["label"]]
-    )
+    labels = draw.source.extras["label"]
+    return torch.stack([torch.stack([-(y * p.log()).sum() for p in probabilities]) for y in labels])
 
 
+@case("deepjdot", lambda draw: recipes.deepjdot(labels=recipes.LabelCost(**CLASSES, weight=1e-4)))
 def deepjdot_written(draw: Draw, method: Method) -> Answer:
+    r"""Damodaran et al. 2018 (DeepJDOT) against POT emd
+
+    \langle \mathrm{sg}\,P, C\rangle, \quad C_{ij} = \alpha |z_i - z_j|^2 - \lambda\, y_i^T \log \mathrm{softmax}(f_j)
+
+    The published loss holds the plan fixed: value="linear". One cost finds and weighs the plan, as in the paper;
+    predictions are live.
+    """
     cost = 0.001 * squared(draw.source.features, draw.target.features) + 1e-4 * cross_entropies(draw)
     return loss((exact_plan(cost) * cost).sum(), draw)
 
 
+@case(
+    "deepjdot, actions",
+    lambda draw: recipes.deepjdot(features=0.1, labels=recipes.LabelCost("action", "action_hat", weight=0.5)),
+)
 def jdot_actions_written(draw: Draw, method: Method) -> Answer:
+    r"""Courty et al. 2017 (JDOT with the squared loss) against POT emd
+
+    \langle \mathrm{sg}\,P, C\rangle, \quad C_{ij} = \alpha |z_i - z_j|^2 + \lambda\, |a_i - \hat{a}_j|^2
+
+    The published loss holds the plan fixed: value="linear". Actions in place of labels: squared error, chunks summed
+    over steps.
+    """
     labels = squared(draw.source.extras["action"], draw.target.extras["action_hat"])
     cost = 0.1 * squared(draw.source.features, draw.target.features) + 0.5 * labels
     return loss((exact_plan(cost) * cost).sum(), draw)
 
 
+@case(
+    "jumbot",
+    lambda draw: recipes.jumbot(labels=recipes.LabelCost(**CLASSES, weight=0.5), tolerance=1e-9),
+    tolerance=1e-4,
+)
 def jumbot_written(draw: Draw, method: Method) -> Answer:
+    r"""Fatras et al. 2021 (JUMBOT) against POT sinkhorn_knopp_unbalanced, reg_type='entropy'
+
+    \langle \mathrm{sg}\,P, C\rangle, \quad C_{ij} = \alpha |z_i - z_j|^2 - \lambda\, y_i^T \log \mathrm{softmax}(f_j),
+    \quad R = 1 1^T
+
+    The published loss holds the plan fixed: value="linear". Reference 1 1', that of the POT versions it was published
+    with.
+    """
     cost = 0.01 * squared(draw.source.features, draw.target.features) + 0.5 * cross_entropies(draw)
     return loss((unbalanced_plan(cost, 0.01, 0.5, "entropy") * cost).sum(), draw)
 
 
-def egobridge(draw: Draw) -> Method:
-    return recipes.egobridge(ratio=draw.ratio, tolerance=1e-9)
-
-
+@case("egobridge", lambda draw: recipes.egobridge(ratio=draw.ratio, tolerance=1e-9), tolerance=1e-4, scale=0.07)
 def egobridge_written(draw: Draw, method: Method) -> Answer:
+    r"""Punamiya et al. 2025 (EgoBridge) against POT sinkhorn; soft-DTW as a loop
+
+    \langle \mathrm{sg}\,P, C\rangle, \quad C_{ij} = \frac{1}{2} |z_i - z_j|^2 \cdot (\lambda\ \mathrm{if}\ i =
+    \arg\min_k DTW(a_k, a_j)\ \mathrm{else}\ 1)
+
+    The published loss holds the plan fixed: value="linear". The paper's form; cost |x - y|^2 / 2 and eps = 0.05^2. One
+    discounted source row per target row.
+    """
     source, target = draw.source.extras["action"], draw.target.extras["action"]
     factor = torch.ones(len(source), len(target), dtype=torch.float64)
     for j, y in enumerate(target):
         factor[int(np.argmin([soft_dtw(x, y) for x in source])), j] = 0.5
     cost = factor * squared(draw.source.features, draw.target.features) / 2
     return loss(0.7 * (balanced_plan(cost, 0.05**2) * cost).sum(), draw)
-
-
-LINEAR = r"\langle \mathrm{sg}\,P, C\rangle"
-UNBALANCED = r"P = \arg\min_{P \geq 0} \langle P, C\rangle + \epsilon\,KL(P|R) + \tau KL(P1|a) + \tau KL(P^T1|b)"
-STATES = r"C_{ij} = 0.01\,|z_i - z_j|^2 + 0.05\,|\mathrm{sg}(s_i - s_j)|^2"
-CONSTANT_PLAN = 'The published loss holds the plan fixed: value="linear". '
-
-CASES = (
-    Case(
-        "ot",
-        "Lei et al. 2026 (as a Sinkhorn divergence)",
-        recipes.ot,
-        ot,
-        at_the_features,
-        ot_written,
-        r"S_\epsilon(\alpha, \beta) = OT_\epsilon(\alpha, \beta) - \frac{1}{2} OT_\epsilon(\alpha, \alpha)"
-        r" - \frac{1}{2} OT_\epsilon(\beta, \beta), \quad c = \frac{1}{2}|x - y|^2,\ \epsilon = \mathrm{blur}^2",
-        "POT sinkhorn, three problems",
-        "Cost |x - y|^2 / 2 and eps = blur^2, as geomloss has them; POT's reg for the full cost is 2 eps and its value "
-        "twice. The publication names OT without its form.",
-        tolerance=1e-4,
-    ),
-    Case(
-        "ot, wide blur",
-        "Lei et al. 2026 (as a Sinkhorn divergence)",
-        recipes.ot,
-        ot_wide,
-        at_the_features,
-        ot_geomloss,
-        r"S_\epsilon(\alpha, \beta)",
-        "geomloss SamplesLoss, scaling 0.999",
-        "geomloss follows a fixed schedule of blurs instead of a tolerance, so values are compared; POT's converged "
-        "plans are the oracle for gradients (row above).",
-        tolerance=1e-4,
-    ),
-    Case(
-        "uot",
-        "Cheng et al. 2025 (dense)",
-        recipes.uot,
-        uot,
-        at_the_features,
-        uot_written,
-        rf"0.1\,{LINEAR}, \quad {STATES}, \quad {UNBALANCED}, \quad R = a b^T",
-        "POT sinkhorn_knopp_unbalanced, reg_type='kl'",
-        CONSTANT_PLAN + "Reference a b', POT's default since 0.9.5; cost |x - y|^2; states carry no gradient.",
-        tolerance=1e-4,
-    ),
-    Case(
-        "uot, ones",
-        "Cheng et al. 2025 (dense, reference 1 1')",
-        recipes.uot,
-        uot_ones,
-        at_the_features,
-        uot_ones_written,
-        rf"0.1\,{LINEAR}, \quad R = 1 1^T",
-        "POT sinkhorn_knopp_unbalanced, reg_type='entropy'",
-        CONSTANT_PLAN + "Reference 1 1': what the same call meant in POT before 0.9.5.",
-        tolerance=1e-4,
-    ),
-    Case(
-        "uot, diagonal",
-        "Cheng et al. 2025 (paired)",
-        recipes.uot,
-        uot_diagonal,
-        at_the_features,
-        uot_diagonal_written,
-        r"0.1 \cdot \frac{1}{n}\sum_i C_{ii}\, e^{-\mathrm{sg}\,C_{ii} / (\epsilon + \tau_1 + \tau_2)},"
-        r" \quad R = I / n",
-        "the closed form, which POT with c = I / n is asserted to be",
-        CONSTANT_PLAN + "Row i goes to row i or nowhere, so n = m here. In POT since 0.9.5 a given c is the reference.",
-        paired=True,
-    ),
-    Case(
-        "deepjdot",
-        "Damodaran et al. 2018 (DeepJDOT)",
-        recipes.deepjdot,
-        deepjdot,
-        at_the_features,
-        deepjdot_written,
-        rf"{LINEAR}, \quad C_{{ij}} = \alpha |z_i - z_j|^2 - \lambda\, y_i^T \log \mathrm{{softmax}}(f_j)",
-        "POT emd",
-        CONSTANT_PLAN + "One cost finds and weighs the plan, as in the paper; predictions are live.",
-    ),
-    Case(
-        "deepjdot, actions",
-        "Courty et al. 2017 (JDOT with the squared loss)",
-        recipes.deepjdot,
-        jdot_actions,
-        at_the_features,
-        jdot_actions_written,
-        rf"{LINEAR}, \quad C_{{ij}} = \alpha |z_i - z_j|^2 + \lambda\, |a_i - \hat{{a}}_j|^2",
-        "POT emd",
-        CONSTANT_PLAN + "Actions in place of labels: squared error, chunks summed over steps.",
-    ),
-    Case(
-        "jumbot",
-        "Fatras et al. 2021 (JUMBOT)",
-        recipes.jumbot,
-        jumbot,
-        at_the_features,
-        jumbot_written,
-        rf"{LINEAR}, \quad C_{{ij}} = \alpha |z_i - z_j|^2 - \lambda\, y_i^T \log \mathrm{{softmax}}(f_j),"
-        r" \quad R = 1 1^T",
-        "POT sinkhorn_knopp_unbalanced, reg_type='entropy'",
-        CONSTANT_PLAN + "Reference 1 1', that of the POT versions it was published with.",
-        tolerance=1e-4,
-    ),
-    Case(
-        "egobridge",
-        "Punamiya et al. 2025 (EgoBridge)",
-        recipes.egobridge,
-        egobridge,
-        at_the_features,
-        egobridge_written,
-        rf"{LINEAR}, \quad C_{{ij}} = \frac{{1}}{{2}} |z_i - z_j|^2 \cdot"
-        r" (\lambda\ \mathrm{if}\ i = \arg\min_k DTW(a_k, a_j)\ \mathrm{else}\ 1)",
-        "POT sinkhorn; soft-DTW as a loop",
-        CONSTANT_PLAN
-        + "The paper's form; cost |x - y|^2 / 2 and eps = 0.05^2. One discounted source row per target row.",
-        tolerance=1e-4,
-        scale=0.07,
-    ),
-)

@@ -11,23 +11,26 @@ from torch import Tensor
 from cotrain_losses import Method, recipes
 from cotrain_losses.mixing import natural_ratio
 
-from .case import Answer, Case
+from .case import Answer, case
 from .draws import Draw
-from .steps import BY_SAMPLES, WEIGHTED, at_the_seam, data_of, weighted_answer
+from .steps import at_the_seam, data_of, weighted_answer
 
 
-def reweighted(draw: Draw) -> Method:
-    return recipes.reweighted(draw.ratio, share=natural_ratio(len(draw.target), len(draw.source)))
-
-
+@case(
+    "reweighted",
+    lambda draw: recipes.reweighted(draw.ratio, share=natural_ratio(source=len(draw.source), target=len(draw.target))),
+    measured=at_the_seam,
+)
 def reweighted_written(draw: Draw, method: Method) -> Answer:
+    r"""weights w / N and (1 - w) / M against the step written sample by sample
+
+    \frac{1}{b} \sum_i \omega_i\, \ell_i, \quad \omega_T = w\,\frac{N + M}{N}, \quad \omega_S = (1 - w)\,\frac{N + M}{M}
+
+    All samples in one batch, drawn at their natural share N / (N + M).
+    """
     n, m = len(draw.source), len(draw.target)
     weights = [(1 - draw.ratio) * (n + m) / n] * n + [draw.ratio * (n + m) / m] * m
     return weighted_answer(draw, method, weights)
-
-
-def importance(draw: Draw) -> Method:
-    return recipes.importance(torch.cat([known_ratio(draw), torch.ones(len(draw.target))]), ratio=draw.ratio)
 
 
 def known_ratio(draw: Draw) -> Tensor:
@@ -35,17 +38,33 @@ def known_ratio(draw: Draw) -> Tensor:
     return torch.exp(draw.source.features[:, 0].detach() / 2 - 1 / 8)
 
 
+@case(
+    "importance",
+    lambda draw: recipes.importance(torch.cat([known_ratio(draw), torch.ones(len(draw.target))]), ratio=draw.ratio),
+    measured=at_the_seam,
+)
 def importance_written(draw: Draw, method: Method) -> Answer:
+    r"""Shimodaira 2000 against the step written sample by sample; two Gaussians' known ratio
+
+    \frac{1}{b} \sum_i \omega_i\, \ell_i, \quad \omega_i = \frac{p_T(x_i)}{p_S(x_i)}\ (i \in S), \quad \omega_i = 1\ (i
+    \in T)
+
+    Weights are used as given: no normalisation inside.
+    """
     first = [float(x) for x in draw.source.features[:, 0].detach()]
     ratios = [math.exp(-((x - 0.5) ** 2) / 2) / math.exp(-(x**2) / 2) for x in first]
     return weighted_answer(draw, method, [*ratios, *[1.0] * len(draw.target)])
 
 
-def ambient(draw: Draw) -> Method:
-    return recipes.ambient(ratio=draw.ratio, low=0.3, high=0.8)
-
-
+@case("ambient", lambda draw: recipes.ambient(ratio=draw.ratio, low=0.3, high=0.8), measured=at_the_seam)
 def ambient_written(draw: Draw, method: Method) -> Answer:
+    r"""Wei et al. 2026 (Ambient Diffusion Policy) against the step written sample by sample
+
+    \frac{1}{b} \sum_i \omega_i\, \ell_i, \quad \omega_i = 1\ \mathrm{if}\ i \in T\ \mathrm{or}\ t_{min} \leq t_i \leq
+    t_{max}\ \mathrm{else}\ 0
+
+    Times are the head's own; which end is noise is the policy's choice. Both ends belong to the window.
+    """
     batch, is_target = data_of(draw)
     pairs = zip(batch["time"].tolist(), is_target.tolist(), strict=True)
     return weighted_answer(draw, method, [1.0 if target or 0.3 <= t <= 0.8 else 0.0 for t, target in pairs])
@@ -65,7 +84,15 @@ def excess_losses(draw: Draw) -> list[tuple[Tensor, Tensor]]:
     return [(torch.from_numpy(rng.normal(size=8)), torch.from_numpy(label)) for label in labels]
 
 
+@case("remix", remix, measured=at_the_seam)
 def remix_written(draw: Draw, method: Method) -> Answer:
+    r"""Hejna et al. 2024 (Re-Mix); Xie et al. 2023 (DoReMi) against three updates by hand
+
+    \alpha_k \leftarrow \alpha_k e^{\eta\,\mathrm{E}_k[\ell - \ell_{ref}]_+} / Z, \quad \alpha \leftarrow (1 -
+    c)\,\alpha + c\,\alpha_0, \quad \omega_i = \alpha_{k(i)} / \alpha_{0, k(i)}
+
+    The excess is clipped for the update only; eta = 1, c = 0.005. Domains are drawn at the prior.
+    """
     prior = alpha = np.array([1 - draw.ratio, draw.ratio])
     for excess, labels in excess_losses(draw):
         clipped, label = np.maximum(excess.numpy(), 0), labels.numpy()
@@ -88,7 +115,15 @@ def sample_losses(draw: Draw) -> Tensor:
     return torch.from_numpy(draw.generator.exponential(size=len(draw.source) + len(draw.target)))
 
 
+@case("beacon", beacon, measured=at_the_seam, tolerance=1e-4)
 def beacon_written(draw: Draw, method: Method) -> Answer:
+    r"""BEACON 2026 against scipy SLSQP
+
+    \min_q \sum_i q_i (\ell_i + 0.1\, d_i) + 0.01\,|q - p|_1 + 0.001\,|q|_2^2, \quad \mathrm{target} \leq q \leq 5,
+    \quad \sum q = N + \frac{M}{2}
+
+    The published peak term, weight decay on the policy times the largest q, is 0 here.
+    """
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     n, m = len(draw.source), len(draw.target)
@@ -97,78 +132,6 @@ def beacon_written(draw: Draw, method: Method) -> Answer:
     objective = lambda q: q @ cost + 0.01 * (q - prior).sum() + 0.001 * q @ q  # noqa: E731  q >= prior: |q - prior|
     slope = lambda q: cost + 0.01 + 0.002 * q  # noqa: E731
     whole = {"type": "eq", "fun": lambda q: q.sum() - m - 0.5 * n, "jac": lambda q: np.ones_like(q)}
-    start = prior + 0.5 * n / (n + m)
-    found = minimize(
-        objective,
-        start,
-        jac=slope,
-        bounds=[(p, 5.0) for p in prior],
-        constraints=whole,
-        method="SLSQP",
-        options={"maxiter": 2000, "ftol": 1e-15},
-    )
+    settings = {"method": "SLSQP", "bounds": [(p, 5.0) for p in prior], "options": {"maxiter": 2000, "ftol": 1e-15}}
+    found = minimize(objective, prior + 0.5 * n / (n + m), jac=slope, constraints=whole, **settings)
     return weighted_answer(draw, method, found.x.tolist())
-
-
-CASES = (
-    Case(
-        "reweighted",
-        "weights w / N and (1 - w) / M",
-        recipes.reweighted,
-        reweighted,
-        at_the_seam,
-        reweighted_written,
-        WEIGHTED + r", \quad \omega_T = w\,\frac{N + M}{N}, \quad \omega_S = (1 - w)\,\frac{N + M}{M}",
-        BY_SAMPLES,
-        "All samples in one batch, drawn at their natural share N / (N + M).",
-    ),
-    Case(
-        "importance",
-        "Shimodaira 2000",
-        recipes.importance,
-        importance,
-        at_the_seam,
-        importance_written,
-        WEIGHTED + r", \quad \omega_i = \frac{p_T(x_i)}{p_S(x_i)}\ (i \in S), \quad \omega_i = 1\ (i \in T)",
-        BY_SAMPLES + "; two Gaussians' known ratio",
-        "Weights are used as given: no normalisation inside.",
-    ),
-    Case(
-        "ambient",
-        "Wei et al. 2026 (Ambient Diffusion Policy)",
-        recipes.ambient,
-        ambient,
-        at_the_seam,
-        ambient_written,
-        WEIGHTED
-        + r", \quad \omega_i = 1\ \mathrm{if}\ i \in T\ \mathrm{or}\ t_{min} \leq t_i \leq t_{max}\ \mathrm{else}\ 0",
-        BY_SAMPLES,
-        "Times are the head's own; which end is noise is the policy's choice. Both ends belong to the window.",
-    ),
-    Case(
-        "remix",
-        "Hejna et al. 2024 (Re-Mix); Xie et al. 2023 (DoReMi)",
-        recipes.remix,
-        remix,
-        at_the_seam,
-        remix_written,
-        r"\alpha_k \leftarrow \alpha_k e^{\eta\,\mathrm{E}_k[\ell - \ell_{ref}]_+} / Z, \quad"
-        r" \alpha \leftarrow (1 - c)\,\alpha + c\,\alpha_0, \quad \omega_i = \alpha_{k(i)} / \alpha_{0, k(i)}",
-        "three updates by hand",
-        "The excess is clipped for the update only; eta = 1, c = 0.005. Domains are drawn at the prior.",
-    ),
-    Case(
-        "beacon",
-        "BEACON 2026",
-        recipes.beacon,
-        beacon,
-        at_the_seam,
-        beacon_written,
-        r"\min_q \sum_i q_i (\ell_i + 0.1\, d_i) + 0.01\,|q - p|_1 + 0.001\,|q|_2^2,"
-        r" \quad \mathrm{target} \leq q \leq 5"
-        r", \quad \sum q = N + \frac{M}{2}",
-        "scipy SLSQP",
-        "The published peak term, weight decay on the policy times the largest q, is 0 here.",
-        tolerance=1e-4,
-    ),
-)

@@ -16,10 +16,7 @@ def toy(
             "three seeds, trained three times longer; about ten minutes."
         ),
     ] = "smoke",
-    seed: Annotated[
-        list[int] | None,
-        typer.Option(help="Decides data, first weights and draws; repeat it for several grids at once."),
-    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Decides all draws; repeat it for several grids.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and report.")] = Path("results/toy"),
     compare_single: Annotated[
         bool, typer.Option("--compare-single", help="Also measure what training the cells one by one would cost.")
@@ -47,8 +44,7 @@ def toy(
         try:
             found = study(preset, chosen, out, compare_single=compare_single)
         except KeyboardInterrupt:
-            typer.echo(
-                "Interrupted. All cells train as one, so none is finished: the same command starts anew.", err=True
-            )
+            said = "Interrupted. All cells train as one, so none is finished: the same command starts anew."
+            typer.echo(said, err=True)
             raise typer.Exit(130) from None
         typer.echo(f"{found}\n{out / 'report.html'}")

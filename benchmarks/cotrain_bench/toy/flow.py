@@ -121,17 +121,11 @@ def samples(ensemble: Ensemble, cells: Sequence[Cell], training: Training, posit
 
 def _drawn(stream: Sequence[torch.Generator], batch: int) -> Draws:
     """The draws of one step, stacked over seeds."""
-    each = [
-        Draws(
-            source=torch.randint(curves.N_SOURCE, (batch,), generator=g),
-            target=curves.N_SOURCE + torch.randint(curves.N_TARGET, (batch,), generator=g),
-            uniform=torch.rand(batch, generator=g),
-            time=torch.rand(batch, generator=g),
-            noise=torch.randn(batch, 2, generator=g),
-        )
-        for g in stream
-    ]
-    return Draws(*map(torch.stack, zip(*each, strict=True)))
+    source = torch.stack([torch.randint(curves.N_SOURCE, (batch,), generator=g) for g in stream])
+    target = torch.stack([torch.randint(curves.N_TARGET, (batch,), generator=g) for g in stream])
+    uniform, time = (torch.stack([torch.rand(batch, generator=g) for g in stream]) for _ in range(2))
+    noise = torch.stack([torch.randn(batch, 2, generator=g) for g in stream])
+    return Draws(source, curves.N_SOURCE + target, uniform, time, noise)
 
 
 def _initial(seed: int, sizes: Sequence[int]) -> list[Tensor]:

@@ -38,27 +38,15 @@ def write_pages(out: Path, preset: str, settings: Settings, outcome: Outcome, ti
         write(out / f"{name}.png", png)
     write(out / "table.md", (as_markdown(table) + "\n").encode())
     over = f"median over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    read_grid = f"Squared error to the target curve per dimension, {over}. {READ_GRID}"
+    generated = f"What policies generate on the target plane, seed {seeds[0]}."
+    masses = Figure(pictures["target_mass"], "Mean over seeds.")
     sections = [
         Section("Figures to reach", [table]),
-        Section(
-            "Loss by distance and ratio",
-            [
-                Figure(pictures["loss_grid"], f"Squared error to the target curve per dimension, {over}. {READ_GRID}"),
-                Text(READ_PUBLISHED),
-            ],
-        ),
+        Section("Loss by distance and ratio", [Figure(pictures["loss_grid"], read_grid), Text(READ_PUBLISHED)]),
         Section("Which of the two decides", [variance_table(variances(rows)), Text(READ_VARIANCE)]),
-        Section(
-            "Three regimes, and the target alone",
-            [
-                Figure(pictures["regimes"], f"What policies generate on the target plane, seed {seeds[0]}."),
-                Text(READ_REGIMES),
-            ],
-        ),
-        Section(
-            "Without training: the closed form",
-            [Text(READ_CLOSED_FORM), Figure(pictures["target_mass"], "Mean over seeds."), mass_table(rows)],
-        ),
+        Section("Three regimes, and the target alone", [Figure(pictures["regimes"], generated), Text(READ_REGIMES)]),
+        Section("Without training: the closed form", [Text(READ_CLOSED_FORM), masses, mass_table(rows)]),
         Section("Cost", [cost_table(settings, timing)]),
         Section("Every setting", [_settings_table(preset, settings), Code(command(preset, seeds))]),
     ]
@@ -149,14 +137,14 @@ def mass_table(rows: Sequence[Row]) -> Table:
 
 def cost_table(settings: Settings, timing: Mapping[str, Any]) -> Table:
     """CPU seconds on one thread."""
-    lines: list[list[Any]] = [[f"this run, {len(settings.cells)} cells as one ensemble", timing["cpu_seconds"]]]
-    if "times_less" in timing:
-        lines += [
-            ["training as one ensemble, measured in turns with single cells", timing["ensemble_cpu_seconds"]],
-            ["training one by one", timing["one_by_one_cpu_seconds"]],
-            ["one by one / ensemble", timing["times_less"]],
-        ]
-    return Table(["CPU seconds, one thread", ""], [[name, round(float(value), 1)] for name, value in lines])
+    names = {
+        "cpu_seconds": f"this run, {len(settings.cells)} cells as one ensemble",
+        "ensemble_cpu_seconds": "training as one ensemble, measured in turns with single cells",
+        "one_by_one_cpu_seconds": "training one by one",
+        "times_less": "one by one / ensemble",
+    }
+    lines = [[said, round(float(timing[name]), 1)] for name, said in names.items() if name in timing]
+    return Table(["CPU seconds, one thread", ""], lines)
 
 
 def command(preset: str, seeds: Sequence[int]) -> str:
@@ -186,7 +174,5 @@ def _settings_table(preset: str, settings: Settings) -> Table:
         ("on a curve", f"within {curves.NEAR:g} of its point for the input"),
         *asdict(settings.training).items(),
     ]
-    shown = [
-        [name, ", ".join(f"{x:g}" for x in value) if isinstance(value, tuple) else str(value)] for name, value in lines
-    ]
-    return Table(["setting", "value"], shown)
+    as_text = [", ".join(f"{x:g}" for x in v) if isinstance(v, tuple) else str(v) for _, v in lines]
+    return Table(["setting", "value"], list(zip((name for name, _ in lines), as_text, strict=True)))
