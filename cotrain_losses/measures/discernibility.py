@@ -22,7 +22,6 @@ import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -94,19 +93,20 @@ def probe_accuracy(
 
 
 def _probe_reading(logits: Tensor, domain: Tensor, tests: Tensor, units: Tensor) -> ProbeReading:
-    from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]  # the extra cli; takes a second to import
 
     right = 0.5 * (1 + torch.sign(logits) * (2 * domain - 1)).double()
     per_row = (right * tests).sum(0) / tests.sum(0)
     accuracy, variance, episodes = _clustered(per_row, domain, units)
-    aucs = [roc_auc_score(domain[test], score[test]) for score, test in zip(logits, tests, strict=True)]
-    return ProbeReading(
-        accuracy=accuracy,
-        interval=clustered_interval(accuracy, variance, clusters=episodes, rows=len(domain)),
-        auc=float(np.mean(aucs)),
-        proxy_a_distance=max(2 * (2 * accuracy - 1), 0.0),
-        episodes=episodes,
-    )
+    aucs = [_auc(score[test], domain[test] == 1) for score, test in zip(logits, tests, strict=True)]
+    interval = clustered_interval(accuracy, variance, clusters=episodes, rows=len(domain))
+    return ProbeReading(accuracy, interval, sum(aucs) / len(aucs), max(2 * (2 * accuracy - 1), 0.0), episodes)
+
+
+def _auc(scores: Tensor, positive: Tensor) -> float:
+    """P(score of a positive > score of a negative), ties by half: Mann and Whitney's U over all pairs."""
+    above, below = scores[positive], scores[~positive].sort().values
+    ranks = torch.searchsorted(below, above) + torch.searchsorted(below, above, right=True)
+    return float(ranks.double().mean()) / (2 * len(below))
 
 
 def clustered_interval(share: float, variance: float, *, clusters: int, rows: int) -> tuple[float, float]:

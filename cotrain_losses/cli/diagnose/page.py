@@ -27,7 +27,7 @@ def text(layers: Sequence[Layer]) -> None:
         cells = dict(zip(HEADINGS, layer.cells(), strict=True)) | {"regime": "failed" if layer.error else layer.regime}
         rows.append([layer.title, *(cells[heading] for heading in SHORT)])
     caption = "W in pooled spreads, u in pair distances of the target; every number is in the HTML and JSON"
-    print_table(Table(("layer", *SHORT), rows, caption), terminal)
+    print_table(Table(("layer", *SHORT), rows, caption))
     for layer in layers:
         if layer.diagnosis and (regime := layer.diagnosis.regime):
             terminal.print(f"[bold]{layer.title}: {regime.name}[/bold]. {regime.because}.")
