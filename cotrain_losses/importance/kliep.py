@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .._core.distances import squared_distances
-from .least_squares import gaussian, kernel_ratio
+from .least_squares import SCALES, gaussian, kernel_ratio
 from .ratio import DensityRatio, checked_sides, kernel_centres, median_distance
 
 
@@ -46,8 +46,7 @@ class KLIEP:
         """The ratio target / source."""
         source, target = checked_sides("KLIEP", source, target)
         centres = kernel_centres(target, self.centres, self.seed)
-        scales = (2.0**k for k in (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2))
-        bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in scales]
+        bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in SCALES]
         to_source, to_target = squared_distances(source, centres), squared_distances(target, centres)
         scored = [(self._held_out(b, to_source, to_target), b) for b in bandwidths] if len(bandwidths) > 1 else []
         score, bandwidth = max(scored, default=(float("nan"), bandwidths[0]))

@@ -47,8 +47,9 @@ class LogisticRatio:
                 "Without a penalty separable domains have no solution."
             )
         source, target = checked_sides("LogisticRatio", source, target)
-        inputs = _Inputs.of(torch.cat([source, target]), self.degree)
-        design, labels = inputs(torch.cat([source, target])), _ones_after(len(source), len(target), source)
+        both = torch.cat([source, target])
+        inputs = _Inputs.of(both, self.degree)
+        design, labels = inputs(both), (torch.arange(len(both), device=both.device) >= len(source)).to(both)
         loss, penalty = min((self._held_out(design, labels, penalty), penalty) for penalty in self.penalties)
         weights = _regression(design, labels, penalty)
         offset = math.log(len(source) / len(target))
@@ -162,7 +163,3 @@ def _regression(design: Tensor, labels: Tensor, penalty: float, steps: int = 100
 
 def _penalised_loss(weights: Tensor, design: Tensor, labels: Tensor, ridge: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(design @ weights, labels) + (ridge * weights).dot(weights) / 2
-
-
-def _ones_after(n: int, m: int, like: Tensor) -> Tensor:
-    return (torch.arange(n + m, device=like.device) >= n).to(like.dtype)

@@ -79,9 +79,8 @@ def domain_losses(
     losses, halves = zip(*(_mean_gradients(loss, side, wanted, seed) for side in (source, target)), strict=True)
     g_source, g_target = (sum(half) / 2 for half in halves)
     values = [(float(x.mean()), float(x.std() / math.sqrt(len(x)))) for x in losses]
-    return DomainLosses(
-        *values[0], *values[1], _cosine(g_source, g_target), _cosine(*halves[1]), *map(_length, (g_source, g_target))
-    )
+    norms = (float(g.norm()) for g in (g_source, g_target))
+    return DomainLosses(*values[0], *values[1], _cosine(g_source, g_target), _cosine(*halves[1]), *norms)
 
 
 def action_gap(
@@ -166,6 +165,12 @@ def neighbour_contribution(
     return float(torch.sigmoid(odds - torch.tensor(1 - ratio, dtype=torch.float64).log() - of_source).mean())
 
 
+def _to_other_episodes(side: Side) -> Tensor:
+    """(n, n) squared distances, infinite to rows of the same episode."""
+    same = side.groups[:, None] == side.groups
+    return squared_distances(side.features, side.features).masked_fill(same, torch.inf)
+
+
 def _mean_gradients(
     loss: Callable[[Any], Tensor], batches: Iterable[Any], parameters: list[nn.Parameter], seed: int
 ) -> tuple[Tensor, list[Tensor]]:
@@ -179,11 +184,9 @@ def _mean_gradients(
             filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
             sums[i % 2] = sums[i % 2] + torch.cat([g.flatten().double().cpu() for g in filled])
             values.append(float(value.detach()))
-    if len(values) < 2:
-        raise ValueError(
-            f"losses come with a standard error, which takes two batches of each domain, got {len(values)}."
-        )
-    return torch.tensor(values), [sums[0] / ((len(values) + 1) // 2), sums[1] / (len(values) // 2)]
+    if (n := len(values)) < 2:
+        raise ValueError(f"losses come with a standard error, which takes two batches of each domain, got {n}.")
+    return torch.tensor(values), [sums[0] / ((n + 1) // 2), sums[1] / (n // 2)]
 
 
 def _check_actions(s: Side, t: Side, a_s: Tensor, a_t: Tensor, neighbours: int) -> None:
@@ -206,7 +209,3 @@ def _differences(actions: Tensor, of_neighbours: Tensor, index: Tensor) -> float
 def _cosine(x: Tensor, y: Tensor) -> float:
     lengths = float(x.norm() * y.norm())
     return float(x @ y) / lengths if lengths > 0 else 0.0
-
-
-def _length(x: Tensor) -> float:
-    return float(x.norm())

@@ -19,14 +19,14 @@ counts once.  Under identical distributions it holds 1/2 in at least about 95 of
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sides import Side, normalised, numbered, subsample
+from .sides import Side, normalised, numbered, pooled, subsample
 
 CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 
@@ -75,20 +75,19 @@ def probe_accuracy(
     """
     generator = torch.Generator().manual_seed(seed)
     source, target = (subsample(side, rows, generator) for side in (source, target))
-    pieces = [_pieces(side) for side in (source, target)]
-    folds = min(folds, *(numbered(p)[1] for p in pieces))
-    if folds < 3:
+    # held out as a whole: episodes, or the rows where there are fewer than three
+    sides = [s if s.episodes >= 3 else replace(s, groups=torch.arange(len(s))) for s in (source, target)]
+    counts = [side.episodes for side in sides]
+    if (folds := min(folds, *counts)) < 3:
         raise ValueError(
             f"a held-out probe needs 3 rows or episodes a domain, one each to train, to stop and to test on, got "
-            f"{numbered(pieces[0])[1]} in source and {numbered(pieces[1])[1]} in target. Collect more."
+            f"{counts[0]} in source and {counts[1]} in target. Collect more."
         )
-    x = torch.cat([source.features, target.features])
-    domain = torch.cat([torch.zeros(len(source)), torch.ones(len(target))]).long()
-    held = torch.cat([_folds(pieces, folds, generator) for _ in range(seeds)])
-    tests = torch.stack([held[s] == k for s in range(seeds) for k in range(folds)])
-    stops = torch.stack([held[s] == (k + 1) % folds for s in range(seeds) for k in range(folds)])
-    logits = _trained(_standardised(x, ~(tests | stops)), domain, ~(tests | stops), stops, hidden, batch, generator)
-    units = torch.cat([pieces[0], pieces[1] + int(pieces[0].max()) + 1])
+    x, domain, units = pooled(*sides)
+    held = torch.stack([_folds(sides, folds, generator) for _ in range(seeds)])[:, None]
+    fold = torch.arange(folds)[:, None]
+    tests, stops = ((held == (fold + k) % folds).flatten(0, 1) for k in (0, 1))
+    logits = _trained(x, domain, ~(tests | stops), stops, hidden, batch, generator)
     return _probe_reading(logits, domain, tests, units)
 
 
@@ -155,20 +154,14 @@ class _Ensemble(nn.Module):
 
 
 def _trained(
-    inputs: tuple[Tensor, Tensor, Tensor],
-    domain: Tensor,
-    train: Tensor,
-    stop: Tensor,
-    hidden: int | None,
-    batch: int,
-    generator: torch.Generator,
+    x: Tensor, domain: Tensor, train: Tensor, stop: Tensor, hidden: int | None, batch: int, generator: torch.Generator
 ) -> Tensor:
     """Logits (e, n) of members trained each on its rows and taken where its stopping rows were fitted best."""
-    x, mean, scale = inputs
+    x, mean, scale = _standardised(x, train)
     net = _Ensemble(len(train), x.shape[1], hidden, generator)
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-2 if hidden is None else 3e-3, weight_decay=1e-2)
     best, logits, stale = torch.full((len(train),), torch.inf), torch.zeros(train.shape), 0
-    labels = torch.cat([torch.zeros(batch // 2), torch.ones(batch // 2)])
+    labels = torch.tensor([0.0, 1.0]).repeat_interleave(batch // 2)
     with torch.enable_grad():
         for step in range(MOST_STEPS + 1):
             if step % CHECK_EVERY == 0:
@@ -179,7 +172,8 @@ def _trained(
                 stale = 0 if better.any() else stale + 1
                 if stale == PATIENCE:
                     break
-            rows = torch.cat([_sampled(train & (domain == k), batch // 2, generator) for k in (0, 1)], 1)
+            masks = (train & (domain == k) for k in (0, 1))
+            rows = torch.cat([mask.float().multinomial(batch // 2, True, generator=generator) for mask in masks], 1)
             loss = F.binary_cross_entropy_with_logits(net((x[rows] - mean) / scale), labels.expand(len(train), -1))
             optimizer.zero_grad()
             (loss * len(train)).backward()  # type: ignore[no-untyped-call]
@@ -198,10 +192,6 @@ def _balanced_loss(logits: Tensor, domain: Tensor, rows: Tensor) -> Tensor:
     return torch.stack([(loss * side).sum(1) / side.sum(1).clamp_min(1) for side in sides]).mean(0)
 
 
-def _sampled(mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    return torch.multinomial(mask.float(), count, replacement=True, generator=generator)
-
-
 def _standardised(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows (n, d), and each member's mean and scale (e, 1, d)."""
     x = normalised(x)
@@ -212,16 +202,7 @@ def _standardised(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x, mean[:, None], torch.maximum(deviation, 0.1 * median[:, None])[:, None]
 
 
-def _pieces(side: Side) -> Tensor:
-    """What is held out as a whole: episodes, or the rows where there are fewer than three."""
-    place, episodes = numbered(side.groups)
-    return place if episodes >= 3 else torch.arange(len(side))
-
-
-def _folds(pieces: list[Tensor], folds: int, generator: torch.Generator) -> Tensor:
-    """(1, n) the fold of each row: episodes dealt out in random order, each domain by itself."""
-    dealt = []
-    for piece in pieces:
-        count = int(piece.max()) + 1
-        dealt.append((torch.randperm(count, generator=generator) % folds)[piece])
-    return torch.cat(dealt)[None]
+def _folds(sides: list[Side], folds: int, generator: torch.Generator) -> Tensor:
+    """(n,) the fold of each row: episodes dealt out in random order, each domain by itself."""
+    places = (numbered(side.groups) for side in sides)
+    return torch.cat([(torch.randperm(count, generator=generator) % folds)[place] for place, count in places])

@@ -103,14 +103,11 @@ def _readable(what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as problem:
-        raise ValueError(_unreadable(what, problem)) from None
-
-
-def _unreadable(what: str, problem: Exception) -> str:
-    text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-    if "pickle" in text.lower() or "Weights only" in text:
-        return (
-            f"features are plain arrays of numbers, got pickled objects in {what}, which run code when read and are "
-            "refused. Save arrays of one numeric type: numpy.savez(path, layer=x.astype('float32'))."
-        )
-    return f"features are read from numpy or torch files, got {what}, which is damaged or another kind ({text})."
+        text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        rule = f"features are read from numpy or torch files, got {what}, which is damaged or another kind ({text})."
+        if "pickle" in text.lower() or "Weights only" in text:
+            rule = (
+                f"features are plain arrays of numbers, got pickled objects in {what}, which run code when read and "
+                "are refused. Save arrays of one numeric type: numpy.savez(path, layer=x.astype('float32'))."
+            )
+        raise ValueError(rule) from None
