@@ -27,21 +27,14 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """One dataset, read in pieces: `for frames in demonstrations.read(): ...`.
-
-    Args:
-        path: where it lies.
-        format: what it is, in words.
-        frames, episodes: how many, as the format's own tables say.
-        read: makes a fresh iterator over all frames, in order; holds one piece in memory at a time.
-        action_names: one per action dimension, where the format names them.
-    """
+    """One dataset, read in pieces: `for frames in demonstrations.read(): ...`; counts are the format's own tables'."""
 
     path: Path
     format: str
     frames: int
     episodes: int
     read: Callable[[], Iterator[Frames]] = field(repr=False)
+    """makes a fresh iterator over all frames, in order; holds one piece in memory at a time"""
     action_names: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
 
@@ -66,11 +59,7 @@ class Unreadable(ValueError):
 
 
 def check_key(path: Path, key: str | None, held: Iterable[str], option: str) -> None:
-    """A key that a user named, or the format's own, is there; None is no key.
-
-    Raises:
-        Unreadable: with the keys that are held, and the option that names another.
-    """
+    """A key that a user named, or the format's own, is there (None is no key); `option` is what names another."""
     held = sorted(held)
     if key is not None and key not in held:
         raise Unreadable(

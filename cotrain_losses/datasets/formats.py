@@ -11,20 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from .demonstrations import Demonstrations, Unreadable
 
 Reader: TypeAlias = "Callable[[Path, str | None, str | None], Demonstrations]"
 
 
-class _Format(NamedTuple):
-    description: str
-    recognises: Callable[[Path], bool]
-    reader: Reader
-
-
-_FORMATS: list[_Format] = []
+_FORMATS: list[tuple[str, Callable[[Path], bool], Reader]] = []
+"""a description, whether a path is of it, and its reader"""
 
 
 def register(description: str, recognises: Callable[[Path], bool]) -> Callable[[Reader], Reader]:
@@ -36,7 +31,7 @@ def register(description: str, recognises: Callable[[Path], bool]) -> Callable[[
     """
 
     def added(reader: Reader) -> Reader:
-        _FORMATS.insert(0, _Format(description, recognises, reader))
+        _FORMATS.insert(0, (description, recognises, reader))
         return reader
 
     return added
@@ -50,20 +45,19 @@ def open_demonstrations(path: str | Path, *, action: str | None = None, state: s
             .npz, or what a registered format recognises.
         action, state: the keys of actions and of proprioception, where they are not the format's own.
 
-    Raises:
-        Unreadable: a ValueError that names the path and what is wrong with it.
-        ModuleNotFoundError: when the format's library is not installed; `pip install cotrain-losses[data]` has them.
+    Raises Unreadable, a ValueError that names the path and what is wrong with it, and ModuleNotFoundError when the
+    format's library is not installed.
     """
     path = Path(path)
     if not path.exists():
         raise Unreadable(f"{path} does not exist. Give the directory or file of a dataset.")
-    for each in _FORMATS:
-        if each.recognises(path):
+    for _, recognises, reader in _FORMATS:
+        if recognises(path):
             try:
-                return each.reader(path, action, state)
+                return reader(path, action, state)
             except ModuleNotFoundError as error:
                 raise ModuleNotFoundError(
                     f"reading {path} needs {error.name}, which is not installed: pip install 'cotrain-losses[data]'."
                 ) from error
-    known = ", or ".join(each.description for each in reversed(_FORMATS))
+    known = ", or ".join(description for description, *_ in reversed(_FORMATS))
     raise Unreadable(f"{path} is no dataset known here. Give {known}.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,8 @@ def lerobot(path: Path, action: str | None = None, state: str | None = None) -> 
     files = sorted((path / "data").rglob("*.parquet"))
     if not files:
         raise Unreadable(f"{path} holds no data/**/*.parquet, got {sorted(p.name for p in path.iterdir())}.")
-    columns = [action, *([state] if state else [])]
-    return Demonstrations(
-        path,
-        f"LeRobot {version}",
-        frames,
-        episodes,
-        lambda: _read(files, action, state),
-        *(_names(features[key]) for key in columns),
-    )
+    names = (_names(features[key]) for key in (action, state) if key)
+    return Demonstrations(path, f"LeRobot {version}", frames, episodes, partial(_read, files, action, state), *names)
 
 
 def _read(files: list[Path], action: str, state: str | None) -> Iterator[Frames]:

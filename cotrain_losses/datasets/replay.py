@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,8 @@ def replay_buffer(path: Path, action: str | None = None, state: str | None = Non
         check_key(path, "meta/episode_ends", [*root, *ends_held], "a replay buffer says where episodes end")
         ends = np.asarray(root["meta"]["episode_ends"][:])
         frames = int(data[action].shape[0])
-    return Demonstrations(
-        path, "zarr replay buffer", frames, len(ends), lambda: _read(path, data[action], [data[k] for k in keys], ends)
-    )
+    read = partial(_read, path, data[action], [data[key] for key in keys], ends)
+    return Demonstrations(path, "zarr replay buffer", frames, len(ends), read)
 
 
 def _opened(path: Path) -> Any:
