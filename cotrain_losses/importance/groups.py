@@ -27,7 +27,7 @@ class GroupDRO(nn.Module):
     Args:
         prior: name -> share: where alpha begins and what smoothing pulls to; its order is the order of the labels.
         share: name -> share that is drawn; None: the prior.  A sample of domain k counts alpha_k / share_k.
-        step_size: eta.   smoothing: c in [0, 1].
+        step_size, smoothing: eta, and c in [0, 1].
 
     After each batch call `update(losses - reference_losses, domain)`.  At the end `shares()` is the mixture for
     `MixedBatchSampler(ratio=...)` of the run that counts.  alpha, its average and the number of updates are buffers.
@@ -60,8 +60,8 @@ class GroupDRO(nn.Module):
             )
         self.names: Sequence[str] = tuple(prior)
         self.step_size, self.smoothing = step_size, smoothing
-        begin = torch.tensor(shares("prior", prior, self.names), dtype=torch.float64)
-        sampled = begin if share is None else torch.tensor(shares("share", share, self.names), dtype=torch.float64)
+        named = {"prior": prior, "share": prior if share is None else share}
+        begin, sampled = (torch.tensor(shares(n, x, self.names), dtype=torch.float64) for n, x in named.items())
         if not ((begin > 0) & (sampled > 0)).all():
             raise ValueError(
                 f"every domain has a prior and a share above 0, got {prior} and {share}. Leave out what is not drawn."
@@ -75,8 +75,8 @@ class GroupDRO(nn.Module):
         """One step from per-sample excess losses (b,) and labels (b,); a domain without samples changes none."""
         if excess.ndim != 1 or excess.shape != domain.shape:
             raise ValueError(
-                "excess losses and labels are (samples,) each, got "
-                f"{tuple(excess.shape)} and {tuple(domain.shape)}. Reduce losses over time and action, not samples."
+                f"excess losses and labels are (samples,) each, got {tuple(excess.shape)} and {tuple(domain.shape)}. "
+                "Reduce losses over time and action, not samples."
             )
         check_finite("the excess losses of GroupDRO", excess)
         excess, domain = excess.detach().to(self.alpha).clamp_min(0), domain.long().to(self.alpha.device)

@@ -24,10 +24,7 @@ from .samples import Samples, SampleWeights
 class RatioWeights(nn.Module):
     """`ratio_weights` as a hook: the loss sees `ratio` where `share` was drawn.
 
-    Args:
-        ratio, share: the target's share, or mappings name -> share over `domains`.
-        domains: the names that `samples.domain` indexes.
-        target: which of them a single number speaks of.
+    `ratio` and `share` are the share of `target`, or mappings over `domains`, the names that `samples.domain` indexes.
     """
 
     factors: Tensor
@@ -44,10 +41,7 @@ class RatioWeights(nn.Module):
 
 
 class TableWeights(nn.Module):
-    """One weight per sample of the dataset, read by the sample's index.
-
-    Args:
-        weights: (N,) non-negative, used as given; `normalised_weights` gives mean 1.
+    """One weight per sample of the dataset, read by its index: (N,), non-negative, used as given.
 
     >>> ratio_at_source = torch.tensor([0.5, 1.5])
     >>> weights = TableWeights(torch.cat([ratio_at_source, torch.ones(3)]))     # source first, then the target
@@ -76,8 +70,7 @@ class TimeWindow(nn.Module):
     Args:
         windows: name -> (low, high), both ends included, in the units of the time that the policy's head receives
             (diffusers: steps, noise grows with them; flow matching: [0, 1], which end is noise is the policy's choice).
-            A domain not named counts at all times.
-        domains: the names that `samples.domain` indexes.
+            A domain not named counts at all times; `domains` are the names that `samples.domain` indexes.
 
     >>> from cotrain_losses.importance.samples import Samples
     >>> late = TimeWindow({"source": (50, 100)})
@@ -123,8 +116,7 @@ class ProductWeights(nn.Module):
     def forward(self, samples: Samples) -> Tensor:
         """(b,) the product."""
         product = torch.ones(len(samples.domain))
-        for hook in self.hooks:
-            factor = hook(samples)
+        for factor in (hook(samples) for hook in self.hooks):
             product = product.to(factor.device) * factor
         return product
 

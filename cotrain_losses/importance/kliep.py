@@ -26,11 +26,9 @@ class KLIEP:
     """Kullback-Leibler importance estimation procedure.
 
     Args:
-        bandwidths: kernel widths to choose from; None: the median distance times 1/4 to 4.
+        bandwidths: kernel widths to choose from, over `folds` of the target; None: the median distance times 1/4 to 4.
         centres: how many kernels, at target samples drawn with `seed`.
-        folds: of the target, in the choice of the bandwidth.
         gap: the mean log-ratio is within this of its optimum; ten times this while choosing the bandwidth.
-        iterations: at most.
 
     `fit` costs O((n + m) k d) and O(m k) per iteration and bandwidth and fold.
     """
@@ -58,11 +56,9 @@ class KLIEP:
         """The mean log-ratio of target samples that did not take part."""
         kernel, mean = gaussian(to_target, bandwidth), gaussian(to_source, bandwidth).mean(0)
         folds = torch.arange(len(kernel), device=kernel.device) % min(self.folds, len(kernel))
-        held_out = []
-        for fold in range(int(folds.max()) + 1):
-            theta, _ = self._theta(kernel[folds != fold], mean, gap=10 * self.gap)
-            held_out.append((kernel[folds == fold] @ theta).log())
-        return float(torch.cat(held_out).mean())
+        out = [folds == fold for fold in range(int(folds.max()) + 1)]
+        logs = [(kernel[fold] @ self._theta(kernel[~fold], mean, gap=10 * self.gap)[0]).log() for fold in out]
+        return float(torch.cat(logs).mean())
 
     def _theta(self, kernel: Tensor, mean: Tensor, *, gap: float) -> tuple[Tensor, float]:
         """The coefficients (k,), and how far the objective may still be from its optimum."""

@@ -28,9 +28,8 @@ class LogisticRatio:
 
     Args:
         degree: 1 uses x, 2 also all products of its coordinates.
-        penalties: values of lambda in mean log-loss + lambda |w|^2 / 2 on standardised inputs, chosen by the
-            log-loss of held-out samples; a positive penalty keeps separable domains finite.
-        folds: of both sides, in the choice.
+        penalties: values of lambda in mean log-loss + lambda |w|^2 / 2 on standardised inputs, chosen by the log-loss
+            of held-out samples, over `folds` of both sides; a positive penalty keeps separable domains finite.
 
     `fit` costs O((n + m) k^2) per Newton step, k inputs (d, or d (d + 3) / 2 at degree 2), some tens of steps in all.
     """
@@ -48,7 +47,7 @@ class LogisticRatio:
             )
         source, target = checked_sides("LogisticRatio", source, target)
         both = torch.cat([source, target])
-        inputs = _Inputs.of(both, self.degree)
+        inputs = _Inputs(both.mean(0), torch.where((scale := both.std(0)) > 0, scale, 1.0), self.degree)
         design, labels = inputs(both), (torch.arange(len(both), device=both.device) >= len(source)).to(both)
         loss, penalty = min((self._held_out(design, labels, penalty), penalty) for penalty in self.penalties)
         weights = _regression(design, labels, penalty)
@@ -120,11 +119,6 @@ class _Inputs:
     mean: Tensor
     scale: Tensor
     degree: int
-
-    @classmethod
-    def of(cls, x: Tensor, degree: int) -> _Inputs:
-        scale = x.std(0)
-        return cls(x.mean(0), torch.where(scale > 0, scale, 1.0), degree)
 
     def __call__(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.scale

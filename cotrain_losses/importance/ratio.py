@@ -28,17 +28,14 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class DensityRatio:
-    """A fitted ratio target / source: `ratio(x)` is (b,) for x (b, d), non-negative.
-
-    Args:
-        log_ratio: (b, d) float64 -> (b,) natural logarithms; -inf where the ratio is zero.
-        at_source: (n,) the ratio at the source samples it was fitted on.
-        chosen: settings that cross-validation picked.
-    """
+    """A fitted ratio target / source: `ratio(x)` is (b,) for x (b, d), non-negative."""
 
     log_ratio: Callable[[Tensor], Tensor]
+    """(b, d) float64 -> (b,) natural logarithms; -inf where the ratio is zero"""
     at_source: Tensor
+    """(n,) the ratio at the source samples it was fitted on"""
     chosen: Mapping[str, float] = field(default_factory=dict)
+    """settings that cross-validation picked"""
 
     def log(self, x: Tensor) -> Tensor:
         """(b,) ln r(x), in float64 however x comes: float32 ratios overflow at differences of 88."""

@@ -28,12 +28,10 @@ class DiscrepancyWeights(nn.Module):
         is_target: (N,) bool over the whole dataset.
         discrepancy: (N,) d_i >= 0, or a number for every source sample; the target's are set to 0.  In the paper a
             constant, the distance to the nearest target features over their own, or a domain classifier's output.
-        discrepancy_weight: c.   sparse, smooth, peak: as above.
-        bound, floor, budget: as above.
+        discrepancy_weight: c; `sparse`, `smooth`, `peak`, `bound`, `floor` and `budget` are as above.
         memory: beta in [0, 1): losses are averaged as beta old + (1 - beta) new; 0 keeps the latest.
 
-    In training call `observe(index, losses)` every batch and `solve()` every epoch; calling the module gives the
-    batch's weights.  q and the losses are buffers.
+    In training call `observe(index, losses)` every batch and `solve()` every epoch.  q and the losses are buffers.
     """
 
     is_target: Tensor

@@ -82,10 +82,9 @@ class EmpiricalMixture:
 def score_weights(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
-    """(q, n) what each sample contributes to the score at each of q noised actions; rows sum to 1.
+    """(q, n) what each sample contributes to the score at each of q noised actions (q, d); rows sum to 1.
 
     Args:
-        noised: (q, d) noised actions a^t.
         alpha, sigma: the noise level, numbers or (q,); flow matching at time x from data has alpha = 1 - x, sigma = x.
         latent: (q, c) the feature of each query, when the mixture has latents.
 

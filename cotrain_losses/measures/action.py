@@ -66,9 +66,8 @@ def domain_losses(
 
     Args:
         loss: function of a batch giving a scalar, such as `policy.compute_loss`, in the mode to be examined.
-        source, target: at least two batches each.
+        source, target: at least two batches each; batch i of both sees the same draws of noise and diffusion time.
         parameters: with respect to which gradients are taken, such as the encoder's.
-        seed: batch i of both domains sees the same draws of noise and diffusion time.
 
     The policy's gradients and the global random state stay as they were.  Mean gradients are noisy, which takes the
     cosine towards 0: read it against `own_cosine`.
@@ -97,12 +96,12 @@ def action_gap(
     """Do near features ask for different actions?
 
     Args:
-        source, target: features (n, d) and (m, d).
-        source_actions, target_actions: (n, ...) and (m, ...), chunks are flattened.
+        source, target: features (n, d) and (m, d); their actions are (n, ...) and (m, ...), chunks are flattened.
         target_groups: (m,) the episode of each target row; neighbours of the same episode do not count.
         neighbours: nearest rows that are averaged over.
-        rows: at most this many rows a domain; the source never has more than the target, so that both have the
-            same chance of a near row.  O(rows^2 d).
+        rows: at most this many, and as many of one domain as of the other: both have the same chance of a near row.
+
+    Time O(rows^2 d).
     """
     s, t = Side.of("source", source), Side.of("target", target, target_groups)
     a_s, a_t = Side.of("source actions", source_actions).features, Side.of("target actions", target_actions).features
@@ -139,8 +138,7 @@ def neighbour_contribution(
 
     Args:
         source, target: features (M, d) and (N, d).
-        ratio: the share of target samples in training, w.
-        bandwidth: h, in the units of the features.
+        ratio, bandwidth: w, the share of target samples in training; h, in the units of the features.
         target_groups: (N,) episodes; a row's own episode is left out, as for an observation never seen.
 
     Near 1 the source is ignored there (disjoint); near `ratio` it is taken at face value (overlapping).

@@ -59,19 +59,14 @@ def probe_accuracy(
     batch: int = 128,
     seed: int = 0,
 ) -> ProbeReading:
-    """Held-out accuracy of a probe; `hidden=None` is the linear one.
+    """Held-out accuracy of a probe with a hidden layer of this width; `hidden=None` is the linear one.
 
     Args:
-        hidden: width of the hidden layer.
-        folds: parts of a cross-validation, fewer where a domain has fewer episodes.
+        folds: parts of a cross-validation, fewer where a domain has fewer episodes; under three raise ValueError.
         seeds: cross-validations with splits and initial weights of their own.
-        rows: at most this many rows of each domain are used.
-        batch: rows of a training step, half of each domain.
+        rows, batch: at most `rows` of each domain are used, `batch` in a training step, half of each domain.
 
     All folds of all seeds train at once as one batched network: O(folds seeds steps batch d hidden).
-
-    Raises:
-        ValueError: when a domain comes in fewer than three parts (one each to train, stop and test on).
     """
     generator = torch.Generator().manual_seed(seed)
     source, target = (subsample(side, rows, generator) for side in (source, target))

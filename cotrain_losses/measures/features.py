@@ -33,8 +33,7 @@ class Features:
     def read(cls, path: str | Path) -> Features:
         """The layers in a `.npy`, `.npz` or `.pt` file; a layer that cannot be read holds its error instead.
 
-        Raises:
-            ValueError: a file of another kind, unreadable, pickled, or without layers.
+        A file of another kind, unreadable, pickled, or without layers raises ValueError.
         """
         path = Path(path)
         if path.suffix not in SUFFIXES:

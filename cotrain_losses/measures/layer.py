@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from .alignment import Estimate, estimate, pooled_spread, spread, squared_gromov, squared_measures
+from .alignment import Estimate, Squared, estimate, pooled_spread, spread, squared_gromov, squared_measures
 from .discernibility import ProbeReading, probe_accuracy
 from .neighbours import KernelTest, kernel_test, neighbour_mixing
 from .regime import Regime, regime, relative_distance
-from .sides import Side, replicates
+from .sides import Replicate, Side, replicates
 
 T = TypeVar("T")
 
@@ -78,46 +78,48 @@ def diagnosis(
     not finite real numbers, or of fewer than two rows.
     """
     s, t = Side.of("source", source, source_groups), Side.of("target", target, target_groups)
-    result = Diagnosis(len(s), len(t))
-    unit, same_width = pooled_spread(s.features, t.features), s.features.shape[1] == t.features.shape[1]
-    if unit <= 1e-12 * max(float(s.features.abs().max()), float(t.features.abs().max()), 1e-300):
-        same = same_width and bool((s.features[0] == t.features[0]).all())
-        raise ValueError(
-            "distances are relative to how features vary, got constant features in both domains "
-            f"({'the same' if same else 'different'} values): this layer is dead, or its output was never written."
-        )
-    _note_groups(result, s, t)
-    for name, side in (("source", s), ("target", t)):
-        if spread(side.features) <= 1e-9 * unit:
-            result.notes.append(f"features of the {name} are constant: the layer has collapsed on that domain.")
-    halvings = list(replicates(s, t, rows=rows if same_width else 128, repeats=repeats, seed=seed))
-    measures = {"gromov_wasserstein": (squared_gromov, unit)}
-    if same_width:
+    result, unit = Diagnosis(len(s), len(t)), _unit(s, t)
+    _note_sides(result, s, t, unit)
+    if s.features.shape[1] == t.features.shape[1]:
         kernel = result.kernel = _noted(result, "MMD", partial(kernel_test, s, t, rows=rows, seed=seed))
         total = spread(torch.cat([s.features, t.features]))
         measures = squared_measures(unit, None if kernel is None else kernel.bandwidth * total)
-    else:
-        result.notes.append(
-            f"features of one width are compared point by point, got widths {s.features.shape[1]} (source) and "
-            f"{t.features.shape[1]} (target): only Gromov-Wasserstein, which compares geometries, was measured. "
-            "Take both domains from the same layer for the rest."
-        )
-    for name, (measure, scale) in measures.items():
-        value = _noted(result, name, partial(estimate, measure, halvings, unit=scale))
-        if value is not None:
-            result.distances[name] = value
-    if same_width:
+        halvings = list(replicates(s, t, rows=rows, repeats=repeats, seed=seed))
+        _measure(result, measures, halvings)
         mixing = partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed)
         result.mixing = _noted(result, "neighbour mixing", mixing)
         result.probe = _noted(result, "the probe", partial(probe_accuracy, s, t, seed=seed))
         result.linear_probe = _noted(result, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
+    else:
+        halvings = list(replicates(s, t, rows=128, repeats=repeats, seed=seed))
+        _measure(result, {"gromov_wasserstein": (squared_gromov, unit)}, halvings)
     if result.probe is not None and "wasserstein" in result.distances:
         distance = relative_distance(result.distances["wasserstein"], unit, spread(t.features))
         result.regime = regime(distance, result.probe)
     return result
 
 
-def _note_groups(result: Diagnosis, s: Side, t: Side) -> None:
+def _unit(s: Side, t: Side) -> float:
+    """The pooled spread, above zero."""
+    unit = pooled_spread(s.features, t.features)
+    if unit <= 1e-12 * max(float(s.features.abs().max()), float(t.features.abs().max()), 1e-300):
+        same = torch.equal(s.features[0], t.features[0])
+        raise ValueError(
+            "distances are relative to how features vary, got constant features in both domains "
+            f"({'the same' if same else 'different'} values): this layer is dead, or its output was never written."
+        )
+    return unit
+
+
+def _measure(result: Diagnosis, measures: dict[str, tuple[Squared, float]], halvings: list[Replicate]) -> None:
+    for name, (measure, unit) in measures.items():
+        value = _noted(result, name, partial(estimate, measure, halvings, unit=unit))
+        if value is not None:
+            result.distances[name] = value
+
+
+def _note_sides(result: Diagnosis, s: Side, t: Side, unit: float) -> None:
+    """What the sides leave unmeasured or uncertain."""
     for name, side in (("source", s), ("target", t)):
         if not side.grouped:
             result.notes.append(
@@ -129,6 +131,14 @@ def _note_groups(result: Diagnosis, s: Side, t: Side) -> None:
                 f"the {name} comes in {side.episodes} episode{'s' * (side.episodes > 1)}: too few to hold any out, so "
                 "its rows were split instead. The result holds for these episodes, not for the domain."
             )
+        if spread(side.features) <= 1e-9 * unit:
+            result.notes.append(f"features of the {name} are constant: the layer has collapsed on that domain.")
+    if s.features.shape[1] != t.features.shape[1]:
+        result.notes.append(
+            f"features of one width are compared point by point, got widths {s.features.shape[1]} (source) and "
+            f"{t.features.shape[1]} (target): only Gromov-Wasserstein, which compares geometries, was measured. "
+            "Take both domains from the same layer for the rest."
+        )
 
 
 def _noted(result: Diagnosis, name: str, measure: Callable[[], T]) -> T | None:

@@ -36,10 +36,7 @@ def neighbour_mixing(source: Side, target: Side, *, neighbours: int = 10, rows: 
     """Cross-domain neighbours against what perfect mixing gives, both domains counting equally.
 
     Blind to order, shifts, rotations and one overall scale.  At most `rows` rows of each domain are used, as many
-    of one as of the other: time O(rows^2 d).
-
-    Raises:
-        ValueError: when a domain has fewer rows than `neighbours`.
+    of one as of the other: time O(rows^2 d).  A domain of no more rows than `neighbours` raises ValueError.
     """
     generator, size = torch.Generator().manual_seed(seed), min(rows, len(source), len(target))
     source, target = (subsample(side, size, generator) for side in (source, target))

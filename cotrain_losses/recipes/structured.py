@@ -24,18 +24,13 @@ def structured(
             search (`mixing.ratio_range`), from `frames`, how many (source, target) there are.
         fraction: the most the adversary may send to the encoder, as a share of what the policy's loss sends it.
 
-    It helps where the same observation asks for another command in each domain, and is not shown to help elsewhere;
-    it was not .05 worse than plain co-training under any of four gaps (docs/balance-study.md).
-
-    The label is given whole (scale 1) and the adversary's slope has no penalty: chosen among eight trials on one task,
-    docs/balance-study.md.
+    It helps where the same observation asks for another command in each domain, and is not shown to help elsewhere; it
+    was not .05 worse than plain co-training under any of four gaps.  The label is given whole (scale 1) and the
+    adversary's slope has no penalty: chosen among eight trials on one task (docs/balance-study.md).
 
     Give held-out target episodes to `cotrain.hold_out(batch)`: the adversary is silent until then, and is turned down
     when the policy's loss on them rises.  After some two fifths of the steps train on them too:
     `cotrain.release_held_out()`.
-
-    Raises:
-        ValueError: when neither ratio nor frames are given.
     """
     ratio = _middle(frames) if ratio is None else ratio
     adversary = balanced(-relative(fraction)) * DomainClassifier(width)

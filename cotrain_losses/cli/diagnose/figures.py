@@ -35,11 +35,7 @@ def figure(layers: Sequence[Layer]) -> Figure:
     top, below = parts
     _draw_curves(top, layers)
     for i, layer in enumerate(shown):
-        axes = below.add_subplot(rows, columns, i + 1)
-        _scatter(axes, layer.embeddings[0], 2)
-        axes.set_title(f"{layer.title}\n{layer.regime}", fontsize=9)
-        if i == 0:
-            axes.legend(fontsize=8, loc="best", markerscale=3)
+        _scatter(below, (rows, columns, i + 1), layer.embeddings[0], 2, f"{layer.title}\n{layer.regime}")
     return whole
 
 
@@ -99,21 +95,21 @@ def views(layer: Layer) -> Figure:
     shown = [(e, k) for e in layer.embeddings for k in (2, 3)]
     figure = Figure(figsize=(3.6 * len(shown), 3.5), layout="constrained")
     for i, (embedding, dimensions) in enumerate(shown):
-        axes = figure.add_subplot(1, len(shown), i + 1, projection="3d" if dimensions == 3 else None)
-        _scatter(axes, embedding, dimensions)
-        axes.set_title(f"{embedding.method}, {dimensions}-D", fontsize=9)
-        if i == 0:
-            axes.legend(fontsize=8, markerscale=3)
+        _scatter(figure, (1, len(shown), i + 1), embedding, dimensions, f"{embedding.method}, {dimensions}-D")
     return figure
 
 
-def _scatter(axes: Any, embedding: Embedding, dimensions: int) -> None:
+def _scatter(figure: Any, place: tuple[int, int, int], embedding: Embedding, dimensions: int, title: str) -> None:
+    axes = figure.add_subplot(*place, projection="3d" if dimensions == 3 else None)
     points = embedding.points[dimensions]
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
     colours = [TARGET if t else SOURCE for t in embedding.is_target[order].tolist()]
     axes.scatter(*points[order].T.tolist(), c=colours, s=4, alpha=0.5, linewidths=0)
     for name, colour in (("source", SOURCE), ("target", TARGET)):
         axes.scatter(*[[] for _ in range(dimensions)], c=colour, s=4, label=name)
+    axes.set_title(title, fontsize=9)
+    if place[2] == 1:
+        axes.legend(fontsize=8, markerscale=3)
     axes.tick_params(labelbottom=False, labelleft=False, length=0)
     if dimensions == 3:
         axes.tick_params(labelright=False)

@@ -20,11 +20,7 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequence[float] | None) -> list[Checkpoint]:
-    """The checkpoints in the order given; a folder stands for the files in it.
-
-    Raises:
-        ValueError: unequal numbers of files, or ratios that are not shares of one checkpoint each.
-    """
+    """The checkpoints in the order given; a folder stands for the files in it."""
     sources, targets = _files(sources), _files(targets)
     if len(targets) != len(sources) or not targets:
         raise ValueError(
@@ -38,10 +34,7 @@ def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequen
 def common_layers(
     source: Features, target: Features, wanted: Sequence[str], of: Checkpoint
 ) -> tuple[list[str], set[str]]:
-    """The layers both files hold, or those asked for; and those that only one file holds.
-
-    Two files of one layer each are compared, whatever the layers are called.
-    """
+    """The layers both files hold (their only ones whatever the names) or those asked for; those only one file holds."""
     both = [name for name in target.layers if name in source.layers]
     if not both and len(source.layers) == len(target.layers) == 1:
         (only,), both = source.layers, list(target.layers)

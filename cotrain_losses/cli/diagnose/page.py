@@ -8,10 +8,7 @@ from ..report import Code, Figure, Part, Points, Section, Table, Text, as_png, c
 from .layer import HEADINGS, Layer
 
 SHORT = ("regime", "W debiased", "x split-half", "u", "mixing", "probe")
-LEAD = (
-    "Structured alignment is close, yet distinguishable: source and target features near one another, with the domain "
-    "still readable."
-)
+LEAD = "Structured alignment is close, yet distinguishable: features near one another, the domain still readable."
 CAPTION = (
     "W, SW, GW: Wasserstein, sliced and Gromov-Wasserstein distance in units of the pooled spread, between halves of "
     'the domains; "x split-half" is W over the distance of the target\'s halves from one another; u is the debiased W '
