@@ -22,9 +22,12 @@ def _is_zarr(path: Path) -> bool:
 @register("a zarr replay buffer (with .zgroup or zarr.json)", _is_zarr)
 def replay_buffer(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
     """The dataset in a zarr directory or zip; `state` names one array, None joins all vectors of floats."""
+    import zarr  # only those who read replay buffers need it
+
     action = action or "action"
     with readable(path, "a zarr replay buffer"):
-        root = _opened(path)
+        zipped = path.suffix == ".zip"
+        root: Any = zarr.open_group(zarr.storage.ZipStore(str(path), mode="r") if zipped else str(path), mode="r")
         check_key(path, "data", root, "a replay buffer has groups data and meta")
         data = {key: root["data"][key] for key in root["data"]}
         check_key(path, action, data, "--action-key")
@@ -37,14 +40,6 @@ def replay_buffer(path: Path, action: str | None = None, state: str | None = Non
         frames = int(data[action].shape[0])
     read = partial(_read, path, data[action], [data[key] for key in keys], ends)
     return Demonstrations(path, "zarr replay buffer", frames, len(ends), read)
-
-
-def _opened(path: Path) -> Any:
-    import zarr  # only those who read replay buffers need it
-
-    if path.suffix == ".zip":
-        return zarr.open_group(zarr.storage.ZipStore(str(path), mode="r"), mode="r")
-    return zarr.open_group(str(path), mode="r")
 
 
 def _read(path: Path, action: Any, states: list[Any], ends: Array) -> Iterator[Frames]:

@@ -12,6 +12,7 @@ unclipped excess, whose gradient is that of the loss itself; the clipping is for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from .._core.checks import check_finite
 from ..mixing.shares import shares
 from .samples import Samples
+
+Shares: TypeAlias = Mapping[str, float]
 
 
 class GroupDRO(nn.Module):
@@ -45,12 +48,7 @@ class GroupDRO(nn.Module):
     share: Tensor
 
     def __init__(
-        self,
-        prior: Mapping[str, float],
-        *,
-        share: Mapping[str, float] | None = None,
-        step_size: float = 1.0,
-        smoothing: float = 5e-3,
+        self, prior: Shares, *, share: Shares | None = None, step_size: float = 1.0, smoothing: float = 5e-3
     ) -> None:
         super().__init__()
         if not (step_size > 0 and 0.0 <= smoothing <= 1.0):

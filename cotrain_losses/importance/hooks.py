@@ -20,6 +20,8 @@ from .._core.checks import check_finite
 from ..mixing.shares import Ratio, factors
 from .samples import Samples, SampleWeights
 
+PAIR = ("source", "target")
+
 
 class RatioWeights(nn.Module):
     """`ratio_weights` as a hook: the loss sees `ratio` where `share` was drawn.
@@ -29,9 +31,7 @@ class RatioWeights(nn.Module):
 
     factors: Tensor
 
-    def __init__(
-        self, ratio: Ratio, share: Ratio, *, domains: Sequence[str] = ("source", "target"), target: str = "target"
-    ) -> None:
+    def __init__(self, ratio: Ratio, share: Ratio, *, domains: Sequence[str] = PAIR, target: str = "target") -> None:
         super().__init__()
         self.register_buffer("factors", torch.tensor(factors(ratio, share, domains, target=target)))
 
@@ -81,9 +81,7 @@ class TimeWindow(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(
-        self, windows: Mapping[str, tuple[float, float]], *, domains: Sequence[str] = ("source", "target")
-    ) -> None:
+    def __init__(self, windows: Mapping[str, tuple[float, float]], *, domains: Sequence[str] = PAIR) -> None:
         super().__init__()
         if unknown := sorted(set(windows) - set(domains)):
             raise ValueError(f"windows are for the domains {tuple(domains)}, got {unknown}.")

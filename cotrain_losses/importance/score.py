@@ -162,7 +162,7 @@ class _Query(NamedTuple):
     def pieces(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of the samples and their logits (q, chunk)."""
         noised, mixture, latent = self.noised, self.mixture, self.latent
-        _check_query(noised, mixture, latent)
+        self._check()
         alpha, sigma, prior = _level(self.alpha, noised), _level(self.sigma, noised), mixture.prior()
         if not (sigma > 0).all():
             raise ValueError(f"sigma is the noise at the query and above 0, got {float(sigma.min()):g}. Start at 1e-3.")

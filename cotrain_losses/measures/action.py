@@ -40,10 +40,10 @@ class DomainLosses(NamedTuple):
 
 
 class ActionGap(NamedTuple):
-    """What neighbours in features ask for; actions in units of the target's standard deviation, per dimension."""
+    """What neighbours in features ask for: root mean squared differences of actions, over the target's deviations."""
 
     across: float
-    """root mean squared difference of actions to the nearest source features."""
+    """to the nearest source features."""
     within: float
     """to the nearest target features of other episodes."""
     chance: float
@@ -205,5 +205,4 @@ def _differences(actions: Tensor, of_neighbours: Tensor, index: Tensor) -> float
 
 
 def _cosine(x: Tensor, y: Tensor) -> float:
-    lengths = float(x.norm() * y.norm())
-    return float(x @ y) / lengths if lengths > 0 else 0.0
+    return float(x @ y) / lengths if (lengths := float(x.norm() * y.norm())) > 0 else 0.0

@@ -33,15 +33,13 @@ CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 
 @dataclass(frozen=True)
 class ProbeReading:
-    """How well a probe reads the domain."""
+    """How well a probe reads the domain: a 95 % interval, which rests on the episodes of both domains together."""
 
     accuracy: float
     interval: tuple[float, float]
-    """95 %."""
     auc: float
     proxy_a_distance: float
     episodes: int
-    """independent pieces the interval rests on, both domains together."""
 
     def as_dict(self) -> dict[str, object]:
         """Plain numbers."""
@@ -117,15 +115,14 @@ def clustered_interval(share: float, variance: float, *, clusters: int, rows: in
 
 def _clustered(per_row: Tensor, domain: Tensor, units: Tensor) -> tuple[float, float, int]:
     """Balanced accuracy, its variance between episodes, and how many there are."""
-    shares, variances, count = [], [], 0
+    share, variance, count = 0.0, 0.0, 0
     for label in (0, 1):
         rows = per_row[domain == label]
-        (unit, g), share = numbered(units[domain == label]), float(rows.mean())
-        residual = torch.zeros(g, dtype=rows.dtype).index_add_(0, unit, rows - share)
-        shares.append(share)
-        variances.append(float(residual.square().sum()) * g / max(g - 1, 1) / len(rows) ** 2)
-        count += g
-    return sum(shares) / 2, sum(variances) / 4, count
+        unit, g = numbered(units[domain == label])
+        residual = torch.zeros(g, dtype=rows.dtype).index_add_(0, unit, rows - rows.mean())
+        variance += float(residual.square().sum()) * g / max(g - 1, 1) / len(rows) ** 2 / 4
+        share, count = share + float(rows.mean()) / 2, count + g
+    return share, variance, count
 
 
 class _Ensemble(nn.Module):
@@ -160,7 +157,8 @@ def _trained(
     with torch.enable_grad():
         for step in range(MOST_STEPS + 1):
             if step % CHECK_EVERY == 0:
-                now = _logits(net, x, mean, scale)
+                with torch.no_grad():
+                    now = torch.cat([net((part - mean) / scale) for part in torch.split(x, 512)], 1)
                 loss = _balanced_loss(now, domain, stop)
                 better = loss < best - 1e-3
                 best, logits = torch.where(better, loss, best), torch.where(better[:, None], now, logits)
@@ -174,11 +172,6 @@ def _trained(
             (loss * len(train)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return logits
-
-
-@torch.no_grad()
-def _logits(net: _Ensemble, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    return torch.cat([net((part - mean) / scale) for part in torch.split(x, 512)], 1)
 
 
 def _balanced_loss(logits: Tensor, domain: Tensor, rows: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ class MixedBatchSampler(Sampler[list[int]]):
                 "Take both from torch.distributed: get_rank(), get_world_size()."
             )
         labels, self.names = read_labels(domain, domains, target)
-        self._rows = [_compact(np.flatnonzero(labels.numpy() == k)) for k in range(len(self.names))]
+        index: Any = np.int32 if len(labels) < 2**31 else np.int64
+        self._rows = [np.flatnonzero(labels.numpy() == k).astype(index) for k in range(len(self.names))]
         self.sizes = {name: len(rows) for name, rows in zip(self.names, self._rows, strict=True)}
         self.ratio = self._shares("ratio", ratio)
         self.share = self.ratio if share is None else self._shares("share", share)
@@ -160,7 +161,3 @@ class MixedBatchSampler(Sampler[list[int]]):
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *key])
-
-
-def _compact(rows: NDArray[Any]) -> NDArray[Any]:
-    return rows.astype(np.int32) if len(rows) == 0 or rows[-1] < 2**31 else rows

@@ -43,5 +43,4 @@ def _middle(frames: tuple[int, int] | None) -> float:
             "the ratio follows from how many frames each domain has, got neither. Pass "
             "structured(width, frames=(source_frames, target_frames)), or the ratio itself."
         )
-    source, target = frames
-    return math.sqrt(math.prod(ratio_range(source=source, target=target)))
+    return math.sqrt(math.prod(ratio_range(source=frames[0], target=frames[1])))

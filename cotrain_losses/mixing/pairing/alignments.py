@@ -10,10 +10,13 @@ is divided by; here it keeps the root (tslearn's) and is divided by the longer a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Places: TypeAlias = Sequence[Sequence[int]]
+"""the dataset indices of each demonstration's frames, in order"""
 
 
 class Alignment(NamedTuple):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..._core.rows import Rows
-from .alignments import Alignment, checked_gamma, dtw_distances
+from .alignments import Alignment, Places, checked_gamma, dtw_distances
 
 
 class AlignedPairs:
@@ -28,8 +28,8 @@ class AlignedPairs:
     def __init__(
         self,
         aligned: Sequence[Alignment],
-        source: Sequence[Sequence[int]],
-        target: Sequence[Sequence[int]],
+        source: Places,
+        target: Places,
         *,
         discount: float = 0.5,
         of: str = "index",
@@ -82,7 +82,7 @@ class NearestByDTW:
         return [chunk[keep].numpy() for chunk, keep in zip(value, rows.valid.cpu(), strict=True)]
 
 
-def _indices(demonstrations: Sequence[Sequence[int]], frames: list[tuple[int, NDArray[np.int64]]]) -> NDArray[np.int64]:
+def _indices(demonstrations: Places, frames: list[tuple[int, NDArray[np.int64]]]) -> NDArray[np.int64]:
     parts = (np.asarray(demonstrations[number], np.int64)[places] for number, places in frames)
     return np.concatenate([np.zeros(0, np.int64), *parts])
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from .alignments import Alignment
+from .alignments import Alignment, Places
 
 
 class PairedSampler(Sampler[list[int]]):
@@ -47,8 +47,8 @@ class PairedSampler(Sampler[list[int]]):
     def __init__(
         self,
         aligned: Sequence[Alignment],
-        source: Sequence[Sequence[int]],
-        target: Sequence[Sequence[int]],
+        source: Places,
+        target: Places,
         pairs: int,
         *,
         sharpness: float = 10.0,
