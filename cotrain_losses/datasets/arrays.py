@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, readable
-from .formats import register
+from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, readable, register
 
 
 @register("an .npz", lambda path: path.suffix == ".npz")

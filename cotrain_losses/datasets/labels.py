@@ -23,13 +23,11 @@ from torch.utils.data import Dataset
 
 
 class Labelled(NamedTuple):
-    """A sample, or a batch of them once collated, with what travels beside it."""
+    """A sample (or a collated batch), the position of its domain's name, and its place in the joined dataset."""
 
     sample: Any
     domain: Any
-    """position of the domain's name."""
     index: Any
-    """place in the joined dataset."""
 
 
 class DomainDataset(Dataset[Any]):
@@ -82,10 +80,8 @@ class EpisodeDomains:
         for label, (name, ids) in enumerate(episodes.items()):
             for episode in ids:
                 if self._label.setdefault(episode, label) != label:
-                    raise ValueError(
-                        f"an episode is of one domain, got {episode!r} as {self.names[self._label[episode]]} and "
-                        f"{name}. List it once."
-                    )
+                    both = f"{self.names[self._label[episode]]} and {name}"
+                    raise ValueError(f"an episode is of one domain, got {episode!r} as {both}. List it once.")
 
     def __call__(self, batch: Mapping[str, Any]) -> Tensor:
         if self.key not in batch:

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, Unreadable, as_columns, check_key, readable
-from .formats import register
+from .demonstrations import Array, Demonstrations, Frames, Unreadable, as_columns, check_key, readable, register
 
 
 @register("a LeRobot directory (with meta/info.json)", lambda path: (path / "meta" / "info.json").is_file())

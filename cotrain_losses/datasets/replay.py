@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, is_proprioception, readable
-from .formats import register
+from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, is_proprioception, readable, register
 
 _PIECE = 65_536
 

@@ -8,8 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .demonstrations import Demonstrations, Frames, Unreadable, as_columns, check_key, is_proprioception, readable
-from .formats import register
+from .demonstrations import (
+    Demonstrations,
+    Frames,
+    Unreadable,
+    as_columns,
+    check_key,
+    is_proprioception,
+    readable,
+    register,
+)
 
 
 @register("a robomimic .hdf5", lambda path: path.suffix in (".hdf5", ".h5"))

@@ -52,10 +52,8 @@ class GroupDRO(nn.Module):
     ) -> None:
         super().__init__()
         if not (step_size > 0 and 0.0 <= smoothing <= 1.0):
-            raise ValueError(
-                f"step_size is above 0 and smoothing lies in [0, 1], got {step_size!r} and {smoothing!r}. "
-                "Re-Mix uses 1.0 and 5e-3."
-            )
+            received = f"got {step_size!r} and {smoothing!r}. Re-Mix uses 1.0 and 5e-3."
+            raise ValueError(f"step_size is above 0 and smoothing lies in [0, 1], {received}")
         self.names: Sequence[str] = tuple(prior)
         self.step_size, self.smoothing = step_size, smoothing
         named = {"prior": prior, "share": prior if share is None else share}

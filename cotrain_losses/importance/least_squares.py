@@ -38,8 +38,7 @@ class RuLSIF:
 
     Args:
         alpha: a in [0, 1).  0 estimates p_t / p_s itself, more gives up resolution for a bound of 1 / a.
-        bandwidths: kernel widths to choose from, in the units of the samples; None: the median distance times
-            1/4 to 4.
+        bandwidths: kernel widths to choose from, in the units of the samples; None: the median distance times 1/4 to 4.
         penalties: values of lambda to choose from.
         centres: how many kernels, at target samples drawn with `seed`; or the centres themselves (k, d).
         pairs: at most how many pairs are left out, one at a time, in the choice.

@@ -87,10 +87,8 @@ def effective_sample_size(weights: Tensor) -> Tensor:
     tensor(7.)
     """
     if weights.ndim != 1 or not len(weights) or not (weights >= 0).all() or not weights.sum() > 0:
-        raise ValueError(
-            f"weights are (samples,), non-negative and not all zero, got shape {tuple(weights.shape)}. "
-            "Pass normalised_weights(...)."
-        )
+        received = f"got shape {tuple(weights.shape)}. Pass normalised_weights(...)."
+        raise ValueError(f"weights are (samples,), non-negative and not all zero, {received}")
     scaled = weights / weights.max()  # squares of float32 weights may overflow
     return scaled.sum().square() / scaled.square().sum()
 

@@ -9,8 +9,7 @@
 g is the posterior of the training samples: what each contributes to the score that co-training at ratio w can at best
 learn.  Its sum over the target is the target's contribution.  Lei et al. 2026, closed form; K is a kernel on latents
 (none: one fixed observation, the form on the project page; that page's special case leaves out the factor d of
-r^2 d / 2, which is true for d = 1 only).  The score is the gradient of the log-density of the mixture, which the tests
-hold it to.
+r^2 d / 2, which is true for d = 1 only).  The score is the gradient of the mixture's log-density.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ class _Query(NamedTuple):
     def pieces(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of the samples and their logits (q, chunk)."""
         noised, mixture, latent = self.noised, self.mixture, self.latent
-        self._check()
+        _check_query(noised, mixture, latent)
         alpha, sigma, prior = _level(self.alpha, noised), _level(self.sigma, noised), mixture.prior()
         if not (sigma > 0).all():
             raise ValueError(f"sigma is the noise at the query and above 0, got {float(sigma.min()):g}. Start at 1e-3.")

@@ -8,8 +8,7 @@ A probe is a small network trained on the frozen features: 2 layers (one hidden,
 a frame of it in training, in early stopping and in testing at once.  Classes are drawn evenly while training.
 
 Features are standardised per coordinate on the training rows, a coordinate by no less than a tenth of the median
-standard deviation: what is far below the scale of the rest counts as unreadable.  Accuracy is blind to order,
-shifts and an overall scale.
+standard deviation: what is far below that counts as unreadable.  Accuracy is blind to order, shifts, overall scale.
 
 The interval is Korn & Graubard's (1998) for clustered proportions: Clopper-Pearson at the effective sample size
 p (1 - p) / v, with v the variance between episodes and the degrees of freedom that leaves; at v = 0 every episode

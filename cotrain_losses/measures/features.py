@@ -53,9 +53,9 @@ class Features:
 
     def layer(self, name: str) -> Any:
         """The features (n, ...) of one layer; raises the error of one that could not be read."""
-        if isinstance(self.layers[name], Exception):
-            raise self.layers[name]
-        return self.layers[name]
+        if isinstance(held := self.layers[name], Exception):
+            raise held
+        return held
 
     def save(self, path: str | Path) -> None:
         """Write the layers and groups as an `.npz` that `read` and `cotrain diagnose` take."""
@@ -70,17 +70,15 @@ def _read_numpy(path: Path) -> dict[str, Any]:
         held = np.load(path, allow_pickle=False)
     if isinstance(held, np.ndarray):
         return {"features": held}
+    arrays: dict[str, Any] = {}
     with held:
-        return {name: _read_one(held, name, path) for name in held.files}
-
-
-def _read_one(archive: Any, name: str, path: Path) -> Any:
-    """The array, or the error that says why there is none."""
-    try:
-        with _readable(f"{name} in {path.name}"):
-            return archive[name]
-    except ValueError as error:
-        return error
+        for name in held.files:
+            try:
+                with _readable(f"{name} in {path.name}"):
+                    arrays[name] = held[name]
+            except ValueError as error:
+                arrays[name] = error
+    return arrays
 
 
 def _read_torch(path: Path) -> dict[str, Any]:

@@ -22,10 +22,9 @@ from .sides import Side, normalised, numbered, pooled, subsample
 
 
 class KernelTest(NamedTuple):
-    """The kernel two-sample test."""
+    """The kernel two-sample test by the unbiased MMD^2, negative at times under identical distributions."""
 
     mmd2: float
-    """unbiased MMD^2, negative at times under identical distributions."""
     p_value: float
     bandwidth: float
     """the median distance, in units of the total spread."""

@@ -57,8 +57,7 @@ def ratio_range(*, source: int, target: int, contribution: float = 0.8) -> Ratio
     """The range in which Lei et al. 2026 search the ratio: from the natural one up.
 
     `contribution` is q in [.5, 1), the target's wanted share of the score at equal distances; read when M / N <= 5.
-    Both ends are capped at .5.  Move them up when the domains are far apart: the same authors' robot results reach .3
-    where the rule ends at .13.
+    Both ends are capped at .5.  Move them up for domains far apart: the authors' robot results reach .3, the rule .13.
 
     >>> lower, upper = ratio_range(source=3000, target=50)
     >>> round(lower, 4), round(upper, 4)

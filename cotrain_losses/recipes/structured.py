@@ -16,8 +16,7 @@ def structured(
     width: int, *, ratio: Ratio = None, frames: tuple[int, int] | None = None, fraction: float = 0.1
 ) -> Method:
     """CFG-ADDA of Lei et al. 2026 with a measured strength for its raw one: an adversary that may send the encoder at
-    most `fraction` of the policy's own gradient, held so that a domain probe still reads .9, and domain guidance.
-    Ours.
+    most `fraction` of the policy's own gradient, held so that a domain probe still reads .9, and domain guidance. Ours.
 
     Args:
         ratio: the target's share; None takes the middle, on a logarithmic scale, of the range in which Lei et al.

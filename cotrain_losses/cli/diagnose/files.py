@@ -21,7 +21,7 @@ class Checkpoint(NamedTuple):
 
 def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequence[float] | None) -> list[Checkpoint]:
     """The checkpoints in the order given; a folder stands for the files in it."""
-    sources, targets = _files(sources), _files(targets)
+    sources, targets = ([file for path in paths for file in _files(path)] for paths in (sources, targets))
     if len(targets) != len(sources) or not targets:
         raise ValueError(
             f"every checkpoint has a file of target and one of source features, got {len(targets)} target and "
@@ -48,9 +48,8 @@ def common_layers(
     return list(wanted) or both, (set(source.layers) | set(target.layers)) - set(both)
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    inside = [sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path] for path in paths]
-    return [path for each in inside for path in each]
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
