@@ -198,8 +198,6 @@ def _check_query(noised: Tensor, mixture: EmpiricalMixture, latent: Tensor | Non
         )
     wanted = None if mixture.latents is None else (len(noised), mixture.latents.shape[1])
     if (given := None if latent is None else tuple(latent.shape)) != wanted:
-        raise ValueError(
-            f"each query has a latent exactly when the mixture has, here {wanted}, got {given}. "
-            "Pass latent=z of the observation at hand."
-        )
+        received = f"got {given}. Pass latent=z of the observation at hand."
+        raise ValueError(f"each query has a latent exactly when the mixture has, here {wanted}, {received}")
     check_finite("noised actions", noised)

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sides import Side, normalised, numbered, pooled, subsample
+from .sides import Side, joined, normalised, numbered, subsample
 
 CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 
@@ -75,7 +75,7 @@ def probe_accuracy(
             f"a held-out probe needs 3 rows or episodes a domain, one each to train, to stop and to test on, got "
             f"{counts[0]} in source and {counts[1]} in target. Collect more."
         )
-    x, domain, units = pooled(*sides)
+    x, domain, units = joined(*sides)
     held = torch.stack([_folds(sides, folds, generator) for _ in range(seeds)])[:, None]
     fold = torch.arange(folds)[:, None]
     tests, stops = ((held == (fold + k) % folds).flatten(0, 1) for k in (0, 1))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .._core.distances import squared_distances
 from ..terms.mmd import median_square
-from .sides import Side, normalised, numbered, pooled, subsample
+from .sides import Side, joined, normalised, numbered, subsample
 
 
 class KernelTest(NamedTuple):
@@ -44,7 +44,7 @@ def neighbour_mixing(source: Side, target: Side, *, neighbours: int = 10, rows: 
             f"neighbour mixing looks at {neighbours} neighbours of every row, got {size} rows in the smaller domain. "
             f"Collect more, or pass neighbours={max(size - 1, 1)}."
         )
-    x, domain, episode = pooled(source, target)
+    x, domain, episode = joined(source, target)
     x = normalised(x)
     observed, expected = torch.zeros(2, 2, dtype=torch.float64)
     for block in torch.split(torch.arange(len(x)), 512):
@@ -67,7 +67,7 @@ def kernel_test(source: Side, target: Side, *, permutations: int = 500, rows: in
     """
     generator = torch.Generator().manual_seed(seed)
     source, target = (subsample(side, rows, generator) for side in (source, target))
-    x, domain, episode = pooled(source, target)
+    x, domain, episode = joined(source, target)
     x = normalised(x)
     squared = squared_distances(x, x)
     bandwidth2 = median_square(squared)

@@ -74,7 +74,7 @@ def subsample(side: Side, rows: int, generator: torch.Generator) -> Side:
     return side if len(side) <= rows else side[torch.randperm(len(side), generator=generator)[:rows]]
 
 
-def pooled(source: Side, target: Side) -> tuple[Tensor, Tensor, Tensor]:
+def joined(source: Side, target: Side) -> tuple[Tensor, Tensor, Tensor]:
     """All rows (n + m, d), their domain (1 = target), and their episode, none shared between the domains."""
     domain = torch.arange(len(source) + len(target)) >= len(source)
     episode = torch.cat([source.groups, target.groups + int(source.groups.max()) + 1])

@@ -41,10 +41,8 @@ class Domains:
         if target is None and names == ("source", "target"):
             target = "target"
         if target not in names:
-            raise ValueError(
-                f"target is one of the domains {', '.join(names)}, got {target!r}. "
-                f"Pass CoTrain(..., target={names[0]!r})."
-            )
+            received = f"got {target!r}. Pass CoTrain(..., target={names[0]!r})."
+            raise ValueError(f"target is one of the domains {', '.join(names)}, {received}")
         if sources not in ("pooled", "each"):
             raise ValueError(f"sources is 'pooled' or 'each', got {sources!r}.")
         return cls(names, target, sources)

@@ -101,15 +101,10 @@ def _weights(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if ratio is None:
         yield "Collect more target frames before weighing by density ratios.", "Fewer than 10 were sampled."
         return
-    share = ratio["ess_share"]
+    share, do = ratio["ess_share"], "Density-ratio weights will change little."
     if share < 0.1:
         do = "Do not weigh source samples by density ratios; mix and align instead."
-    elif share > 0.8:
-        do = "Density-ratio weights will change little."
-    else:
+    elif share <= 0.8:
         do = "Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5)."
-    yield (
-        do,
-        f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size; a linear classifier "
-        f"recognises the domain {ratio['domain_accuracy']:.0%} of the time.",
-    )
+    left = f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size"
+    yield do, f"{left}; a linear classifier recognises the domain {ratio['domain_accuracy']:.0%} of the time."

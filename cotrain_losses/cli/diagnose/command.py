@@ -14,9 +14,8 @@ import typer
 from ...measures.features import Features
 from ...measures.layer import diagnosis
 from ...measures.sides import Side
-from .embedding import embeddings
 from .files import Checkpoint, checkpoints, common_layers
-from .layer import Layer
+from .layer import Layer, embeddings
 from .page import html, text
 
 

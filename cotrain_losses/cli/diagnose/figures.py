@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..report import SOURCE, TARGET
-from .embedding import Embedding
-from .layer import Layer
+from .layer import Embedding, Layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

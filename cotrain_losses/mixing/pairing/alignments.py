@@ -41,8 +41,7 @@ def alignments(
             the source frame of the largest expected alignment.
         normalise: divide each distance by the larger arc length of the two trajectories, so that it has no unit.
 
-    Time O(frames^2 d) for each pair, once.  Raises ValueError on a trajectory that is empty or not finite, and on
-    widths that differ.
+    Time O(frames^2 d) for each pair, once.  ValueError: a trajectory empty or not finite, widths that differ.
     """
     checked_gamma(gamma)
     for side, demonstrations in (("source", source), ("target", target)):
