@@ -30,10 +30,8 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Text):
     """Lines to be shown as they are: a command, a setting."""
-
-    text: str
 
 
 @dataclass(frozen=True)

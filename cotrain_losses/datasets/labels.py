@@ -37,9 +37,7 @@ class DomainDataset(Dataset[Any]):
         datasets: name -> dataset with a length; the order of the names is the order of the labels.
         key: where samples are dicts and the loop keeps unknown keys, put the label there instead of beside them.
 
-    Attributes:
-        names: the domains.
-        domain: (N,) the label of every sample, for a sampler.
+    `names` are the domains, `domain` (N,) the label of every sample, for a sampler.
     """
 
     def __init__(self, datasets: Mapping[str, Any], *, key: str | None = None) -> None:

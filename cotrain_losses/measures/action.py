@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,13 @@ from .sides import Side, subsample
 
 
 class DomainLosses(NamedTuple):
-    """A policy's validation loss on each domain, and whether the two pull the same way."""
+    """A policy's validation loss on each domain, and the cosine between the two domains' mean gradients."""
 
     source: float
     source_standard_error: float
     target: float
     target_standard_error: float
     cosine: float
-    """between the two domains' mean gradients."""
     own_cosine: float
     """between the gradients of the target's even and odd batches: what noise alone leaves of 1."""
     source_norm: float
@@ -54,13 +53,12 @@ class ActionGap(NamedTuple):
     """how much farther the source neighbours are, as a ratio: a gap at a ratio far above 1 says little."""
 
 
+Loss: TypeAlias = Callable[[Any], Tensor]
+Batches: TypeAlias = Iterable[Any]
+
+
 def domain_losses(
-    loss: Callable[[Any], Tensor],
-    source: Iterable[Any],
-    target: Iterable[Any],
-    *,
-    parameters: Iterable[nn.Parameter],
-    seed: int = 0,
+    loss: Loss, source: Batches, target: Batches, *, parameters: Iterable[nn.Parameter], seed: int = 0
 ) -> DomainLosses:
     """Losses and gradients of a policy on validation batches of each domain.
 
@@ -75,7 +73,7 @@ def domain_losses(
     wanted = [p for p in parameters if p.requires_grad]
     if not wanted:
         raise ValueError("gradients are taken with respect to trainable parameters, got none that requires one.")
-    losses, halves = zip(*(_mean_gradients(loss, side, wanted, seed) for side in (source, target)), strict=True)
+    losses, halves = zip(*(_gradients(loss, side, wanted, seed) for side in (source, target)), strict=True)
     g_source, g_target = (sum(half) / 2 for half in halves)
     values = [(float(x.mean()), float(x.std() / math.sqrt(len(x)))) for x in losses]
     norms = (float(g.norm()) for g in (g_source, g_target))
@@ -169,9 +167,7 @@ def _to_other_episodes(side: Side) -> Tensor:
     return squared_distances(side.features, side.features).masked_fill(same, torch.inf)
 
 
-def _mean_gradients(
-    loss: Callable[[Any], Tensor], batches: Iterable[Any], parameters: list[nn.Parameter], seed: int
-) -> tuple[Tensor, list[Tensor]]:
+def _gradients(loss: Loss, batches: Batches, parameters: list[nn.Parameter], seed: int) -> tuple[Tensor, list[Tensor]]:
     """Losses (b,), and the mean gradients of even and of odd batches."""
     values, sums = [], [torch.zeros(1)] * 2
     with torch.random.fork_rng(devices=[]), torch.enable_grad():

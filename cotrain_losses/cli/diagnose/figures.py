@@ -24,12 +24,11 @@ def figure(layers: Sequence[Layer]) -> Figure:
     from matplotlib.figure import Figure
 
     shown = [layer for layer in layers if layer.embeddings][:12]
+    if not shown:
+        return curves(layers)
     columns = min(4, max(len(shown), 2))
     rows = -(-len(shown) // columns)
     whole = Figure(figsize=(3.4 * columns, 3.0 + 3.1 * rows), layout="constrained")
-    if not shown:
-        _draw_curves(whole, layers)
-        return whole
     parts: Any = whole.subfigures(2, 1, height_ratios=[3.0, 3.1 * rows])
     top, below = parts
     _draw_curves(top, layers)
