@@ -13,10 +13,7 @@ def advise(
     target: Annotated[Path, typer.Option(help="Dataset of the domain the policy is for.")],
     source: Annotated[list[Path], typer.Option(help="Dataset that is to help; give it once per dataset.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch of the training to come.")] = 64,
-    ratio: Annotated[
-        list[float] | None,
-        typer.Option(help="A share of target samples to look at; may be repeated. Default: the search range and .5."),
-    ] = None,
+    ratio: Annotated[list[float] | None, typer.Option(help="Share of target to look at [search range and .5].")] = None,
     enough: Annotated[int, typer.Option(min=1, help="Target rows that a batch needs.")] = 2,
     action_key: Annotated[str, typer.Option(help="Key of the actions, where it is not the format's own.")] = "",
     state_key: Annotated[str, typer.Option(help="Key of the proprioception.")] = "",

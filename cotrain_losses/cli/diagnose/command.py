@@ -22,13 +22,9 @@ from .page import html, text
 def diagnose(
     target: Annotated[list[Path], typer.Option(help="Features of the target domain; repeat for more checkpoints.")],
     source: Annotated[list[Path], typer.Option(help="Features of the source domain, one file for each target.")],
-    ratio: Annotated[
-        list[float] | None, typer.Option(help="Share of target each checkpoint was trained with; else read off names.")
-    ] = None,
+    ratio: Annotated[list[float] | None, typer.Option(help="Share of target per checkpoint; else from names.")] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Layers to look at; all if left.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for diagnosis.html, .png and .json ['diagnosis'; none with --json].")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the page ['diagnosis'; none with --json].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")] = False,
     rows: Annotated[int, typer.Option(help="Distances are measured between halves of at most this many rows.")] = 1024,
     repeats: Annotated[int, typer.Option(help="Halvings that distances are averaged over.")] = 5,
