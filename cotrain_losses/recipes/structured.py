@@ -31,12 +31,15 @@ def structured(
     when the policy's loss on them rises.  After some two fifths of the steps train on them too:
     `cotrain.release_held_out()`.
     """
-    if ratio is None:
-        if frames is None:
-            raise ValueError(
-                "the ratio follows from how many frames each domain has, got neither. Pass "
-                "structured(width, frames=(source_frames, target_frames)), or the ratio itself."
-            )
-        ratio = math.sqrt(math.prod(ratio_range(source=frames[0], target=frames[1])))
+    ratio = _middle(frames) if ratio is None else ratio
     adversary = balanced(-relative(fraction)) * DomainClassifier(width)
     return Method(regularizer=adversary) + cfg(width, ratio=ratio, scale=1.0)
+
+
+def _middle(frames: tuple[int, int] | None) -> float:
+    if frames is None:
+        raise ValueError(
+            "the ratio follows from how many frames each domain has, got neither. Pass "
+            "structured(width, frames=(source_frames, target_frames)), or the ratio itself."
+        )
+    return math.sqrt(math.prod(ratio_range(source=frames[0], target=frames[1])))
