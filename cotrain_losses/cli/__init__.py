@@ -8,21 +8,9 @@ from __future__ import annotations
 import sys
 
 EXTRAS = {
-    "typer": "cli",
-    "rich": "cli",
-    "matplotlib": "cli",
-    "scipy": "cli",
-    "jinja2": "cli",
-    "sklearn": "cli",
-    "h5py": "data",
-    "pyarrow": "data",
-    "zarr": "data",
-    "metaworld": "bench",
-    "mujoco": "bench",
-    "gymnasium": "bench",
-    "packaging": "bench",
-    "filelock": "bench",
-    "statsmodels": "bench",
+    **dict.fromkeys(("typer", "rich", "matplotlib", "scipy", "jinja2"), "cli"),
+    **dict.fromkeys(("h5py", "pyarrow", "zarr"), "data"),
+    **dict.fromkeys(("metaworld", "mujoco", "gymnasium", "packaging", "filelock", "statsmodels"), "bench"),
     "submitit": "cluster",
     "tslearn": "dtw",
 }

@@ -30,10 +30,8 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Text):
     """Lines to be shown as they are: a command, a setting."""
-
-    text: str
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,12 @@ class Points:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; floats are shown with three digits, None as a dash, columns of numbers set to the right.
-
-    Args:
-        columns: one heading per column.
-        rows: one sequence of values per row.
-        caption: one sentence under the table: what the numbers are, over what the intervals are taken.
-    """
+    """A table; floats are shown with three digits, None as a dash, columns of numbers set to the right."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ""
+    """one sentence: what the numbers are, over what the intervals are taken."""
 
     @property
     def cells(self) -> list[list[tuple[str, bool]]]:
@@ -91,14 +84,11 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
-    """The report as HTML text.
-
-    Args:
-        lead: the first sentence under the title: the finding, in words.
-    """
+    """The report as HTML text; `lead` is the first sentence under the title: the finding, in words."""
     from jinja2 import Environment
 
-    return Environment(autoescape=True).from_string(_PAGE).render(title=title, sections=sections, lead=lead)
+    template = Environment(autoescape=True).from_string(Path(__file__).with_name("page.html").read_text("utf-8"))
+    return template.render(title=title, sections=sections, lead=lead)
 
 
 def as_png(plot: Plot) -> bytes:
@@ -132,9 +122,11 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=120)
 
 
-def print_table(table: Table, terminal: Console, *, title: str = "", most: int | None = None) -> None:
+def print_table(table: Table, *, title: str = "", most: int | None = None) -> None:
     """A table on the terminal, of its first `most` rows."""
     from rich.table import Table as Grid
+
+    terminal = console()
 
     grid = Grid(title=title or None, title_justify="left", title_style="bold", caption=table.caption or None)
     cells = table.cells
@@ -162,57 +154,3 @@ def shown(value: Any) -> str:
 
 _NUMBERS = re.compile(r"^(?!.*[^\W\d_]{2}).*\d", re.DOTALL)
 """a digit somewhere, and nowhere two letters in a row"""
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
- :root { color-scheme: light dark; --text: #1c2430; --soft: #56627a; --page: #fff; --line: #e3e7ed; --strong: #c6cdd8;
-         --code: #f5f7fa; }
- @media (prefers-color-scheme: dark) {
-  :root { --text: #e4e8ef; --soft: #a3aec0; --page: #14181f; --line: #2a313c; --strong: #475163; --code: #1e242d; } }
- body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--text);
-        background: var(--page); max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.5rem 5rem;
-        overflow-wrap: anywhere; }
- h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .6rem; }
- h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--line); }
- p, ol { max-width: 46rem; margin: .6rem 0; white-space: pre-line; }
- ol { padding-left: 1.4rem; white-space: normal; } li { margin: .7rem 0; }
- li span { color: var(--soft); display: block; }
- .lead { font-size: 1.12rem; color: var(--soft); }
- .wide { overflow-x: auto; margin: 1rem 0; }
- table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
- th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--strong); }
- td { border-bottom: 1px solid var(--line); }
- th, td { padding: .38rem .9rem .38rem 0; vertical-align: top; }
- td.number, th.number { text-align: right; white-space: nowrap; } th.number { white-space: normal; }
- figure { margin: 1.2rem 0; }
- img { max-width: 100%; height: auto; display: block; background: #fff; border-radius: 6px; }
- figcaption, .caption { font-size: .88rem; color: var(--soft); margin-top: .4rem; max-width: 46rem; }
- pre { background: var(--code); padding: .8rem 1rem; border-radius: 6px; overflow-x: auto; font-size: .86rem;
-       line-height: 1.45; overflow-wrap: normal; }
-</style></head><body>
-<h1>{{ title }}</h1>
-{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
-{% for section in sections %}
-<h2>{{ section.title }}</h2>
-{% for part in section.parts %}{% set kind = part.__class__.__name__ %}
-{% if kind == "Text" %}<p>{{ part.text }}</p>
-{% elif kind == "Code" %}<pre>{{ part.text }}</pre>
-{% elif kind == "Points" %}<ol>{% for point, reason in part.points %}
-<li>{{ point }}<span>{{ reason }}</span></li>{% endfor %}
-</ol>
-{% elif kind == "Table" %}<div class="wide"><table>{% set cells = part.cells %}
-<thead><tr>{% for column in part.columns %}
-<th{% if cells and cells[0][loop.index0][1] %} class="number"{% endif %}>{{ column }}</th>{% endfor %}</tr></thead>
-<tbody>{% for row in cells %}
-<tr>{% for text, number in row %}
-<td{% if number %} class="number"{% endif %}>{{ text }}</td>{% endfor %}</tr>{% endfor %}
-</tbody></table></div>{% if part.caption %}<p class="caption">{{ part.caption }}</p>{% endif %}
-{% else %}<figure><img src="{{ part.address }}" alt="{{ part.caption }}">
-{% if part.caption %}<figcaption>{{ part.caption }}</figcaption>{% endif %}</figure>
-{% endif %}
-{% endfor %}
-{% endfor %}
-</body></html>
-"""

@@ -6,8 +6,7 @@ Every module of this folder that registers a format is loaded here; libraries th
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .demonstrations import Demonstrations, Frames, Unreadable
-from .formats import open_demonstrations, register
+from .demonstrations import Demonstrations, Frames, Unreadable, open_demonstrations, register
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

@@ -6,13 +6,12 @@ episode_index (N,).  Without any of the last three the file is one episode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, readable
-from .formats import register
+from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, readable, register
 
 
 @register("an .npz", lambda path: path.suffix == ".npz")
@@ -28,10 +27,8 @@ def arrays(path: Path, action: str | None = None, state: str | None = None) -> D
     states = as_columns(held[state_key]) if state_key else None
     episode = _episodes(held, len(actions))
 
-    def read() -> Iterator[Frames]:
-        yield Frames(episode, actions, states)
-
-    return Demonstrations(path, "npz", len(actions), len(np.unique(episode)), read)
+    whole = Frames(episode, actions, states)
+    return Demonstrations(path, "npz", len(actions), len(np.unique(episode)), lambda: iter([whole]))
 
 
 def _episodes(held: Mapping[str, Array], frames: int) -> Array:

@@ -1,4 +1,11 @@
-"""Demonstrations on disk: what every format has in common."""
+"""Demonstrations on disk: what every format has in common, and the formats that are known.
+
+    @register("a robomimic .hdf5", lambda path: path.suffix in (".hdf5", ".h5"))
+    def robomimic(path, action=None, state=None) -> Demonstrations: ...
+
+Each format is one module beside this one that registers a function; `action` and `state` are the keys a user named, or
+None for the format's own.  A format of your own registers from anywhere; the last one registered is asked first.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +34,14 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """One dataset, read in pieces: `for frames in demonstrations.read(): ...`.
-
-    Args:
-        path: where it lies.
-        format: what it is, in words.
-        frames, episodes: how many, as the format's own tables say.
-        read: makes a fresh iterator over all frames, in order; holds one piece in memory at a time.
-        action_names: one per action dimension, where the format names them.
-    """
+    """One dataset, read in pieces: `for frames in demonstrations.read(): ...`; counts are the format's own tables'."""
 
     path: Path
     format: str
     frames: int
     episodes: int
     read: Callable[[], Iterator[Frames]] = field(repr=False)
+    """makes a fresh iterator over all frames, in order; holds one piece in memory at a time"""
     action_names: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
 
@@ -66,11 +66,7 @@ class Unreadable(ValueError):
 
 
 def check_key(path: Path, key: str | None, held: Iterable[str], option: str) -> None:
-    """A key that a user named, or the format's own, is there; None is no key.
-
-    Raises:
-        Unreadable: with the keys that are held, and the option that names another.
-    """
+    """A key that a user named, or the format's own, is there (None is no key); `option` is what names another."""
     held = sorted(held)
     if key is not None and key not in held:
         raise Unreadable(
@@ -86,3 +82,46 @@ def as_columns(values: Array) -> Array:
 def is_proprioception(shape: tuple[int, ...], dtype: Any) -> bool:
     """Whether an observation is a vector of numbers rather than an image or a text."""
     return len(shape) in (1, 2) and np.dtype(dtype).kind == "f"
+
+
+Reader: TypeAlias = Callable[[Path, str | None, str | None], Demonstrations]
+_FORMATS: list[tuple[str, Callable[[Path], bool], Reader]] = []
+"""a description, whether a path is of it, and its reader"""
+
+
+def register(description: str, recognises: Callable[[Path], bool]) -> Callable[[Reader], Reader]:
+    """A decorator that makes a reader one of the formats of `open_demonstrations`.
+
+    `description` is what a user gives, "an .npz"; `recognises` judges an existing path by its name and layout alone.
+    """
+
+    def added(reader: Reader) -> Reader:
+        _FORMATS.insert(0, (description, recognises, reader))
+        return reader
+
+    return added
+
+
+def open_demonstrations(path: str | Path, *, action: str | None = None, state: str | None = None) -> Demonstrations:
+    """The demonstrations at a path, whatever their format.
+
+    Args:
+        path: a LeRobot dataset's directory (v2.1, v3), a robomimic .hdf5, a zarr replay buffer (directory or .zip), an
+            .npz, or what a registered format recognises.
+        action, state: the keys of actions and of proprioception, where they are not the format's own.
+
+    Raises Unreadable, a ValueError that names the path and the fault; ModuleNotFoundError without the format's library.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise Unreadable(f"{path} does not exist. Give the directory or file of a dataset.")
+    for _, recognises, reader in _FORMATS:
+        if recognises(path):
+            try:
+                return reader(path, action, state)
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError(
+                    f"reading {path} needs {error.name}, which is not installed: pip install 'cotrain-losses[data]'."
+                ) from error
+    known = ", or ".join(description for description, *_ in reversed(_FORMATS))
+    raise Unreadable(f"{path} is no dataset known here. Give {known}.")

@@ -23,13 +23,11 @@ from torch.utils.data import Dataset
 
 
 class Labelled(NamedTuple):
-    """A sample, or a batch of them once collated, with what travels beside it."""
+    """A sample (or a collated batch), the position of its domain's name, and its place in the joined dataset."""
 
     sample: Any
     domain: Any
-    """position of the domain's name."""
     index: Any
-    """place in the joined dataset."""
 
 
 class DomainDataset(Dataset[Any]):
@@ -39,9 +37,7 @@ class DomainDataset(Dataset[Any]):
         datasets: name -> dataset with a length; the order of the names is the order of the labels.
         key: where samples are dicts and the loop keeps unknown keys, put the label there instead of beside them.
 
-    Attributes:
-        names: the domains.
-        domain: (N,) the label of every sample, for a sampler.
+    `names` are the domains, `domain` (N,) the label of every sample, for a sampler.
     """
 
     def __init__(self, datasets: Mapping[str, Any], *, key: str | None = None) -> None:
@@ -82,10 +78,8 @@ class EpisodeDomains:
         for label, (name, ids) in enumerate(episodes.items()):
             for episode in ids:
                 if self._label.setdefault(episode, label) != label:
-                    raise ValueError(
-                        f"an episode is of one domain, got {episode!r} as {self.names[self._label[episode]]} and "
-                        f"{name}. List it once."
-                    )
+                    both = f"{self.names[self._label[episode]]} and {name}"
+                    raise ValueError(f"an episode is of one domain, got {episode!r} as {both}. List it once.")
 
     def __call__(self, batch: Mapping[str, Any]) -> Tensor:
         if self.key not in batch:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, Unreadable, as_columns, check_key, readable
-from .formats import register
+from .demonstrations import Array, Demonstrations, Frames, Unreadable, as_columns, check_key, readable, register
 
 
 @register("a LeRobot directory (with meta/info.json)", lambda path: (path / "meta" / "info.json").is_file())
@@ -33,15 +33,8 @@ def lerobot(path: Path, action: str | None = None, state: str | None = None) -> 
     files = sorted((path / "data").rglob("*.parquet"))
     if not files:
         raise Unreadable(f"{path} holds no data/**/*.parquet, got {sorted(p.name for p in path.iterdir())}.")
-    columns = [action, *([state] if state else [])]
-    return Demonstrations(
-        path,
-        f"LeRobot {version}",
-        frames,
-        episodes,
-        lambda: _read(files, action, state),
-        *(_names(features[key]) for key in columns),
-    )
+    names = (_names(features[key]) for key in (action, state) if key)
+    return Demonstrations(path, f"LeRobot {version}", frames, episodes, partial(_read, files, action, state), *names)
 
 
 def _read(files: list[Path], action: str, state: str | None) -> Iterator[Frames]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, is_proprioception, readable
-from .formats import register
+from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, is_proprioception, readable, register
 
 _PIECE = 65_536
 
@@ -21,9 +21,12 @@ def _is_zarr(path: Path) -> bool:
 @register("a zarr replay buffer (with .zgroup or zarr.json)", _is_zarr)
 def replay_buffer(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
     """The dataset in a zarr directory or zip; `state` names one array, None joins all vectors of floats."""
+    import zarr  # only those who read replay buffers need it
+
     action = action or "action"
     with readable(path, "a zarr replay buffer"):
-        root = _opened(path)
+        zipped = path.suffix == ".zip"
+        root: Any = zarr.open_group(zarr.storage.ZipStore(str(path), mode="r") if zipped else str(path), mode="r")
         check_key(path, "data", root, "a replay buffer has groups data and meta")
         data = {key: root["data"][key] for key in root["data"]}
         check_key(path, action, data, "--action-key")
@@ -34,17 +37,8 @@ def replay_buffer(path: Path, action: str | None = None, state: str | None = Non
         check_key(path, "meta/episode_ends", [*root, *ends_held], "a replay buffer says where episodes end")
         ends = np.asarray(root["meta"]["episode_ends"][:])
         frames = int(data[action].shape[0])
-    return Demonstrations(
-        path, "zarr replay buffer", frames, len(ends), lambda: _read(path, data[action], [data[k] for k in keys], ends)
-    )
-
-
-def _opened(path: Path) -> Any:
-    import zarr  # only those who read replay buffers need it
-
-    if path.suffix == ".zip":
-        return zarr.open_group(zarr.storage.ZipStore(str(path), mode="r"), mode="r")
-    return zarr.open_group(str(path), mode="r")
+    read = partial(_read, path, data[action], [data[key] for key in keys], ends)
+    return Demonstrations(path, "zarr replay buffer", frames, len(ends), read)
 
 
 def _read(path: Path, action: Any, states: list[Any], ends: Array) -> Iterator[Frames]:

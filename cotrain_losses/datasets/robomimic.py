@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .demonstrations import (
-    Array,
     Demonstrations,
     Frames,
     Unreadable,
@@ -17,8 +16,8 @@ from .demonstrations import (
     check_key,
     is_proprioception,
     readable,
+    register,
 )
-from .formats import register
 
 
 @register("a robomimic .hdf5", lambda path: path.suffix in (".hdf5", ".h5"))
@@ -39,9 +38,8 @@ def robomimic(path: Path, action: str | None = None, state: str | None = None) -
         keys = [state] if state else vectors
         frames = sum(len(file["data"][demo][action]) for demo in demos)
         names = tuple(name for key in keys for name in _numbered(key, observations[key].shape))
-    return Demonstrations(
-        path, "robomimic HDF5", frames, len(demos), lambda: _read(path, demos, action, keys), (), names
-    )
+    read = partial(_read, path, demos, action, keys)
+    return Demonstrations(path, "robomimic HDF5", frames, len(demos), read, state_names=names)
 
 
 def _read(path: Path, demos: list[str], action: str, keys: list[str]) -> Iterator[Frames]:
@@ -51,13 +49,8 @@ def _read(path: Path, demos: list[str], action: str, keys: list[str]) -> Iterato
         for number, demo in enumerate(demos):
             group = file["data"][demo]
             actions = as_columns(group[action][()])
-            yield Frames(np.full(len(actions), number), actions, _joined(group, keys, len(actions)))
-
-
-def _joined(group: Any, keys: list[str], length: int) -> Array | None:
-    if not keys:
-        return None
-    return np.concatenate([as_columns(group["obs"][key][()])[:length] for key in keys], 1)
+            states = [as_columns(group["obs"][key][()])[: len(actions)] for key in keys]
+            yield Frames(np.full(len(actions), number), actions, np.concatenate(states, 1) if states else None)
 
 
 def _numbered(key: str, shape: tuple[int, ...]) -> list[str]:

@@ -16,30 +16,8 @@ from .ratio import DensityRatio, Estimator, effective_sample_size, normalised_we
 from .reweighting import DiscrepancyWeights
 from .score import EmpiricalMixture, denoised, log_density, optimal_score, score_weights, target_contribution
 
-__all__ = [
-    "DensityRatio",
-    "DiscrepancyWeights",
-    "EmpiricalMixture",
-    "Estimator",
-    "GaussianRatio",
-    "GroupDRO",
-    "KLIEP",
-    "KMM",
-    "LogisticRatio",
-    "ProductWeights",
-    "RatioWeights",
-    "RuLSIF",
-    "TableWeights",
-    "TimeWindow",
-    "ULSIF",
-    "denoised",
-    "effective_sample_size",
-    "empirical_overlap",
-    "log_density",
-    "normalised_weights",
-    "optimal_score",
-    "overlap_coefficient",
-    "relative_contribution",
-    "score_weights",
-    "target_contribution",
-]
+__all__ = ["DensityRatio", "Estimator", "ULSIF", "RuLSIF", "KLIEP", "KMM", "LogisticRatio", "GaussianRatio"]
+__all__ += ["effective_sample_size", "normalised_weights"]
+__all__ += ["RatioWeights", "TableWeights", "TimeWindow", "ProductWeights", "GroupDRO", "DiscrepancyWeights"]
+__all__ += ["EmpiricalMixture", "score_weights", "target_contribution", "denoised", "log_density", "optimal_score"]
+__all__ += ["empirical_overlap", "overlap_coefficient", "relative_contribution"]

@@ -12,6 +12,7 @@ unclipped excess, whose gradient is that of the loss itself; the clipping is for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from .._core.checks import check_finite
 from ..mixing.shares import shares
 from .samples import Samples
 
+Shares: TypeAlias = Mapping[str, float]
+
 
 class GroupDRO(nn.Module):
     """Mixture weights over domains, learned along the training; a hook for the samples' weights meanwhile.
@@ -27,7 +30,7 @@ class GroupDRO(nn.Module):
     Args:
         prior: name -> share: where alpha begins and what smoothing pulls to; its order is the order of the labels.
         share: name -> share that is drawn; None: the prior.  A sample of domain k counts alpha_k / share_k.
-        step_size: eta.   smoothing: c in [0, 1].
+        step_size, smoothing: eta, and c in [0, 1].
 
     After each batch call `update(losses - reference_losses, domain)`.  At the end `shares()` is the mixture for
     `MixedBatchSampler(ratio=...)` of the run that counts.  alpha, its average and the number of updates are buffers.
@@ -45,23 +48,16 @@ class GroupDRO(nn.Module):
     share: Tensor
 
     def __init__(
-        self,
-        prior: Mapping[str, float],
-        *,
-        share: Mapping[str, float] | None = None,
-        step_size: float = 1.0,
-        smoothing: float = 5e-3,
+        self, prior: Shares, *, share: Shares | None = None, step_size: float = 1.0, smoothing: float = 5e-3
     ) -> None:
         super().__init__()
         if not (step_size > 0 and 0.0 <= smoothing <= 1.0):
-            raise ValueError(
-                f"step_size is above 0 and smoothing lies in [0, 1], got {step_size!r} and {smoothing!r}. "
-                "Re-Mix uses 1.0 and 5e-3."
-            )
+            received = f"got {step_size!r} and {smoothing!r}. Re-Mix uses 1.0 and 5e-3."
+            raise ValueError(f"step_size is above 0 and smoothing lies in [0, 1], {received}")
         self.names: Sequence[str] = tuple(prior)
         self.step_size, self.smoothing = step_size, smoothing
-        begin = torch.tensor(shares("prior", prior, self.names), dtype=torch.float64)
-        sampled = begin if share is None else torch.tensor(shares("share", share, self.names), dtype=torch.float64)
+        named = {"prior": prior, "share": prior if share is None else share}
+        begin, sampled = (torch.tensor(shares(n, x, self.names), dtype=torch.float64) for n, x in named.items())
         if not ((begin > 0) & (sampled > 0)).all():
             raise ValueError(
                 f"every domain has a prior and a share above 0, got {prior} and {share}. Leave out what is not drawn."
@@ -75,8 +71,8 @@ class GroupDRO(nn.Module):
         """One step from per-sample excess losses (b,) and labels (b,); a domain without samples changes none."""
         if excess.ndim != 1 or excess.shape != domain.shape:
             raise ValueError(
-                "excess losses and labels are (samples,) each, got "
-                f"{tuple(excess.shape)} and {tuple(domain.shape)}. Reduce losses over time and action, not samples."
+                f"excess losses and labels are (samples,) each, got {tuple(excess.shape)} and {tuple(domain.shape)}. "
+                "Reduce losses over time and action, not samples."
             )
         check_finite("the excess losses of GroupDRO", excess)
         excess, domain = excess.detach().to(self.alpha).clamp_min(0), domain.long().to(self.alpha.device)

@@ -20,21 +20,18 @@ from .._core.checks import check_finite
 from ..mixing.shares import Ratio, factors
 from .samples import Samples, SampleWeights
 
+PAIR = ("source", "target")
+
 
 class RatioWeights(nn.Module):
     """`ratio_weights` as a hook: the loss sees `ratio` where `share` was drawn.
 
-    Args:
-        ratio, share: the target's share, or mappings name -> share over `domains`.
-        domains: the names that `samples.domain` indexes.
-        target: which of them a single number speaks of.
+    `ratio` and `share` are the share of `target`, or mappings over `domains`, the names that `samples.domain` indexes.
     """
 
     factors: Tensor
 
-    def __init__(
-        self, ratio: Ratio, share: Ratio, *, domains: Sequence[str] = ("source", "target"), target: str = "target"
-    ) -> None:
+    def __init__(self, ratio: Ratio, share: Ratio, *, domains: Sequence[str] = PAIR, target: str = "target") -> None:
         super().__init__()
         self.register_buffer("factors", torch.tensor(factors(ratio, share, domains, target=target)))
 
@@ -44,10 +41,7 @@ class RatioWeights(nn.Module):
 
 
 class TableWeights(nn.Module):
-    """One weight per sample of the dataset, read by the sample's index.
-
-    Args:
-        weights: (N,) non-negative, used as given; `normalised_weights` gives mean 1.
+    """One weight per sample of the dataset, read by its index: (N,), non-negative, used as given.
 
     >>> ratio_at_source = torch.tensor([0.5, 1.5])
     >>> weights = TableWeights(torch.cat([ratio_at_source, torch.ones(3)]))     # source first, then the target
@@ -76,8 +70,7 @@ class TimeWindow(nn.Module):
     Args:
         windows: name -> (low, high), both ends included, in the units of the time that the policy's head receives
             (diffusers: steps, noise grows with them; flow matching: [0, 1], which end is noise is the policy's choice).
-            A domain not named counts at all times.
-        domains: the names that `samples.domain` indexes.
+            A domain not named counts at all times; `domains` are the names that `samples.domain` indexes.
 
     >>> from cotrain_losses.importance.samples import Samples
     >>> late = TimeWindow({"source": (50, 100)})
@@ -88,9 +81,7 @@ class TimeWindow(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(
-        self, windows: Mapping[str, tuple[float, float]], *, domains: Sequence[str] = ("source", "target")
-    ) -> None:
+    def __init__(self, windows: Mapping[str, tuple[float, float]], *, domains: Sequence[str] = PAIR) -> None:
         super().__init__()
         if unknown := sorted(set(windows) - set(domains)):
             raise ValueError(f"windows are for the domains {tuple(domains)}, got {unknown}.")
@@ -123,8 +114,7 @@ class ProductWeights(nn.Module):
     def forward(self, samples: Samples) -> Tensor:
         """(b,) the product."""
         product = torch.ones(len(samples.domain))
-        for hook in self.hooks:
-            factor = hook(samples)
+        for factor in (hook(samples) for hook in self.hooks):
             product = product.to(factor.device) * factor
         return product
 

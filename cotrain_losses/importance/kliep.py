@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .._core.distances import squared_distances
-from .least_squares import gaussian, kernel_ratio
+from .least_squares import SCALES, gaussian, kernel_ratio
 from .ratio import DensityRatio, checked_sides, kernel_centres, median_distance
 
 
@@ -26,11 +26,9 @@ class KLIEP:
     """Kullback-Leibler importance estimation procedure.
 
     Args:
-        bandwidths: kernel widths to choose from; None: the median distance times 1/4 to 4.
+        bandwidths: kernel widths to choose from, over `folds` of the target; None: the median distance times 1/4 to 4.
         centres: how many kernels, at target samples drawn with `seed`.
-        folds: of the target, in the choice of the bandwidth.
         gap: the mean log-ratio is within this of its optimum; ten times this while choosing the bandwidth.
-        iterations: at most.
 
     `fit` costs O((n + m) k d) and O(m k) per iteration and bandwidth and fold.
     """
@@ -46,8 +44,7 @@ class KLIEP:
         """The ratio target / source."""
         source, target = checked_sides("KLIEP", source, target)
         centres = kernel_centres(target, self.centres, self.seed)
-        scales = (2.0**k for k in (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2))
-        bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in scales]
+        bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in SCALES]
         to_source, to_target = squared_distances(source, centres), squared_distances(target, centres)
         scored = [(self._held_out(b, to_source, to_target), b) for b in bandwidths] if len(bandwidths) > 1 else []
         score, bandwidth = max(scored, default=(float("nan"), bandwidths[0]))
@@ -59,11 +56,9 @@ class KLIEP:
         """The mean log-ratio of target samples that did not take part."""
         kernel, mean = gaussian(to_target, bandwidth), gaussian(to_source, bandwidth).mean(0)
         folds = torch.arange(len(kernel), device=kernel.device) % min(self.folds, len(kernel))
-        held_out = []
-        for fold in range(int(folds.max()) + 1):
-            theta, _ = self._theta(kernel[folds != fold], mean, gap=10 * self.gap)
-            held_out.append((kernel[folds == fold] @ theta).log())
-        return float(torch.cat(held_out).mean())
+        out = [folds == fold for fold in range(int(folds.max()) + 1)]
+        logs = [(kernel[fold] @ self._theta(kernel[~fold], mean, gap=10 * self.gap)[0]).log() for fold in out]
+        return float(torch.cat(logs).mean())
 
     def _theta(self, kernel: Tensor, mean: Tensor, *, gap: float) -> tuple[Tensor, float]:
         """The coefficients (k,), and how far the objective may still be from its optimum."""

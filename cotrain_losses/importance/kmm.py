@@ -26,10 +26,9 @@ class KMM:
 
     Args:
         bandwidth: kernel width; None: the median distance between source and target samples.
-        bound: B, the largest weight.
+        bound: the largest weight.
         slack: eps; None: (sqrt(n) - 1) / sqrt(n), which binds only against extreme sums.
         residual: the natural residual at which to stop.
-        iterations: at most.
 
     There is no ratio away from the source samples: read `fit(...).at_source`.
     Cost: O(n^2 d + n m d + n^3 / 3) time and O(n^2) memory: 3 GB at n = 10^4, the most that is accepted.

@@ -38,8 +38,7 @@ class RuLSIF:
 
     Args:
         alpha: a in [0, 1).  0 estimates p_t / p_s itself, more gives up resolution for a bound of 1 / a.
-        bandwidths: kernel widths to choose from, in the units of the samples; None: the median distance times
-            1/4 to 4.
+        bandwidths: kernel widths to choose from, in the units of the samples; None: the median distance times 1/4 to 4.
         penalties: values of lambda to choose from.
         centres: how many kernels, at target samples drawn with `seed`; or the centres themselves (k, d).
         pairs: at most how many pairs are left out, one at a time, in the choice.
@@ -75,9 +74,10 @@ class RuLSIF:
         centres = self._centres(target)
         bandwidths = self.bandwidths or [median_distance(target, source) * scale for scale in SCALES]
         to_source, to_target = squared_distances(source, centres), squared_distances(target, centres)
-        best = min((self._best(b, to_source, to_target) for b in bandwidths), key=lambda choice: choice.score)
-        chosen = {"bandwidth": best.bandwidth, "penalty": best.penalty, "score": best.score}
-        return kernel_ratio(centres, best.theta, best.bandwidth, to_source, chosen)
+        choices = (self._best(b, to_source, to_target) for b in bandwidths)
+        score, bandwidth, penalty, theta = min(choices, key=lambda choice: choice[0])
+        chosen = {"bandwidth": bandwidth, "penalty": penalty, "score": score}
+        return kernel_ratio(centres, theta, bandwidth, to_source, chosen)
 
     def coefficients(self, source: Tensor, target: Tensor, *, bandwidth: float, penalty: float) -> Tensor:
         """(k,) theta at one bandwidth and penalty, for the centres this estimator uses."""
@@ -96,15 +96,16 @@ class RuLSIF:
     def _gram(self, phi_s: Tensor, phi_t: Tensor) -> Tensor:
         return self.alpha * (phi_t.T @ phi_t) / len(phi_t) + (1 - self.alpha) * (phi_s.T @ phi_s) / len(phi_s)
 
-    def _best(self, bandwidth: float, to_source: Tensor, to_target: Tensor) -> _Choice:
-        """The best penalty at one bandwidth."""
+    def _best(self, bandwidth: float, to_source: Tensor, to_target: Tensor) -> tuple[float, float, float, Tensor]:
+        """The score, bandwidth, best penalty and its coefficients."""
         phi_s, phi_t = gaussian(to_source, bandwidth), gaussian(to_target, bandwidth)
         values, basis = torch.linalg.eigh(self._gram(phi_s, phi_t))
-        h = phi_t.mean(0) @ basis
-        left_out = _LeaveOneOut.of(phi_s, phi_t, values.clamp_min(0), basis, h, self.alpha, self.pairs)
+        values, h, n, m = values.clamp_min(0), phi_t.mean(0) @ basis, len(phi_s), len(phi_t)
+        phi = phi_s[: (used := min(n, m, self.pairs))], phi_t[:used]
+        s, t = phi[0] @ basis, phi[1] @ basis
+        left_out = _LeaveOneOut(phi, (s, t), (s * s, s * t, t * t), values, basis, h, self.alpha, n, m)
         score, penalty = min((left_out.score(penalty), penalty) for penalty in self.penalties)
-        theta = basis @ (h / (values.clamp_min(0) + penalty))
-        return _Choice(score, bandwidth, penalty, theta.clamp_min(0))
+        return score, bandwidth, penalty, (basis @ (h / (values + penalty))).clamp_min(0)
 
 
 @dataclass(frozen=True)
@@ -126,20 +127,11 @@ def _log_kernel_sum(x: Tensor, centres: Tensor, theta: Tensor, bandwidth: float)
     return (gaussian(squared_distances(x, centres), bandwidth) @ theta).log()
 
 
-class _Choice(NamedTuple):
-    score: float
-    bandwidth: float
-    penalty: float
-    theta: Tensor
-
-
 class _LeaveOneOut(NamedTuple):
-    """What the leave-one-out scores of all penalties share; s, t are kernel values in the eigenbasis of H."""
+    """What the scores of all penalties share; phi are kernels of the pairs left out, s and t those in H's basis."""
 
-    phi_s: Tensor
-    phi_t: Tensor
-    s: Tensor
-    t: Tensor
+    phi: tuple[Tensor, Tensor]
+    st: tuple[Tensor, Tensor]
     products: tuple[Tensor, Tensor, Tensor]
     values: Tensor
     basis: Tensor
@@ -148,30 +140,20 @@ class _LeaveOneOut(NamedTuple):
     n: int
     m: int
 
-    @classmethod
-    def of(
-        cls, phi_s: Tensor, phi_t: Tensor, values: Tensor, basis: Tensor, h: Tensor, alpha: float, pairs: int
-    ) -> _LeaveOneOut:
-        n, m, used = len(phi_s), len(phi_t), min(len(phi_s), len(phi_t), pairs)
-        phi_s, phi_t = phi_s[:used], phi_t[:used]
-        s, t = phi_s @ basis, phi_t @ basis
-        return cls(phi_s, phi_t, s, t, (s * s, s * t, t * t), values, basis, h, alpha, n, m)
-
     def score(self, penalty: float) -> float:
         """J with every pair judged by the coefficients of all others."""
         n, m, a, inverse = self.n, self.m, self.alpha, 1 / (self.values + penalty * (self.n - 1) / self.n)
-        along_s, along_t = self._changes(inverse)
-        inner = torch.addcmul(self.h, self.s, along_s.unsqueeze(1))
-        inner.addcmul_(self.t, along_t.unsqueeze(1))
+        inner = self.h
+        for side, change in zip(self.st, self._changes(inverse), strict=True):
+            inner = torch.addcmul(inner, side, change.unsqueeze(1))
         theta = (inner @ (self.basis * inverse).T).clamp_min_(0) * ((n - 1) / n * m / (m - 1))
-        at_source = torch.linalg.vecdot(theta, self.phi_s)
-        at_target = torch.linalg.vecdot(theta, self.phi_t)
+        at_source, at_target = (torch.linalg.vecdot(theta, phi) for phi in self.phi)
         return float((a / 2 * at_target.square() + (1 - a) / 2 * at_source.square() - at_target).mean())
 
     def _changes(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
         """x, y with (H + l)^-1 (h + x s + y t) the solution without the pair: Woodbury's identity, two by two."""
         ss, st, tt = (product @ inverse for product in self.products)
-        hs, ht = self.s @ (inverse * self.h), self.t @ (inverse * self.h)
+        hs, ht = (side @ (inverse * self.h) for side in self.st)
         root_s, root_t = ((1 - self.alpha) / self.n) ** 0.5, (self.alpha / self.m) ** 0.5
         a, b, d = 1 - root_s**2 * ss, -root_s * root_t * st, 1 - root_t**2 * tt
         f, g = root_s * (hs - st / self.m), root_t * (ht - tt / self.m)

@@ -40,23 +40,20 @@ def relative_contribution(ratio: float, *, source: int, target: int, advantage: 
 def overlap_coefficient(distance: Level, *, alpha: Level, sigma: Level) -> Tensor:
     """exp(-alpha^2 D^2 / 8 sigma^2): Bhattacharyya's coefficient of two actions at distance D once noised.
 
-    The overlap figure of Lei et al. 2026 is this with alpha = 1 - x, sigma = x, D^2 = 100 (real, real) and
-    700 (real, sim).
+    The overlap figure of Lei et al. 2026 has alpha = 1 - x, sigma = x, D^2 = 100 (real, real) and 700 (real, sim).
 
     >>> round(overlap_coefficient(10.0, alpha=0.5, sigma=0.5).item(), 6)
     4e-06
     """
     distance, alpha, sigma = (torch.as_tensor(x, dtype=torch.float64) for x in (distance, alpha, sigma))
-    return torch.where(
-        sigma > 0, torch.exp(-((alpha * distance / sigma).square()) / 8), (alpha * distance == 0).double()
-    )
+    apart = alpha * distance
+    return torch.where(sigma > 0, torch.exp(-(apart / sigma).square() / 8), (apart == 0).double())
 
 
 def empirical_overlap(first: Tensor, second: Tensor) -> Tensor:
     """Bhattacharyya's coefficient, the integral of sqrt(p q), from log-densities at draws of (p + q) / 2.
 
-    Args:
-        first, second: (q,) ln p and ln q at the same draws, half of them from each side.
+    `first` and `second` are (q,) ln p and ln q at the same draws, half of them from each side.
 
     The integrand 2 sqrt(p q) / (p + q) lies in [0, 1], so q draws give a standard error below 1 / (2 sqrt(q)).
     """

@@ -28,9 +28,8 @@ class LogisticRatio:
 
     Args:
         degree: 1 uses x, 2 also all products of its coordinates.
-        penalties: values of lambda in mean log-loss + lambda |w|^2 / 2 on standardised inputs, chosen by the
-            log-loss of held-out samples; a positive penalty keeps separable domains finite.
-        folds: of both sides, in the choice.
+        penalties: values of lambda in mean log-loss + lambda |w|^2 / 2 on standardised inputs, chosen by the log-loss
+            of held-out samples, over `folds` of both sides; a positive penalty keeps separable domains finite.
 
     `fit` costs O((n + m) k^2) per Newton step, k inputs (d, or d (d + 3) / 2 at degree 2), some tens of steps in all.
     """
@@ -47,8 +46,9 @@ class LogisticRatio:
                 "Without a penalty separable domains have no solution."
             )
         source, target = checked_sides("LogisticRatio", source, target)
-        inputs = _Inputs.of(torch.cat([source, target]), self.degree)
-        design, labels = inputs(torch.cat([source, target])), _ones_after(len(source), len(target), source)
+        both = torch.cat([source, target])
+        inputs = _Inputs(both.mean(0), torch.where((scale := both.std(0)) > 0, scale, 1.0), self.degree)
+        design, labels = inputs(both), (torch.arange(len(both), device=both.device) >= len(source)).to(both)
         loss, penalty = min((self._held_out(design, labels, penalty), penalty) for penalty in self.penalties)
         weights = _regression(design, labels, penalty)
         offset = math.log(len(source) / len(target))
@@ -120,11 +120,6 @@ class _Inputs:
     scale: Tensor
     degree: int
 
-    @classmethod
-    def of(cls, x: Tensor, degree: int) -> _Inputs:
-        scale = x.std(0)
-        return cls(x.mean(0), torch.where(scale > 0, scale, 1.0), degree)
-
     def __call__(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.scale
         rows, columns = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)
@@ -162,7 +157,3 @@ def _regression(design: Tensor, labels: Tensor, penalty: float, steps: int = 100
 
 def _penalised_loss(weights: Tensor, design: Tensor, labels: Tensor, ridge: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(design @ weights, labels) + (ridge * weights).dot(weights) / 2
-
-
-def _ones_after(n: int, m: int, like: Tensor) -> Tensor:
-    return (torch.arange(n + m, device=like.device) >= n).to(like.dtype)

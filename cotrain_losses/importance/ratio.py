@@ -28,17 +28,14 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class DensityRatio:
-    """A fitted ratio target / source: `ratio(x)` is (b,) for x (b, d), non-negative.
-
-    Args:
-        log_ratio: (b, d) float64 -> (b,) natural logarithms; -inf where the ratio is zero.
-        at_source: (n,) the ratio at the source samples it was fitted on.
-        chosen: settings that cross-validation picked.
-    """
+    """A fitted ratio target / source: `ratio(x)` is (b,) for x (b, d), non-negative."""
 
     log_ratio: Callable[[Tensor], Tensor]
+    """(b, d) float64 -> (b,) natural logarithms; -inf where the ratio is zero"""
     at_source: Tensor
+    """(n,) the ratio at the source samples it was fitted on"""
     chosen: Mapping[str, float] = field(default_factory=dict)
+    """settings that cross-validation picked"""
 
     def log(self, x: Tensor) -> Tensor:
         """(b,) ln r(x), in float64 however x comes: float32 ratios overflow at differences of 88."""
@@ -90,10 +87,8 @@ def effective_sample_size(weights: Tensor) -> Tensor:
     tensor(7.)
     """
     if weights.ndim != 1 or not len(weights) or not (weights >= 0).all() or not weights.sum() > 0:
-        raise ValueError(
-            f"weights are (samples,), non-negative and not all zero, got shape {tuple(weights.shape)}. "
-            "Pass normalised_weights(...)."
-        )
+        received = f"got shape {tuple(weights.shape)}. Pass normalised_weights(...)."
+        raise ValueError(f"weights are (samples,), non-negative and not all zero, {received}")
     scaled = weights / weights.max()  # squares of float32 weights may overflow
     return scaled.sum().square() / scaled.square().sum()
 

@@ -28,12 +28,10 @@ class DiscrepancyWeights(nn.Module):
         is_target: (N,) bool over the whole dataset.
         discrepancy: (N,) d_i >= 0, or a number for every source sample; the target's are set to 0.  In the paper a
             constant, the distance to the nearest target features over their own, or a domain classifier's output.
-        discrepancy_weight: c.   sparse, smooth, peak: as above.
-        bound, floor, budget: as above.
+        discrepancy_weight: c; `sparse`, `smooth`, `peak`, `bound`, `floor` and `budget` are as above.
         memory: beta in [0, 1): losses are averaged as beta old + (1 - beta) new; 0 keeps the latest.
 
-    In training call `observe(index, losses)` every batch and `solve()` every epoch; calling the module gives the
-    batch's weights.  q and the losses are buffers.
+    In training call `observe(index, losses)` every batch and `solve()` every epoch.  q and the losses are buffers.
     """
 
     is_target: Tensor
@@ -73,11 +71,10 @@ class DiscrepancyWeights(nn.Module):
         self.bound, self.floor, self.total, self.memory = bound, floor, total, memory
         d = torch.as_tensor(discrepancy, dtype=torch.float64).expand(len(is_target))
         check_finite("the discrepancies", d)
-        self.register_buffer("is_target", is_target.detach().clone())
-        self.register_buffer("discrepancy", torch.where(is_target, 0.0, d).clone())
-        self.register_buffer("losses", torch.zeros(len(is_target), dtype=torch.float64))
-        self.register_buffer("seen", torch.zeros(len(is_target), dtype=torch.bool))
-        self.register_buffer("q", is_target.double().clone())
+        begin = {"discrepancy": torch.where(is_target, 0.0, d), "losses": torch.zeros_like(d), "q": is_target.double()}
+        begin |= {"is_target": is_target.detach(), "seen": torch.zeros_like(is_target)}
+        for name, value in begin.items():
+            self.register_buffer(name, value.clone())
 
     @torch.no_grad()
     def observe(self, index: Tensor, losses: Tensor) -> None:
@@ -123,11 +120,9 @@ class DiscrepancyWeights(nn.Module):
         prior = self.is_target.double()
 
         def weights(multiplier: float) -> Tensor:
-            slope = cost + multiplier
-            above = -(slope + self.sparse) / (2 * self.smooth)
-            below = -(slope - self.sparse) / (2 * self.smooth)
-            free = torch.where(above > prior, above, torch.where(below < prior, below, prior))
-            return torch.minimum(torch.maximum(free, lower), lower.new_tensor(cap))
+            above, below = (-(cost + multiplier + sign * self.sparse) / (2 * self.smooth) for sign in (1, -1))
+            free = torch.where(above > prior, above, torch.minimum(below, prior))
+            return free.maximum(lower).clamp_max(cap)
 
         def excess(multiplier: float) -> float:
             return float(weights(multiplier).sum()) - self.total

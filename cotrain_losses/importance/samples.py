@@ -14,20 +14,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Samples:
-    """The b samples of one training batch.
-
-    Args:
-        domain: (b,) integers, the position of each sample's domain among the named domains.
-        is_target: (b,) bool.
-        index: (b,) integers, each sample's place in the dataset, when the caller gave it.
-        time: (b,), each sample's diffusion or flow time as the head received it, when the seam names it.
-        step: the optimizer step, when the caller gave it.
-    """
+    """The b samples of one training batch: what the caller gave, and the time where the seam names it."""
 
     domain: Tensor
+    """(b,) integers, the position of each sample's domain among the named domains"""
     is_target: Tensor
+    """(b,) bool"""
     index: Tensor | None = None
+    """(b,) integers, each sample's place in the dataset"""
     time: Tensor | None = None
+    """(b,) each sample's diffusion or flow time as the head received it"""
     step: int | None = None
 
 

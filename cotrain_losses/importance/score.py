@@ -9,8 +9,7 @@
 g is the posterior of the training samples: what each contributes to the score that co-training at ratio w can at best
 learn.  Its sum over the target is the target's contribution.  Lei et al. 2026, closed form; K is a kernel on latents
 (none: one fixed observation, the form on the project page; that page's special case leaves out the factor d of
-r^2 d / 2, which is true for d = 1 only).  The score is the gradient of the log-density of the mixture, which the tests
-hold it to.
+r^2 d / 2, which is true for d = 1 only).  The score is the gradient of the mixture's log-density.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,55 +58,45 @@ class EmpiricalMixture:
                 "Fold action chunks first: einops.rearrange(a, 'n t d -> n (t d)')."
             )
         check_finite("the actions of a mixture", self.actions)
-        self._check_latents(n)
+        if self.latents is not None:
+            if self.latents.ndim != 2 or len(self.latents) != n or not self.bandwidth or self.bandwidth <= 0:
+                raise ValueError(
+                    "latents are (samples, width), one row per action, with a bandwidth above 0, got "
+                    f"{tuple(self.latents.shape)} for {n} actions and bandwidth={self.bandwidth!r}. "
+                    "The median distance between latents is a start."
+                )
+            check_finite("the latents of a mixture", self.latents)
         check_share("ratio", self.ratio)
-        for name, weight, count in zip(("target", "source"), (self.ratio, 1 - self.ratio), self._sizes(), strict=True):
-            if weight > 0 and count == 0:
+        for name, weight, rows in ("target", self.ratio, self.is_target), ("source", 1 - self.ratio, ~self.is_target):
+            if weight > 0 and not rows.any():
                 raise ValueError(f"a domain with weight has samples, got none of the {name} at ratio {self.ratio:g}.")
-
-    def _check_latents(self, n: int) -> None:
-        if self.latents is None:
-            return
-        if self.latents.ndim != 2 or len(self.latents) != n or not self.bandwidth or self.bandwidth <= 0:
-            raise ValueError(
-                "latents are (samples, width), one row per action, with a bandwidth above 0, got "
-                f"{tuple(self.latents.shape)} for {n} actions and bandwidth={self.bandwidth!r}. "
-                "The median distance between latents is a start."
-            )
-        check_finite("the latents of a mixture", self.latents)
-
-    def _sizes(self) -> tuple[int, int]:
-        target = int(self.is_target.sum())
-        return target, len(self.is_target) - target
 
     def prior(self) -> Tensor:
         """(n,) ln w_k(i); -inf for a domain that is left out."""
-        n_target, n_source = self._sizes()
-        target, source = _log(self.ratio, n_target), _log(1 - self.ratio, n_source)
-        logs = torch.tensor([source, target], dtype=torch.float64, device=self.is_target.device)
-        return logs[self.is_target.long()]
+        shares = torch.tensor([1 - self.ratio, self.ratio], dtype=torch.float64, device=self.is_target.device)
+        domain = self.is_target.long()
+        return (shares / torch.bincount(domain, minlength=2).clamp_min(1)).log()[domain]
 
 
 def score_weights(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
-    """(q, n) what each sample contributes to the score at each of q noised actions; rows sum to 1.
+    """(q, n) what each sample contributes to the score at each of q noised actions (q, d); rows sum to 1.
 
     Args:
-        noised: (q, d) noised actions a^t.
         alpha, sigma: the noise level, numbers or (q,); flow matching at time x from data has alpha = 1 - x, sigma = x.
         latent: (q, c) the feature of each query, when the mixture has latents.
 
     The result is O(q n); the sums below are not.
     """
-    return torch.cat([logits for _, logits in _pieces(noised, mixture, alpha, sigma, latent)], 1).softmax(1)
+    return torch.cat([logits for _, logits in _Query(noised, mixture, alpha, sigma, latent).pieces()], 1).softmax(1)
 
 
 def log_density(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
     """(q,) ln sum_i w_i K(z, z_i) N(a^t; alpha a_i, sigma^2 I), with the Gaussian's constant and without K's."""
-    sums = _Sums.over(noised, mixture, alpha, sigma, latent)
+    sums = _Query(noised, mixture, alpha, sigma, latent).sums()
     constant = noised.shape[1] * (_level(sigma, noised).log() + 0.5 * math.log(2 * math.pi))
     return sums.peak + sums.total.log() - constant
 
@@ -115,7 +105,7 @@ def denoised(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
     """(q, d) E[a | a^t, z]: the optimal denoiser."""
-    sums = _Sums.over(noised, mixture, alpha, sigma, latent)
+    sums = _Query(noised, mixture, alpha, sigma, latent).sums()
     return sums.actions / sums.total.unsqueeze(1)
 
 
@@ -132,56 +122,57 @@ def target_contribution(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
     """(q,) the summed weights of the target samples; exactly 0 at ratio 0 and 1 at ratio 1."""
-    sums = _Sums.over(noised, mixture, alpha, sigma, latent)
+    sums = _Query(noised, mixture, alpha, sigma, latent).sums()
     return sums.target / sums.total
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over samples of exp(logit - peak): one pass in chunks, rescaled as the peak grows."""
+class _Sums(NamedTuple):
+    """Sums over samples of exp(logit - peak)."""
 
     peak: Tensor
-    source: Tensor
+    total: Tensor
     target: Tensor
     actions: Tensor
 
-    @property
-    def total(self) -> Tensor:
-        return self.source + self.target
 
-    @classmethod
-    def over(
-        cls, noised: Tensor, mixture: EmpiricalMixture, alpha: Level, sigma: Level, latent: Tensor | None
-    ) -> _Sums:
-        peak = torch.full((len(noised),), -math.inf, dtype=torch.float64, device=noised.device)
-        source, target, actions = torch.zeros_like(peak), torch.zeros_like(peak), torch.zeros_like(noised).double()
-        for rows, logits in _pieces(noised, mixture, alpha, sigma, latent):
+class _Query(NamedTuple):
+    """Where the mixture's score is asked for."""
+
+    noised: Tensor
+    mixture: EmpiricalMixture
+    alpha: Level
+    sigma: Level
+    latent: Tensor | None
+
+    def sums(self) -> _Sums:
+        """One pass in chunks, rescaled as the peak grows."""
+        peak = torch.full((len(self.noised),), -math.inf, dtype=torch.float64, device=self.noised.device)
+        source, target, actions = torch.zeros_like(peak), torch.zeros_like(peak), torch.zeros_like(self.noised).double()
+        for rows, logits in self.pieces():
             higher = torch.maximum(peak, logits.amax(1))
             base = higher.clamp_min(torch.finfo(torch.float64).min)  # while every sample so far has weight zero
             kept, new = torch.exp(peak - base), torch.exp(logits - base.unsqueeze(1))
-            is_target = mixture.is_target[rows].double()
+            is_target = self.mixture.is_target[rows].double()
             source, target = source * kept + new @ (1 - is_target), target * kept + new @ is_target
-            actions = actions * kept.unsqueeze(1) + new @ mixture.actions[rows].double()
+            actions = actions * kept.unsqueeze(1) + new @ self.mixture.actions[rows].double()
             peak = higher
-        return cls(peak, source, target, actions)
+        return _Sums(peak, source + target, target, actions)
 
-
-def _pieces(
-    noised: Tensor, mixture: EmpiricalMixture, alpha: Level, sigma: Level, latent: Tensor | None
-) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of the samples and their logits (q, chunk)."""
-    _check_query(noised, mixture, latent)
-    alpha, sigma, prior = _level(alpha, noised), _level(sigma, noised), mixture.prior()
-    if not (sigma > 0).all():
-        raise ValueError(f"sigma is the noise at the query and above 0, got {float(sigma.min()):g}. Start at 1e-3.")
-    whitened = noised.double() / sigma.unsqueeze(1)
-    for begin in range(0, len(prior), mixture.chunk):
-        rows = slice(begin, begin + mixture.chunk)
-        logits = prior[rows] - _squared(whitened, mixture.actions[rows].double(), alpha / sigma) / 2
-        if mixture.latents is not None and latent is not None:
-            width = float(mixture.bandwidth or 1.0)
-            logits = logits - _squared(latent.double() / width, mixture.latents[rows].double(), 1 / width) / 2
-        yield rows, logits
+    def pieces(self) -> Iterator[tuple[slice, Tensor]]:
+        """Slices of the samples and their logits (q, chunk)."""
+        noised, mixture, latent = self.noised, self.mixture, self.latent
+        _check_query(noised, mixture, latent)
+        alpha, sigma, prior = _level(self.alpha, noised), _level(self.sigma, noised), mixture.prior()
+        if not (sigma > 0).all():
+            raise ValueError(f"sigma is the noise at the query and above 0, got {float(sigma.min()):g}. Start at 1e-3.")
+        whitened = noised.double() / sigma.unsqueeze(1)
+        for begin in range(0, len(prior), mixture.chunk):
+            rows = slice(begin, begin + mixture.chunk)
+            logits = prior[rows] - _squared(whitened, mixture.actions[rows].double(), alpha / sigma) / 2
+            if mixture.latents is not None and latent is not None:
+                width = float(mixture.bandwidth or 1.0)
+                logits = logits - _squared(latent.double() / width, mixture.latents[rows].double(), 1 / width) / 2
+            yield rows, logits
 
 
 def _squared(queries: Tensor, samples: Tensor, factor: Level) -> Tensor:
@@ -195,10 +186,6 @@ def _squared(queries: Tensor, samples: Tensor, factor: Level) -> Tensor:
     return out
 
 
-def _log(share: float, n: int) -> float:
-    return math.log(share / n) if share > 0 else -math.inf
-
-
 def _level(value: Level, noised: Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=torch.float64, device=noised.device).expand(len(noised))
 
@@ -210,9 +197,7 @@ def _check_query(noised: Tensor, mixture: EmpiricalMixture, latent: Tensor | Non
             "Fold chunks the same way on both sides."
         )
     wanted = None if mixture.latents is None else (len(noised), mixture.latents.shape[1])
-    if (None if latent is None else tuple(latent.shape)) != wanted:
-        raise ValueError(
-            f"each query has a latent exactly when the mixture has, here {wanted}, got "
-            f"{None if latent is None else tuple(latent.shape)}. Pass latent=z of the observation at hand."
-        )
+    if (given := None if latent is None else tuple(latent.shape)) != wanted:
+        received = f"got {given}. Pass latent=z of the observation at hand."
+        raise ValueError(f"each query has a latent exactly when the mixture has, here {wanted}, {received}")
     check_finite("noised actions", noised)

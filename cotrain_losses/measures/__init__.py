@@ -18,19 +18,6 @@ from .layer import Diagnosis, diagnosis
 from .neighbours import KernelTest
 from .regime import Regime
 
-__all__ = [
-    "ActionGap",
-    "Diagnosis",
-    "DomainLosses",
-    "Estimate",
-    "Features",
-    "KernelTest",
-    "ProbeReading",
-    "Regime",
-    "action_gap",
-    "diagnosis",
-    "domain_losses",
-    "pooled_spread",
-    "neighbour_contribution",
-    "wasserstein",
-]
+__all__ = ["Diagnosis", "diagnosis", "Estimate", "pooled_spread", "wasserstein"]
+__all__ += ["KernelTest", "ProbeReading", "Regime", "Features"]
+__all__ += ["ActionGap", "DomainLosses", "action_gap", "domain_losses", "neighbour_contribution"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,13 @@ from .sides import Side, subsample
 
 
 class DomainLosses(NamedTuple):
-    """A policy's validation loss on each domain, and whether the two pull the same way."""
+    """A policy's validation loss on each domain, and the cosine between the two domains' mean gradients."""
 
     source: float
     source_standard_error: float
     target: float
     target_standard_error: float
     cosine: float
-    """between the two domains' mean gradients."""
     own_cosine: float
     """between the gradients of the target's even and odd batches: what noise alone leaves of 1."""
     source_norm: float
@@ -40,10 +39,10 @@ class DomainLosses(NamedTuple):
 
 
 class ActionGap(NamedTuple):
-    """What neighbours in features ask for; actions in units of the target's standard deviation, per dimension."""
+    """What neighbours in features ask for: root mean squared differences of actions, over the target's deviations."""
 
     across: float
-    """root mean squared difference of actions to the nearest source features."""
+    """to the nearest source features."""
     within: float
     """to the nearest target features of other episodes."""
     chance: float
@@ -54,21 +53,19 @@ class ActionGap(NamedTuple):
     """how much farther the source neighbours are, as a ratio: a gap at a ratio far above 1 says little."""
 
 
+Loss: TypeAlias = Callable[[Any], Tensor]
+Batches: TypeAlias = Iterable[Any]
+
+
 def domain_losses(
-    loss: Callable[[Any], Tensor],
-    source: Iterable[Any],
-    target: Iterable[Any],
-    *,
-    parameters: Iterable[nn.Parameter],
-    seed: int = 0,
+    loss: Loss, source: Batches, target: Batches, *, parameters: Iterable[nn.Parameter], seed: int = 0
 ) -> DomainLosses:
     """Losses and gradients of a policy on validation batches of each domain.
 
     Args:
         loss: function of a batch giving a scalar, such as `policy.compute_loss`, in the mode to be examined.
-        source, target: at least two batches each.
+        source, target: at least two batches each; batch i of both sees the same draws of noise and diffusion time.
         parameters: with respect to which gradients are taken, such as the encoder's.
-        seed: batch i of both domains sees the same draws of noise and diffusion time.
 
     The policy's gradients and the global random state stay as they were.  Mean gradients are noisy, which takes the
     cosine towards 0: read it against `own_cosine`.
@@ -76,12 +73,11 @@ def domain_losses(
     wanted = [p for p in parameters if p.requires_grad]
     if not wanted:
         raise ValueError("gradients are taken with respect to trainable parameters, got none that requires one.")
-    losses, halves = zip(*(_mean_gradients(loss, side, wanted, seed) for side in (source, target)), strict=True)
+    losses, halves = zip(*(_gradients(loss, side, wanted, seed) for side in (source, target)), strict=True)
     g_source, g_target = (sum(half) / 2 for half in halves)
     values = [(float(x.mean()), float(x.std() / math.sqrt(len(x)))) for x in losses]
-    return DomainLosses(
-        *values[0], *values[1], _cosine(g_source, g_target), _cosine(*halves[1]), *map(_length, (g_source, g_target))
-    )
+    norms = (float(g.norm()) for g in (g_source, g_target))
+    return DomainLosses(*values[0], *values[1], _cosine(g_source, g_target), _cosine(*halves[1]), *norms)
 
 
 def action_gap(
@@ -98,12 +94,12 @@ def action_gap(
     """Do near features ask for different actions?
 
     Args:
-        source, target: features (n, d) and (m, d).
-        source_actions, target_actions: (n, ...) and (m, ...), chunks are flattened.
+        source, target: features (n, d) and (m, d); their actions are (n, ...) and (m, ...), chunks are flattened.
         target_groups: (m,) the episode of each target row; neighbours of the same episode do not count.
         neighbours: nearest rows that are averaged over.
-        rows: at most this many rows a domain; the source never has more than the target, so that both have the
-            same chance of a near row.  O(rows^2 d).
+        rows: at most this many, and as many of one domain as of the other: both have the same chance of a near row.
+
+    Time O(rows^2 d).
     """
     s, t = Side.of("source", source), Side.of("target", target, target_groups)
     a_s, a_t = Side.of("source actions", source_actions).features, Side.of("target actions", target_actions).features
@@ -140,8 +136,7 @@ def neighbour_contribution(
 
     Args:
         source, target: features (M, d) and (N, d).
-        ratio: the share of target samples in training, w.
-        bandwidth: h, in the units of the features.
+        ratio, bandwidth: w, the share of target samples in training; h, in the units of the features.
         target_groups: (N,) episodes; a row's own episode is left out, as for an observation never seen.
 
     Near 1 the source is ignored there (disjoint); near `ratio` it is taken at face value (overlapping).
@@ -166,9 +161,13 @@ def neighbour_contribution(
     return float(torch.sigmoid(odds - torch.tensor(1 - ratio, dtype=torch.float64).log() - of_source).mean())
 
 
-def _mean_gradients(
-    loss: Callable[[Any], Tensor], batches: Iterable[Any], parameters: list[nn.Parameter], seed: int
-) -> tuple[Tensor, list[Tensor]]:
+def _to_other_episodes(side: Side) -> Tensor:
+    """(n, n) squared distances, infinite to rows of the same episode."""
+    same = side.groups[:, None] == side.groups
+    return squared_distances(side.features, side.features).masked_fill(same, torch.inf)
+
+
+def _gradients(loss: Loss, batches: Batches, parameters: list[nn.Parameter], seed: int) -> tuple[Tensor, list[Tensor]]:
     """Losses (b,), and the mean gradients of even and of odd batches."""
     values, sums = [], [torch.zeros(1)] * 2
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -179,11 +178,9 @@ def _mean_gradients(
             filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
             sums[i % 2] = sums[i % 2] + torch.cat([g.flatten().double().cpu() for g in filled])
             values.append(float(value.detach()))
-    if len(values) < 2:
-        raise ValueError(
-            f"losses come with a standard error, which takes two batches of each domain, got {len(values)}."
-        )
-    return torch.tensor(values), [sums[0] / ((len(values) + 1) // 2), sums[1] / (len(values) // 2)]
+    if (n := len(values)) < 2:
+        raise ValueError(f"losses come with a standard error, which takes two batches of each domain, got {n}.")
+    return torch.tensor(values), [sums[0] / ((n + 1) // 2), sums[1] / (n // 2)]
 
 
 def _check_actions(s: Side, t: Side, a_s: Tensor, a_t: Tensor, neighbours: int) -> None:
@@ -204,9 +201,4 @@ def _differences(actions: Tensor, of_neighbours: Tensor, index: Tensor) -> float
 
 
 def _cosine(x: Tensor, y: Tensor) -> float:
-    lengths = float(x.norm() * y.norm())
-    return float(x @ y) / lengths if lengths > 0 else 0.0
-
-
-def _length(x: Tensor) -> float:
-    return float(x.norm())
+    return float(x @ y) / lengths if (lengths := float(x.norm() * y.norm())) > 0 else 0.0

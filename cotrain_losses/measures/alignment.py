@@ -29,6 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -99,12 +100,10 @@ def squared_sliced(source: Tensor, target: Tensor, *, projections: int = 256, se
 
 def directions(width: int, projections: int, seed: int) -> Tensor:
     """(width, p) unit vectors in orthogonal frames, p at least `projections` where the width allows no more."""
-    generator = torch.Generator().manual_seed(seed)
-    frames = [
-        torch.linalg.qr(torch.randn(width, min(width, 512), generator=generator, dtype=torch.float64)).Q
-        for _ in range(math.ceil(projections / min(width, 512)))
-    ]
-    return torch.cat(frames, 1)
+    generator, size = torch.Generator().manual_seed(seed), min(width, 512)
+    frames = math.ceil(projections / size)
+    drawn = (torch.randn(width, size, generator=generator, dtype=torch.float64) for _ in range(frames))
+    return torch.cat([torch.linalg.qr(x).Q for x in drawn], 1)
 
 
 def squared_gromov(source: Tensor, target: Tensor, *, rows: int = 96) -> float:
@@ -114,16 +113,25 @@ def squared_gromov(source: Tensor, target: Tensor, *, rows: int = 96) -> float:
     inner = [squared_distances(x[:rows], x[:rows]).sqrt().fill_diagonal_(0.0).numpy() for x in (source, target)]
     matched = ot.emd([], [], ot.dist(*(c.mean(1)[:, None] for c in inner)))
     starts = (None, matched)  # the product coupling, and eccentricities matched (Memoli's first lower bound)
-    costs = [
-        ot.gromov.gromov_wasserstein2(*inner, symmetric=True, G0=start, max_iter=200, tol_rel=1e-6) for start in starts
-    ]
-    return max(min(map(float, costs)), 0.0)
+    solve = partial(ot.gromov.gromov_wasserstein2, *inner, symmetric=True, max_iter=200, tol_rel=1e-6)
+    return max(min(float(solve(G0=start)) for start in starts), 0.0)
 
 
 def squared_mmd(source: Tensor, target: Tensor, *, bandwidth: float) -> float:
     """The biased estimate, never negative."""
     with torch.no_grad():
         return float(MMD(bandwidth, estimator="biased")(source, target))
+
+
+def squared_measures(unit: float, bandwidth: float | None) -> dict[str, tuple[Squared, float]]:
+    """Every measure for features of a pooled spread `unit`, with the unit it is given in; MMD where it has a kernel."""
+    measures: dict[str, tuple[Squared, float]] = {
+        "wasserstein": (squared_wasserstein, unit),
+        "sinkhorn": (partial(squared_sinkhorn, blur=0.5 * unit), unit),
+        "sliced_wasserstein": (squared_sliced, unit),
+        "gromov_wasserstein": (squared_gromov, unit),  # the slowest: few rows, see there
+    }
+    return measures if bandwidth is None else measures | {"mmd": (partial(squared_mmd, bandwidth=bandwidth), 1.0)}
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ class Estimate:
 def estimate(measure: Squared, halvings: Iterable[Replicate], *, unit: float = 1.0) -> Estimate:
     """`measure` over halvings of the two domains, in units of `unit`."""
     halvings = list(halvings)
-    table = torch.tensor([_four(measure, each) for each in halvings], dtype=torch.float64) / unit**2
+    sides = [((c, a), (d, b), (a, b), (c, d)) for (c, d), (a, b) in halvings]
+    table = torch.tensor([[measure(x, y) for x, y in each] for each in sides], dtype=torch.float64) / unit**2
     pairs, own_target, own_source = table[:, :2], table[:, 2], table[:, 3]
     across, target = float(pairs.mean()), float(own_target.mean())
     error = float((pairs[:, 0] - pairs[:, 1]).square().mean().sqrt() / 2)
@@ -162,7 +171,7 @@ def estimate(measure: Squared, halvings: Iterable[Replicate], *, unit: float = 1
         value=value,
         standard_error=error / (2 * value) if value > 0 else 0.0,
         split_half=math.sqrt(target),
-        multiple=_ratio(value, math.sqrt(target)),
+        multiple=value / math.sqrt(target) if target > 0 else (1.0 if value == 0 else math.inf),
         debiased=_root(debiased),
         debiased_interval=(_root(debiased - WIDE * slack), _root(debiased + WIDE * slack)),
         interval=(_root(debiased - WIDE * slack), _root(across + WIDE * error)),
@@ -170,14 +179,5 @@ def estimate(measure: Squared, halvings: Iterable[Replicate], *, unit: float = 1
     )
 
 
-def _four(measure: Squared, each: Replicate) -> list[float]:
-    (c, d), (a, b) = each.source, each.target
-    return [measure(c, a), measure(d, b), measure(a, b), measure(c, d)]
-
-
 def _root(squared: float) -> float:
     return math.sqrt(max(squared, 0.0))
-
-
-def _ratio(value: float, own: float) -> float:
-    return value / own if own > 0 else (1.0 if value == 0 else math.inf)

@@ -8,8 +8,7 @@ A probe is a small network trained on the frozen features: 2 layers (one hidden,
 a frame of it in training, in early stopping and in testing at once.  Classes are drawn evenly while training.
 
 Features are standardised per coordinate on the training rows, a coordinate by no less than a tenth of the median
-standard deviation: what is far below the scale of the rest counts as unreadable.  Accuracy is blind to order,
-shifts and an overall scale.
+standard deviation: what is far below that counts as unreadable.  Accuracy is blind to order, shifts, overall scale.
 
 The interval is Korn & Graubard's (1998) for clustered proportions: Clopper-Pearson at the effective sample size
 p (1 - p) / v, with v the variance between episodes and the degrees of freedom that leaves; at v = 0 every episode
@@ -19,30 +18,27 @@ counts once.  Under identical distributions it holds 1/2 in at least about 95 of
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .sides import Side, normalised, numbered, subsample
+from .sides import Side, joined, normalised, numbered, subsample
 
 CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 
 
 @dataclass(frozen=True)
 class ProbeReading:
-    """How well a probe reads the domain."""
+    """How well a probe reads the domain: a 95 % interval, which rests on the episodes of both domains together."""
 
     accuracy: float
     interval: tuple[float, float]
-    """95 %."""
     auc: float
     proxy_a_distance: float
     episodes: int
-    """independent pieces the interval rests on, both domains together."""
 
     def as_dict(self) -> dict[str, object]:
         """Plain numbers."""
@@ -60,53 +56,48 @@ def probe_accuracy(
     batch: int = 128,
     seed: int = 0,
 ) -> ProbeReading:
-    """Held-out accuracy of a probe; `hidden=None` is the linear one.
+    """Held-out accuracy of a probe with a hidden layer of this width; `hidden=None` is the linear one.
 
     Args:
-        hidden: width of the hidden layer.
-        folds: parts of a cross-validation, fewer where a domain has fewer episodes.
+        folds: parts of a cross-validation, fewer where a domain has fewer episodes; under three raise ValueError.
         seeds: cross-validations with splits and initial weights of their own.
-        rows: at most this many rows of each domain are used.
-        batch: rows of a training step, half of each domain.
+        rows, batch: at most `rows` of each domain are used, `batch` in a training step, half of each domain.
 
     All folds of all seeds train at once as one batched network: O(folds seeds steps batch d hidden).
-
-    Raises:
-        ValueError: when a domain comes in fewer than three parts (one each to train, stop and test on).
     """
     generator = torch.Generator().manual_seed(seed)
     source, target = (subsample(side, rows, generator) for side in (source, target))
-    pieces = [_pieces(side) for side in (source, target)]
-    folds = min(folds, *(numbered(p)[1] for p in pieces))
-    if folds < 3:
+    # held out as a whole: episodes, or the rows where there are fewer than three
+    sides = [s if s.episodes >= 3 else replace(s, groups=torch.arange(len(s))) for s in (source, target)]
+    counts = [side.episodes for side in sides]
+    if (folds := min(folds, *counts)) < 3:
         raise ValueError(
             f"a held-out probe needs 3 rows or episodes a domain, one each to train, to stop and to test on, got "
-            f"{numbered(pieces[0])[1]} in source and {numbered(pieces[1])[1]} in target. Collect more."
+            f"{counts[0]} in source and {counts[1]} in target. Collect more."
         )
-    x = torch.cat([source.features, target.features])
-    domain = torch.cat([torch.zeros(len(source)), torch.ones(len(target))]).long()
-    held = torch.cat([_folds(pieces, folds, generator) for _ in range(seeds)])
-    tests = torch.stack([held[s] == k for s in range(seeds) for k in range(folds)])
-    stops = torch.stack([held[s] == (k + 1) % folds for s in range(seeds) for k in range(folds)])
-    logits = _trained(_standardised(x, ~(tests | stops)), domain, ~(tests | stops), stops, hidden, batch, generator)
-    units = torch.cat([pieces[0], pieces[1] + int(pieces[0].max()) + 1])
+    x, domain, units = joined(*sides)
+    held = torch.stack([_folds(sides, folds, generator) for _ in range(seeds)])[:, None]
+    fold = torch.arange(folds)[:, None]
+    tests, stops = ((held == (fold + k) % folds).flatten(0, 1) for k in (0, 1))
+    logits = _trained(x, domain, ~(tests | stops), stops, hidden, batch, generator)
     return _probe_reading(logits, domain, tests, units)
 
 
 def _probe_reading(logits: Tensor, domain: Tensor, tests: Tensor, units: Tensor) -> ProbeReading:
-    from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]  # the extra cli; takes a second to import
 
     right = 0.5 * (1 + torch.sign(logits) * (2 * domain - 1)).double()
     per_row = (right * tests).sum(0) / tests.sum(0)
     accuracy, variance, episodes = _clustered(per_row, domain, units)
-    aucs = [roc_auc_score(domain[test], score[test]) for score, test in zip(logits, tests, strict=True)]
-    return ProbeReading(
-        accuracy=accuracy,
-        interval=clustered_interval(accuracy, variance, clusters=episodes, rows=len(domain)),
-        auc=float(np.mean(aucs)),
-        proxy_a_distance=max(2 * (2 * accuracy - 1), 0.0),
-        episodes=episodes,
-    )
+    aucs = [_auc(score[test], domain[test] == 1) for score, test in zip(logits, tests, strict=True)]
+    interval = clustered_interval(accuracy, variance, clusters=episodes, rows=len(domain))
+    return ProbeReading(accuracy, interval, sum(aucs) / len(aucs), max(2 * (2 * accuracy - 1), 0.0), episodes)
+
+
+def _auc(scores: Tensor, positive: Tensor) -> float:
+    """P(score of a positive > score of a negative), ties by half: Mann and Whitney's U over all pairs."""
+    above, below = scores[positive], scores[~positive].sort().values
+    ranks = torch.searchsorted(below, above) + torch.searchsorted(below, above, right=True)
+    return float(ranks.double().mean()) / (2 * len(below))
 
 
 def clustered_interval(share: float, variance: float, *, clusters: int, rows: int) -> tuple[float, float]:
@@ -123,15 +114,14 @@ def clustered_interval(share: float, variance: float, *, clusters: int, rows: in
 
 def _clustered(per_row: Tensor, domain: Tensor, units: Tensor) -> tuple[float, float, int]:
     """Balanced accuracy, its variance between episodes, and how many there are."""
-    shares, variances, count = [], [], 0
+    share, variance, count = 0.0, 0.0, 0
     for label in (0, 1):
         rows = per_row[domain == label]
-        (unit, g), share = numbered(units[domain == label]), float(rows.mean())
-        residual = torch.zeros(g, dtype=rows.dtype).index_add_(0, unit, rows - share)
-        shares.append(share)
-        variances.append(float(residual.square().sum()) * g / max(g - 1, 1) / len(rows) ** 2)
-        count += g
-    return sum(shares) / 2, sum(variances) / 4, count
+        unit, g = numbered(units[domain == label])
+        residual = torch.zeros(g, dtype=rows.dtype).index_add_(0, unit, rows - rows.mean())
+        variance += float(residual.square().sum()) * g / max(g - 1, 1) / len(rows) ** 2 / 4
+        share, count = share + float(rows.mean()) / 2, count + g
+    return share, variance, count
 
 
 class _Ensemble(nn.Module):
@@ -155,31 +145,27 @@ class _Ensemble(nn.Module):
 
 
 def _trained(
-    inputs: tuple[Tensor, Tensor, Tensor],
-    domain: Tensor,
-    train: Tensor,
-    stop: Tensor,
-    hidden: int | None,
-    batch: int,
-    generator: torch.Generator,
+    x: Tensor, domain: Tensor, train: Tensor, stop: Tensor, hidden: int | None, batch: int, generator: torch.Generator
 ) -> Tensor:
     """Logits (e, n) of members trained each on its rows and taken where its stopping rows were fitted best."""
-    x, mean, scale = inputs
+    x, mean, scale = _standardised(x, train)
     net = _Ensemble(len(train), x.shape[1], hidden, generator)
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-2 if hidden is None else 3e-3, weight_decay=1e-2)
     best, logits, stale = torch.full((len(train),), torch.inf), torch.zeros(train.shape), 0
-    labels = torch.cat([torch.zeros(batch // 2), torch.ones(batch // 2)])
+    labels = torch.tensor([0.0, 1.0]).repeat_interleave(batch // 2)
     with torch.enable_grad():
         for step in range(MOST_STEPS + 1):
             if step % CHECK_EVERY == 0:
-                now = _logits(net, x, mean, scale)
+                with torch.no_grad():
+                    now = torch.cat([net((part - mean) / scale) for part in torch.split(x, 512)], 1)
                 loss = _balanced_loss(now, domain, stop)
                 better = loss < best - 1e-3
                 best, logits = torch.where(better, loss, best), torch.where(better[:, None], now, logits)
                 stale = 0 if better.any() else stale + 1
                 if stale == PATIENCE:
                     break
-            rows = torch.cat([_sampled(train & (domain == k), batch // 2, generator) for k in (0, 1)], 1)
+            masks = (train & (domain == k) for k in (0, 1))
+            rows = torch.cat([mask.float().multinomial(batch // 2, True, generator=generator) for mask in masks], 1)
             loss = F.binary_cross_entropy_with_logits(net((x[rows] - mean) / scale), labels.expand(len(train), -1))
             optimizer.zero_grad()
             (loss * len(train)).backward()  # type: ignore[no-untyped-call]
@@ -187,19 +173,10 @@ def _trained(
     return logits
 
 
-@torch.no_grad()
-def _logits(net: _Ensemble, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    return torch.cat([net((part - mean) / scale) for part in torch.split(x, 512)], 1)
-
-
 def _balanced_loss(logits: Tensor, domain: Tensor, rows: Tensor) -> Tensor:
     loss = F.softplus((1 - 2 * domain) * logits)
     sides = [rows & (domain == k) for k in (0, 1)]
     return torch.stack([(loss * side).sum(1) / side.sum(1).clamp_min(1) for side in sides]).mean(0)
-
-
-def _sampled(mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    return torch.multinomial(mask.float(), count, replacement=True, generator=generator)
 
 
 def _standardised(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -212,16 +189,7 @@ def _standardised(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x, mean[:, None], torch.maximum(deviation, 0.1 * median[:, None])[:, None]
 
 
-def _pieces(side: Side) -> Tensor:
-    """What is held out as a whole: episodes, or the rows where there are fewer than three."""
-    place, episodes = numbered(side.groups)
-    return place if episodes >= 3 else torch.arange(len(side))
-
-
-def _folds(pieces: list[Tensor], folds: int, generator: torch.Generator) -> Tensor:
-    """(1, n) the fold of each row: episodes dealt out in random order, each domain by itself."""
-    dealt = []
-    for piece in pieces:
-        count = int(piece.max()) + 1
-        dealt.append((torch.randperm(count, generator=generator) % folds)[piece])
-    return torch.cat(dealt)[None]
+def _folds(sides: list[Side], folds: int, generator: torch.Generator) -> Tensor:
+    """(n,) the fold of each row: episodes dealt out in random order, each domain by itself."""
+    places = (numbered(side.groups) for side in sides)
+    return torch.cat([(torch.randperm(count, generator=generator) % folds)[place] for place, count in places])

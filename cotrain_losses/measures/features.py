@@ -33,8 +33,7 @@ class Features:
     def read(cls, path: str | Path) -> Features:
         """The layers in a `.npy`, `.npz` or `.pt` file; a layer that cannot be read holds its error instead.
 
-        Raises:
-            ValueError: a file of another kind, unreadable, pickled, or without layers.
+        A file of another kind, unreadable, pickled, or without layers raises ValueError.
         """
         path = Path(path)
         if path.suffix not in SUFFIXES:
@@ -54,9 +53,9 @@ class Features:
 
     def layer(self, name: str) -> Any:
         """The features (n, ...) of one layer; raises the error of one that could not be read."""
-        if isinstance(self.layers[name], Exception):
-            raise self.layers[name]
-        return self.layers[name]
+        if isinstance(held := self.layers[name], Exception):
+            raise held
+        return held
 
     def save(self, path: str | Path) -> None:
         """Write the layers and groups as an `.npz` that `read` and `cotrain diagnose` take."""
@@ -71,17 +70,15 @@ def _read_numpy(path: Path) -> dict[str, Any]:
         held = np.load(path, allow_pickle=False)
     if isinstance(held, np.ndarray):
         return {"features": held}
+    arrays: dict[str, Any] = {}
     with held:
-        return {name: _read_one(held, name, path) for name in held.files}
-
-
-def _read_one(archive: Any, name: str, path: Path) -> Any:
-    """The array, or the error that says why there is none."""
-    try:
-        with _readable(f"{name} in {path.name}"):
-            return archive[name]
-    except ValueError as error:
-        return error
+        for name in held.files:
+            try:
+                with _readable(f"{name} in {path.name}"):
+                    arrays[name] = held[name]
+            except ValueError as error:
+                arrays[name] = error
+    return arrays
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
@@ -103,14 +100,11 @@ def _readable(what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as problem:
-        raise ValueError(_unreadable(what, problem)) from None
-
-
-def _unreadable(what: str, problem: Exception) -> str:
-    text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-    if "pickle" in text.lower() or "Weights only" in text:
-        return (
-            f"features are plain arrays of numbers, got pickled objects in {what}, which run code when read and are "
-            "refused. Save arrays of one numeric type: numpy.savez(path, layer=x.astype('float32'))."
-        )
-    return f"features are read from numpy or torch files, got {what}, which is damaged or another kind ({text})."
+        text = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        rule = f"features are read from numpy or torch files, got {what}, which is damaged or another kind ({text})."
+        if "pickle" in text.lower() or "Weights only" in text:
+            rule = (
+                f"features are plain arrays of numbers, got pickled objects in {what}, which run code when read and "
+                "are refused. Save arrays of one numeric type: numpy.savez(path, layer=x.astype('float32'))."
+            )
+        raise ValueError(rule) from None

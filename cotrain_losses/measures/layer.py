@@ -10,22 +10,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from .alignment import (
-    Estimate,
-    Squared,
-    estimate,
-    pooled_spread,
-    spread,
-    squared_gromov,
-    squared_mmd,
-    squared_sinkhorn,
-    squared_sliced,
-    squared_wasserstein,
-)
+from .alignment import Estimate, Squared, estimate, pooled_spread, spread, squared_gromov, squared_measures
 from .discernibility import ProbeReading, probe_accuracy
 from .neighbours import KernelTest, kernel_test, neighbour_mixing
 from .regime import Regime, regime, relative_distance
-from .sides import Side, replicates
+from .sides import Replicate, Side, replicates
 
 T = TypeVar("T")
 
@@ -52,7 +41,8 @@ class Diagnosis:
             alignment["relative_distance"] = list(self.regime.distance)
         alignment |= {} if self.mixing is None else {"neighbour_mixing": self.mixing}
         alignment |= {} if self.kernel is None else {"mmd2": self.kernel.mmd2, "mmd_p_value": self.kernel.p_value}
-        alignment["estimates"] = {name: _plain(each.as_dict()) for name, each in self.distances.items()}
+        plain = {name: each.as_dict().items() for name, each in self.distances.items()}
+        alignment["estimates"] = {name: {part: _finite(x) for part, x in parts} for name, parts in plain.items()}
         discernibility = {} if self.probe is None else self.probe.as_dict()
         if self.linear_probe is not None:
             discernibility["linear"] = self.linear_probe.as_dict()
@@ -78,82 +68,58 @@ def diagnosis(
     """Alignment, discernibility and regime of one layer.
 
     Args:
-        source: features (n, d) of the source domain, a tensor or array; (n, ...) is folded to (n, d).
-        target: features (m, d) of the target domain.
-        source_groups: (n,) the episode of each row, numbers or names.  Without, rows count as independent, which
-            frames of one episode are not: distances and intervals then look more certain than they are.
-        target_groups: (m,) likewise.
-        rows: distances are measured between halves of at most this many rows.
-        repeats: halvings that distances are averaged over.
+        source, target: features (n, d) and (m, d), tensors or arrays; (n, ...) is folded to (n, d).
+        source_groups, target_groups: (n,), (m,) the episode of each row, numbers or names.  Without, rows count as
+            independent, which frames of one episode are not: intervals then look more certain than they are.
+        rows, repeats: distances are averaged over `repeats` halvings, between halves of at most `rows` rows.
         neighbours: how many nearest rows neighbour mixing looks at.
-        seed: of every random draw.
 
-    Different widths leave Gromov-Wasserstein alone, with a note.
-
-    Raises:
-        ValueError, TypeError: features that are not finite real numbers, or fewer than two rows.
+    Different widths leave Gromov-Wasserstein alone, with a note.  Raises ValueError or TypeError on features that are
+    not finite real numbers, or of fewer than two rows.
     """
     s, t = Side.of("source", source, source_groups), Side.of("target", target, target_groups)
-    result = Diagnosis(len(s), len(t))
-    _note_groups(result, s, t)
-    unit = pooled_spread(s.features, t.features)
-    if unit <= 1e-12 * max(float(s.features.abs().max()), float(t.features.abs().max()), 1e-300):
-        same = s.features.shape[1] == t.features.shape[1] and bool((s.features[0] == t.features[0]).all())
-        raise ValueError(
-            "distances are relative to how features vary, got constant features in both domains "
-            f"({'the same' if same else 'different'} values): this layer is dead, or its output was never written."
-        )
-    for name, side in (("source", s), ("target", t)):
-        if spread(side.features) <= 1e-9 * unit:
-            result.notes.append(f"features of the {name} are constant: the layer has collapsed on that domain.")
-    if s.features.shape[1] != t.features.shape[1]:
-        return _other_widths(result, s, t, repeats, seed)
-    return _same_width(result, s, t, unit, rows, repeats, neighbours, seed)
-
-
-def _same_width(
-    result: Diagnosis, s: Side, t: Side, unit: float, rows: int, repeats: int, neighbours: int, seed: int
-) -> Diagnosis:
-    halvings = list(replicates(s, t, rows=rows, repeats=repeats, seed=seed))
-    kernel = result.kernel = _noted(result, "MMD", partial(kernel_test, s, t, rows=rows, seed=seed))
-    measures: dict[str, tuple[Squared, float]] = {
-        "wasserstein": (squared_wasserstein, unit),
-        "sinkhorn": (partial(squared_sinkhorn, blur=0.5 * unit), unit),
-        "sliced_wasserstein": (squared_sliced, unit),
-        "gromov_wasserstein": (squared_gromov, unit),  # the slowest: few rows, see there
-    }
-    if kernel is not None:
-        total = torch.cat([s.features, t.features])
-        measures["mmd"] = (partial(squared_mmd, bandwidth=kernel.bandwidth * spread(total)), 1.0)
-    for name, (measure, scale) in measures.items():
-        value = _noted(result, name, partial(estimate, measure, halvings, unit=scale))
-        if value is not None:
-            result.distances[name] = value
-    mixing = partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed)
-    result.mixing = _noted(result, "neighbour mixing", mixing)
-    result.probe = _noted(result, "the probe", partial(probe_accuracy, s, t, seed=seed))
-    result.linear_probe = _noted(result, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
+    result, unit = Diagnosis(len(s), len(t)), _unit(s, t)
+    _note_sides(result, s, t, unit)
+    if s.features.shape[1] == t.features.shape[1]:
+        kernel = result.kernel = _noted(result, "MMD", partial(kernel_test, s, t, rows=rows, seed=seed))
+        total = spread(torch.cat([s.features, t.features]))
+        measures = squared_measures(unit, None if kernel is None else kernel.bandwidth * total)
+        halvings = list(replicates(s, t, rows=rows, repeats=repeats, seed=seed))
+        _measure(result, measures, halvings)
+        mixing = partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed)
+        result.mixing = _noted(result, "neighbour mixing", mixing)
+        result.probe = _noted(result, "the probe", partial(probe_accuracy, s, t, seed=seed))
+        result.linear_probe = _noted(result, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
+    else:
+        halvings = list(replicates(s, t, rows=128, repeats=repeats, seed=seed))
+        _measure(result, {"gromov_wasserstein": (squared_gromov, unit)}, halvings)
     if result.probe is not None and "wasserstein" in result.distances:
         distance = relative_distance(result.distances["wasserstein"], unit, spread(t.features))
         result.regime = regime(distance, result.probe)
     return result
 
 
-def _other_widths(result: Diagnosis, s: Side, t: Side, repeats: int, seed: int) -> Diagnosis:
-    result.notes.append(
-        f"features of one width are compared point by point, got widths {s.features.shape[1]} (source) and "
-        f"{t.features.shape[1]} (target): only Gromov-Wasserstein, which compares geometries, was measured. "
-        "Take both domains from the same layer for the rest."
-    )
-    halvings = list(replicates(s, t, rows=128, repeats=repeats, seed=seed))
+def _unit(s: Side, t: Side) -> float:
+    """The pooled spread, above zero."""
     unit = pooled_spread(s.features, t.features)
-    value = _noted(result, "gromov_wasserstein", partial(estimate, squared_gromov, halvings, unit=unit))
-    if value is not None:
-        result.distances["gromov_wasserstein"] = value
-    return result
+    if unit <= 1e-12 * max(float(s.features.abs().max()), float(t.features.abs().max()), 1e-300):
+        same = torch.equal(s.features[0], t.features[0])
+        raise ValueError(
+            "distances are relative to how features vary, got constant features in both domains "
+            f"({'the same' if same else 'different'} values): this layer is dead, or its output was never written."
+        )
+    return unit
 
 
-def _note_groups(result: Diagnosis, s: Side, t: Side) -> None:
+def _measure(result: Diagnosis, measures: dict[str, tuple[Squared, float]], halvings: list[Replicate]) -> None:
+    for name, (measure, unit) in measures.items():
+        value = _noted(result, name, partial(estimate, measure, halvings, unit=unit))
+        if value is not None:
+            result.distances[name] = value
+
+
+def _note_sides(result: Diagnosis, s: Side, t: Side, unit: float) -> None:
+    """What the sides leave unmeasured or uncertain."""
     for name, side in (("source", s), ("target", t)):
         if not side.grouped:
             result.notes.append(
@@ -165,22 +131,23 @@ def _note_groups(result: Diagnosis, s: Side, t: Side) -> None:
                 f"the {name} comes in {side.episodes} episode{'s' * (side.episodes > 1)}: too few to hold any out, so "
                 "its rows were split instead. The result holds for these episodes, not for the domain."
             )
+        if spread(side.features) <= 1e-9 * unit:
+            result.notes.append(f"features of the {name} are constant: the layer has collapsed on that domain.")
+    if s.features.shape[1] != t.features.shape[1]:
+        result.notes.append(
+            f"features of one width are compared point by point, got widths {s.features.shape[1]} (source) and "
+            f"{t.features.shape[1]} (target): only Gromov-Wasserstein, which compares geometries, was measured. "
+            "Take both domains from the same layer for the rest."
+        )
 
 
 def _noted(result: Diagnosis, name: str, measure: Callable[[], T]) -> T | None:
     try:
         return measure()
-    except ModuleNotFoundError as error:
-        result.notes.append(f'{name} was not measured: it needs {error.name}: pip install "cotrain-losses[cli]"')
-        return None
     except (ValueError, RuntimeError, ArithmeticError) as problem:
         result.notes.append(f"{name} was not measured: {problem}")
         return None
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: _finite(v) if isinstance(v, float) else v for name, v in values.items()}
+def _finite(value: T) -> T | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,14 +18,13 @@ from torch import Tensor
 
 from .._core.distances import squared_distances
 from ..terms.mmd import median_square
-from .sides import Side, normalised, numbered, subsample
+from .sides import Side, joined, normalised, numbered, subsample
 
 
 class KernelTest(NamedTuple):
-    """The kernel two-sample test."""
+    """The kernel two-sample test by the unbiased MMD^2, negative at times under identical distributions."""
 
     mmd2: float
-    """unbiased MMD^2, negative at times under identical distributions."""
     p_value: float
     bandwidth: float
     """the median distance, in units of the total spread."""
@@ -36,21 +35,20 @@ def neighbour_mixing(source: Side, target: Side, *, neighbours: int = 10, rows: 
     """Cross-domain neighbours against what perfect mixing gives, both domains counting equally.
 
     Blind to order, shifts, rotations and one overall scale.  At most `rows` rows of each domain are used, as many
-    of one as of the other: time O(rows^2 d).
-
-    Raises:
-        ValueError: when a domain has fewer rows than `neighbours`.
+    of one as of the other: time O(rows^2 d).  A domain of no more rows than `neighbours` raises ValueError.
     """
-    source, target = _balanced(source, target, rows, seed)
-    if len(source) <= neighbours:
+    generator, size = torch.Generator().manual_seed(seed), min(rows, len(source), len(target))
+    source, target = (subsample(side, size, generator) for side in (source, target))
+    if size <= neighbours:
         raise ValueError(
-            f"neighbour mixing looks at {neighbours} neighbours of every row, got {len(source)} rows in the smaller "
-            f"domain. Collect more, or pass neighbours={max(len(source) - 1, 1)}."
+            f"neighbour mixing looks at {neighbours} neighbours of every row, got {size} rows in the smaller domain. "
+            f"Collect more, or pass neighbours={max(size - 1, 1)}."
         )
-    pooled, domain, episode = _pooled(source, target)
-    observed, expected = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    for block in torch.split(torch.arange(len(pooled)), 512):
-        distance = squared_distances(pooled[block], pooled)
+    x, domain, episode = joined(source, target)
+    x = normalised(x)
+    observed, expected = torch.zeros(2, 2, dtype=torch.float64)
+    for block in torch.split(torch.arange(len(x)), 512):
+        distance = squared_distances(x[block], x)
         own = episode[block, None] == episode
         cross = domain[block, None] != domain
         nearest = distance.masked_fill(own, torch.inf).topk(neighbours, largest=False)
@@ -69,13 +67,14 @@ def kernel_test(source: Side, target: Side, *, permutations: int = 500, rows: in
     """
     generator = torch.Generator().manual_seed(seed)
     source, target = (subsample(side, rows, generator) for side in (source, target))
-    pooled, domain, episode = _pooled(source, target)
-    squared = squared_distances(pooled, pooled)
+    x, domain, episode = joined(source, target)
+    x = normalised(x)
+    squared = squared_distances(x, x)
     bandwidth2 = median_square(squared)
     kernel = torch.stack([torch.exp(-squared / (2 * bandwidth2 * s**2)) for s in (0.25, 0.5, 1.0, 2.0, 4.0)]).mean(0)
     kernel.fill_diagonal_(0.0)
-    labels = _permuted(domain, episode, permutations, generator).to(kernel)
-    values = _unbiased(kernel, torch.cat([domain[:, None].to(kernel), labels], 1))
+    labels = torch.cat([domain[:, None], _permuted(domain, episode, permutations, generator)], 1)
+    values = _unbiased(kernel, labels.to(kernel))
     above = int((values[1:] >= values[0] - 1e-7 * values[0].abs()).sum())
     return KernelTest(float(values[0]), (1 + above) / (1 + permutations), float(bandwidth2.sqrt()), permutations)
 
@@ -98,17 +97,3 @@ def _permuted(domain: Tensor, episode: Tensor, permutations: int, generator: tor
     of_episode = torch.zeros(episodes, dtype=domain.dtype).scatter(0, place, domain)
     exchanged = [of_episode[torch.randperm(len(of_episode), generator=generator)] for _ in range(permutations)]
     return torch.stack(exchanged, 1)[place]
-
-
-def _balanced(source: Side, target: Side, rows: int, seed: int) -> tuple[Side, Side]:
-    generator = torch.Generator().manual_seed(seed)
-    size = min(rows, len(source), len(target))
-    return subsample(source, size, generator), subsample(target, size, generator)
-
-
-def _pooled(source: Side, target: Side) -> tuple[Tensor, Tensor, Tensor]:
-    """All rows in float32 around their mean, their domain (1 = target), their episode."""
-    pooled = torch.cat([source.features, target.features])
-    domain = torch.cat([torch.zeros(len(source)), torch.ones(len(target))]).long()
-    episode = torch.cat([source.groups, target.groups + int(source.groups.max()) + 1])
-    return normalised(pooled), domain, episode

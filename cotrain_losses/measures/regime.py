@@ -14,8 +14,7 @@ u depends neither on the scale of the features nor, to first order, on their wid
 3/4 is half way between chance and certainty (proxy A-distance 1).  A regime is possible if the interval of u (95 %,
 see alignment.py) and the 95 % interval of a both reach into its cell.  If one regime is possible the layer is in it;
 else it is uncertain, between those that are.  For a readable layer with u between 4/5 and 5/4 that is always so.  These
-numbers are conventions of this library, set before any policy was looked at: the paper gives regimes by example and
-no thresholds.
+numbers are conventions of this library, set before any policy was looked at: the paper gives examples, no thresholds.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ NEXT = {
 
 @dataclass(frozen=True)
 class Regime:
-    """The regime of a layer and why."""
+    """The regime of a layer and why: `found` is what the paper found in it, `next` the suggested next move."""
 
     name: str
     """disjoint, structured, overlapping or uncertain."""
@@ -59,9 +58,7 @@ class Regime:
     """u and its interval."""
     because: str
     found: str
-    """what the paper found in this regime."""
     next: str
-    """the suggested next move."""
 
 
 def regime(distance: tuple[float, float, float], probe: ProbeReading) -> Regime:

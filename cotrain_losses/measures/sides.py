@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,7 +48,12 @@ class Side:
                 "One sample shows no distribution: collect at least 2 rows a domain, better several hundred."
             )
         x = x.double().flatten(1) if x.ndim > 1 else x.double()[:, None]
-        _check_finite(name, x)
+        bad = ~torch.isfinite(x).all(1)
+        if bad.any():
+            raise ValueError(
+                f"features are finite, got {int(bad.sum())} rows of {name} with NaN or infinity, the first in row "
+                f"{int(bad.nonzero()[0])}. Drop them, or look for the step at which the encoder diverged."
+            )
         return cls(x, _episodes(name, groups, len(x)), groups is not None)
 
 
@@ -66,9 +71,14 @@ def normalised(x: Tensor) -> Tensor:
 
 def subsample(side: Side, rows: int, generator: torch.Generator) -> Side:
     """At most `rows` rows, drawn without replacement, in random order."""
-    if len(side) <= rows:
-        return side
-    return side[torch.randperm(len(side), generator=generator)[:rows]]
+    return side if len(side) <= rows else side[torch.randperm(len(side), generator=generator)[:rows]]
+
+
+def joined(source: Side, target: Side) -> tuple[Tensor, Tensor, Tensor]:
+    """All rows (n + m, d), their domain (1 = target), and their episode, none shared between the domains."""
+    domain = torch.arange(len(source) + len(target)) >= len(source)
+    episode = torch.cat([source.groups, target.groups + int(source.groups.max()) + 1])
+    return torch.cat([source.features, target.features]), domain.long(), episode
 
 
 def halves(side: Side, generator: torch.Generator) -> tuple[Side, Side]:
@@ -82,8 +92,7 @@ def halves(side: Side, generator: torch.Generator) -> tuple[Side, Side]:
     return side[in_first], side[~in_first]
 
 
-@dataclass(frozen=True)
-class Replicate:
+class Replicate(NamedTuple):
     """Two disjoint halves of each domain, all four of one size."""
 
     source: tuple[Tensor, Tensor]
@@ -98,15 +107,6 @@ def replicates(source: Side, target: Side, *, rows: int, repeats: int, seed: int
         size = min(rows, *(len(part) for part in parts))
         c, d, a, b = (subsample(part, size, generator).features for part in parts)
         yield Replicate((c, d), (a, b))
-
-
-def _check_finite(name: str, x: Tensor) -> None:
-    bad = ~torch.isfinite(x).all(1)
-    if bad.any():
-        raise ValueError(
-            f"features are finite, got {int(bad.sum())} rows of {name} with NaN or infinity, the first in row "
-            f"{int(bad.nonzero()[0])}. Drop them, or look for the step at which the encoder diverged."
-        )
 
 
 def _episodes(name: str, groups: Any, rows: int) -> Tensor:

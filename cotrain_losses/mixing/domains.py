@@ -41,10 +41,8 @@ class Domains:
         if target is None and names == ("source", "target"):
             target = "target"
         if target not in names:
-            raise ValueError(
-                f"target is one of the domains {', '.join(names)}, got {target!r}. "
-                f"Pass CoTrain(..., target={names[0]!r})."
-            )
+            received = f"got {target!r}. Pass CoTrain(..., target={names[0]!r})."
+            raise ValueError(f"target is one of the domains {', '.join(names)}, {received}")
         if sources not in ("pooled", "each"):
             raise ValueError(f"sources is 'pooled' or 'each', got {sources!r}.")
         return cls(names, target, sources)
@@ -98,14 +96,9 @@ def read_labels(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """(n,) integer labels on the CPU, and the names that they index.
 
-    Args:
-        domain: n labels.
-        names: of the domains.  None: (source, target) for a mask, the names that occur, sorted, for names.
-        target: which of two names True stands for.
-
-    Raises:
-        TypeError: labels of another kind or of several, integers without names, a mask for other than two domains.
-        ValueError: more than one dimension, or a label of no domain.
+    Without `names` a mask has (source, target), and names those that occur, sorted; `target` is what True stands for.
+    Raises TypeError on labels of another kind or of several, on integers without names, on a mask for other than two
+    domains; ValueError on more than one dimension, or a label of no domain.
     """
     given = _of_one_kind(domain)
     if isinstance(given, np.ndarray):

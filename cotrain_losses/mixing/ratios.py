@@ -44,8 +44,7 @@ def natural_ratio(*, source: int, target: int) -> float:
 def crossing_ratio(*, source: int, target: int) -> float:
     """sqrt(N) / (sqrt(N) + sqrt(M)): where the target's contribution g equals the source's share 1 - w.
 
-    A target frame then weighs sqrt(M / N) times a source frame.  These are the circles in the scaling figure of
-    Lei et al. 2026.
+    A target frame then weighs sqrt(M / N) source frames: the circles in the scaling figure of Lei et al. 2026.
 
     >>> round(crossing_ratio(source=100, target=1), 4)
     0.0909
@@ -57,12 +56,8 @@ def crossing_ratio(*, source: int, target: int) -> float:
 def ratio_range(*, source: int, target: int, contribution: float = 0.8) -> RatioRange:
     """The range in which Lei et al. 2026 search the ratio: from the natural one up.
 
-    Args:
-        source, target: frames (M, N), both at least 1.
-        contribution: q in [.5, 1), the target's wanted share of the score at equal distances; read when M / N <= 5.
-
-    Both ends are capped at .5.  Move them up when the domains are far apart: the same authors' robot results reach .3
-    where the rule ends at .13.
+    `contribution` is q in [.5, 1), the target's wanted share of the score at equal distances; read when M / N <= 5.
+    Both ends are capped at .5.  Move them up for domains far apart: the authors' robot results reach .3, the rule .13.
 
     >>> lower, upper = ratio_range(source=3000, target=50)
     >>> round(lower, 4), round(upper, 4)
@@ -82,19 +77,15 @@ def ratio_range(*, source: int, target: int, contribution: float = 0.8) -> Ratio
 def ratio_weights(
     domain: Domain, *, ratio: Ratio, share: Ratio, domains: Sequence[str] | None = None, target: str = "target"
 ) -> Tensor:
-    """What each sample counts so that samples drawn at `share` train as if drawn at `ratio`.
+    """(b,) float32, ratio_k / share_k for a sample of domain k: drawn at `share`, they train as if drawn at `ratio`.
 
     Args:
-        domain: (b,) bool, True = target, or (b,) integers with `domains`, or names.
+        domain: (b,) bool, True = target, or (b,) integers that index `domains`, or names.
         ratio: the target's share that the policy is to see, or a mapping name -> share.
         share: the share that is drawn, in the same form; for data read in its own order the `natural_ratio`.
-        domains: the names that integer labels index.
         target: which of two domains a mask and a single number speak of.
 
-    Returns (b,) float32: ratio_k / share_k for a sample of domain k.  Its mean under the draw is 1.
-
-    Raises:
-        ValueError: when a domain is to count but is never drawn.
+    The mean under the draw is 1.  A domain that is to count but is never drawn raises ValueError.
 
     >>> ratio_weights([True, False], ratio=0.1, share=0.5)
     tensor([0.2000, 1.8000])

@@ -20,10 +20,7 @@ _GOLDEN = round(ONE * (math.sqrt(5) - 1) / 2)
 class Counts:
     """Rows per domain: `counts.of(number)` in one batch, `counts.before(number)` in all batches before it.
 
-    Args:
-        shares: one per domain, summing to 1.
-        rows: b, rows in a batch.
-        phase: where U begins, in [0, 2^48).
+    `shares` are one per domain and sum to 1, `rows` is b, `phase` in [0, 2^48) is where U begins.
     """
 
     def __init__(self, shares: Sequence[float], rows: int, phase: int) -> None:

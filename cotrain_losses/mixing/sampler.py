@@ -43,10 +43,8 @@ class MixedBatchSampler(Sampler[list[int]]):
     Cost: 8 bytes per frame below 2^31 frames (the indices and one shuffled copy), under a second of shuffling per
     pass of 10^7 frames, tens of microseconds per batch.  The order is that of the installed NumPy's generator.
 
-    Raises:
-        ValueError: a share outside [0, 1], shares that do not sum to 1, a name unknown or missing, an empty domain
-            that is to be drawn.
-        TypeError: labels that are neither a mask, nor names, nor integers with `domains`.
+    Raises ValueError on a share outside [0, 1], shares that do not sum to 1, a name unknown or missing, an empty domain
+    that is to be drawn; TypeError on labels that are neither a mask, nor names, nor integers with `domains`.
 
     >>> batches = list(MixedBatchSampler([True] * 3 + [False] * 9, batch_size=4, ratio=0.25))
     >>> len(batches), [sum(i < 3 for i in batch) for batch in batches]
@@ -69,13 +67,15 @@ class MixedBatchSampler(Sampler[list[int]]):
     ) -> None:
         self.batch_size, self.world_size = whole("batch_size", batch_size, 1), whole("world_size", world_size, 1)
         self.rank, self.seed, self.target = whole("rank", rank), whole("seed", seed), target
+        self._global = self.batch_size * self.world_size
         if self.rank >= self.world_size:
             raise ValueError(
                 f"rank lies in [0, world_size - 1], got rank={rank}, world_size={world_size}. "
                 "Take both from torch.distributed: get_rank(), get_world_size()."
             )
         labels, self.names = read_labels(domain, domains, target)
-        self._rows = [_compact(np.flatnonzero(labels.numpy() == k)) for k in range(len(self.names))]
+        index: Any = np.int32 if len(labels) < 2**31 else np.int64
+        self._rows = [np.flatnonzero(labels.numpy() == k).astype(index) for k in range(len(self.names))]
         self.sizes = {name: len(rows) for name, rows in zip(self.names, self._rows, strict=True)}
         self.ratio = self._shares("ratio", ratio)
         self.share = self.ratio if share is None else self._shares("share", share)
@@ -93,10 +93,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         return self._length
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Which epoch the next iteration is, and at which of its batches it begins.
-
-        Naming the epoch that is next anyway changes nothing, so a loop that sets every epoch keeps its `start`.
-        """
+        """Which epoch is next and where it begins; naming the epoch that is next anyway keeps its `start`."""
         if whole("epoch", epoch) != self.epoch or start:
             self.epoch, self._start = epoch, whole("start", start)
 
@@ -127,10 +124,6 @@ class MixedBatchSampler(Sampler[list[int]]):
     def __repr__(self) -> str:
         parts = ", ".join(f"{self.share[name]:.4g} of {name} ({n} frames)" for name, n in self.sizes.items())
         return f"MixedBatchSampler({parts}; {self._length} batches of {self.batch_size} x {self.world_size} an epoch)"
-
-    @property
-    def _global(self) -> int:
-        return self.batch_size * self.world_size
 
     def _shares(self, what: str, value: Ratio) -> dict[str, float]:
         each = shares(what, value, self.names, target=self.target, sizes=list(self.sizes.values()))
@@ -168,7 +161,3 @@ class MixedBatchSampler(Sampler[list[int]]):
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *key])
-
-
-def _compact(rows: NDArray[Any]) -> NDArray[Any]:
-    return rows.astype(np.int32) if len(rows) == 0 or rows[-1] < 2**31 else rows

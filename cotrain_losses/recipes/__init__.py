@@ -10,40 +10,12 @@ from .adversarial import adda, cdan, dann, probe, tzeng, wei_adversarial
 from .guidance import cfg, cfg_adda, one_hot, wei_cfg
 from .kernels import coral, dan, energy, jan, mmd, wei_mmd
 from .labels import LabelCost
-from .mixing import cotraining, real_only, reweighted
+from .mixing import ambient, beacon, cotraining, importance, real_only, remix, reweighted
 from .structured import structured
 from .transport import deepjdot, egobridge, jumbot, ot, uot
-from .weights import ambient, beacon, importance, remix
 
-__all__ = [
-    "LabelCost",
-    "adda",
-    "ambient",
-    "beacon",
-    "cdan",
-    "cfg",
-    "cfg_adda",
-    "coral",
-    "cotraining",
-    "dan",
-    "dann",
-    "deepjdot",
-    "egobridge",
-    "energy",
-    "importance",
-    "jan",
-    "jumbot",
-    "mmd",
-    "one_hot",
-    "ot",
-    "probe",
-    "real_only",
-    "remix",
-    "reweighted",
-    "structured",
-    "tzeng",
-    "uot",
-    "wei_adversarial",
-    "wei_cfg",
-    "wei_mmd",
-]
+__all__ = ["real_only", "cotraining", "reweighted", "importance", "ambient", "remix", "beacon"]
+__all__ += ["adda", "tzeng", "dann", "cdan", "wei_adversarial", "probe"]
+__all__ += ["mmd", "dan", "jan", "wei_mmd", "energy", "coral"]
+__all__ += ["ot", "deepjdot", "jumbot", "uot", "egobridge", "LabelCost"]
+__all__ += ["one_hot", "cfg", "wei_cfg", "cfg_adda", "structured"]

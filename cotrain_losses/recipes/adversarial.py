@@ -21,14 +21,12 @@ def adda(width: int, *, ratio: Ratio = 0.1, strength: float = 0.05) -> Method:
 
 
 def tzeng(width: int, *, ratio: Ratio = 0.1, strength: float = 0.05) -> Method:
-    """Co-training plus the inverted-label adversary of ADDA proper (Tzeng et al. 2017, eq. 9), on one shared
-    encoder rather than their two."""
+    """Co-training plus the inverted-label adversary of ADDA proper (Tzeng et al. 2017, eq. 9), on one encoder."""
     return Method(ratio=ratio, regularizer=strength * DomainAdversary(width))
 
 
 def dann(width: int, *, ratio: Ratio = 0.1, steps: int, strength: float = 1.0) -> Method:
-    """The same classifier opposed with Ganin's warm-up over `steps` optimizer steps (Ganin et al. 2016,
-    section 5.2.2: gamma 10, strength 1)."""
+    """The classifier opposed with the warm-up of Ganin et al. 2016 (section 5.2.2, gamma 10, strength 1)."""
     return Method(ratio=ratio, regularizer=warmup(-strength, steps) * DomainClassifier(width))
 
 

@@ -41,17 +41,13 @@ def advice(
     """What the datasets imply for co-training a policy for the target.
 
     Args:
-        source: one or more datasets to help.
-        target: the dataset of the domain the policy is for.
-        batch_size: rows per batch of the training to come.
+        source, target: one or more datasets to help, and the dataset of the domain the policy is for.
+        batch_size, enough: rows per batch, and the target rows that it needs (most alignment terms need 2).
         ratios: candidate shares of the target; None: the search range, its geometric middle, the crossing and .5.
-        enough: target rows a batch needs (most alignment terms need 2).
         action_key, state_key: where the formats' own keys are not used.
 
     Every dataset is read once, in pieces; moments are of all frames, distances and overlaps of 3000 frames each.
-
-    Raises:
-        Unreadable: a ValueError that names the dataset and what is wrong with it.
+    Raises Unreadable, a ValueError that names the dataset and what is wrong with it.
     """
     if not source:
         raise ValueError("co-training needs at least one source dataset, got none. Pass --source PATH.")
@@ -80,12 +76,7 @@ def advice(
 
 
 def batches(ratio: float, *, batch_size: int, enough: int, source: int, target: int) -> dict[str, Any]:
-    """Target rows in a batch at a ratio, drawn independently, as a weighted sampler does, and exactly.
-
-    Args:
-        enough: target rows that a batch needs.
-        source, target: frames of each side.
-    """
+    """Target rows in a batch at a ratio, drawn independently, as a weighted sampler does, and exactly."""
     from scipy.stats import binom  # type: ignore[import-untyped]  # comes with POT
 
     rows = batch_size * ratio

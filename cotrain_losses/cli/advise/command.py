@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -14,18 +13,12 @@ def advise(
     target: Annotated[Path, typer.Option(help="Dataset of the domain the policy is for.")],
     source: Annotated[list[Path], typer.Option(help="Dataset that is to help; give it once per dataset.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch of the training to come.")] = 64,
-    ratio: Annotated[
-        Optional[list[float]],  # noqa: UP045 - typer reads annotations at run time, on Python 3.10 too
-        typer.Option(help="A share of target samples to look at; may be repeated. Default: the search range and .5."),
-    ] = None,
+    ratio: Annotated[list[float] | None, typer.Option(help="Share of target to look at [search range and .5].")] = None,
     enough: Annotated[int, typer.Option(min=1, help="Target rows that a batch needs.")] = 2,
     action_key: Annotated[str, typer.Option(help="Key of the actions, where it is not the format's own.")] = "",
     state_key: Annotated[str, typer.Option(help="Key of the proprioception.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    out: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Directory for advise.json, advise.png and advise.html."),
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for advise.json, advise.png and advise.html.")] = None,
     seed: Annotated[int, typer.Option(help="Of the frames that distances and overlaps are taken on.")] = 0,
 ) -> None:
     """What the datasets alone imply for co-training: ratio, shifts, overlap, batches.
@@ -38,23 +31,15 @@ def advise(
     from .render import text
 
     try:
-        report = advice(
-            source=source,
-            target=target,
-            batch_size=batch_size,
-            ratios=ratio,
-            enough=enough,
-            action_key=action_key or None,
-            state_key=state_key or None,
-            seed=seed,
-        )
+        settings: dict[str, Any] = {"batch_size": batch_size, "ratios": ratio, "enough": enough, "seed": seed}
+        settings |= {"action_key": action_key or None, "state_key": state_key or None}
+        report = advice(source=source, target=target, **settings)
         written = _files(report, out) if out else []
     except (ValueError, OSError, ModuleNotFoundError) as error:
         typer.echo(f"cotrain advise: {error}", err=True)
         raise typer.Exit(1) from error
     if as_json:
-        json.dump(report, sys.stdout, indent=1, allow_nan=False)
-        sys.stdout.write("\n")
+        print(json.dumps(report, indent=1, allow_nan=False))
     else:
         text(report)
     for path in written:

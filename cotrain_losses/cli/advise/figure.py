@@ -24,9 +24,8 @@ def figure(report: dict[str, Any]) -> Figure:
 
 
 def _contribution(axes: Axes, report: dict[str, Any]) -> None:
-    noise = report["contribution"]["noise"]
     for colour, curve in zip(COLOURS * 3, report["contribution"]["curves"], strict=False):
-        axes.plot(noise, curve["share"], color=colour, label=f"w = {curve['ratio']:.3g}")
+        axes.plot(report["contribution"]["noise"], curve["share"], color=colour, label=f"w = {curve['ratio']:.3g}")
     axes.set(title="The target's share of the optimal score", xlabel="noise x", ylabel="share at target actions")
     axes.set_ylim(-0.02, 1.02)
     axes.legend(frameon=False, fontsize=8)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...importance import EmpiricalMixture, empirical_overlap, log_density
@@ -28,9 +27,8 @@ def over_noise(sources: Sequence[Summary], target: Summary, ratios: Sequence[flo
     source_actions, target_actions, held_out = _actions(sources, target)
     weighed = ((target_actions, 1), (source_actions, 0))
     sides = [EmpiricalMixture(x, torch.full((len(x),), bool(w)), w) for x, w in weighed]
-    generator = torch.Generator().manual_seed(seed)
+    generator, overlap = torch.Generator().manual_seed(seed), []
     curves: dict[float, list[float]] = {ratio: [] for ratio in ratios}
-    overlap = []
     for x in TIMES:
         gap = _log_ratio(_noised(held_out, x, generator), sides, x)
         for ratio in ratios:
@@ -39,10 +37,10 @@ def over_noise(sources: Sequence[Summary], target: Summary, ratios: Sequence[flo
         both = [_noised(side[:QUERIES], x, generator) for side in (target_actions, source_actions)]
         gap = _log_ratio(torch.cat(both), sides, x)
         overlap.append(float(empirical_overlap(gap, torch.zeros_like(gap))))
-    shares = [{"ratio": ratio, "share": share} for ratio, share in curves.items()]
+    shares, noise = [{"ratio": ratio, "share": share} for ratio, share in curves.items()], list(TIMES)
     return {
-        "contribution": {"noise": list(TIMES), "curves": shares},
-        "overlap": {"noise": list(TIMES), "bhattacharyya": overlap},
+        "contribution": {"noise": noise, "curves": shares},
+        "overlap": {"noise": noise, "bhattacharyya": overlap},
     }
 
 
@@ -57,15 +55,9 @@ def _actions(sources: Sequence[Summary], target: Summary) -> list[Tensor]:
     moments = pooled([target.action, *(source.action for source in sources)])
     scale = np.where(moments.std > 0, moments.std, 1.0)
     held = target.sample_episode % 2 == 1
-    if held.all() or not held.any():  # one episode: the same frames serve both ends
-        held, kept = np.ones_like(held), np.ones_like(held)
-    else:
-        kept = ~held
-    rows: list[NDArray[Any]] = [
-        mixed(sources, "sample_action"),
-        shuffled(target.sample_action[kept], 0),
-        shuffled(target.sample_action[held], 1)[:QUERIES],
-    ]
+    one = held.all() or not held.any()  # one episode: the same frames serve both ends
+    kept, asked = (shuffled(target.sample_action[one | rows], k) for k, rows in enumerate((~held, held)))
+    rows = (mixed(sources, "sample_action"), kept, asked[:QUERIES])
     return [torch.as_tensor((x - moments.mean) / scale) for x in rows]
 
 

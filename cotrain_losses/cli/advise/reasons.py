@@ -6,11 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-_UNITS = {
-    180 / math.pi: "degrees against radians",
-    1000.0: "millimetres against metres",
-    100.0: "centimetres or per cent",
-}
+_UNITS = {180 / math.pi: "degrees against radians", 1e3: "millimetres against metres", 1e2: "centimetres or per cent"}
 
 
 def reasons(report: dict[str, Any]) -> list[dict[str, str]]:
@@ -96,10 +92,8 @@ def _batches(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _passes(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for first in [b for b in report["batches"] if b["target_passes"] > 20][:1]:
         passes = f"one pass of the source passes the target {first['target_passes']:.0f} times."
-        yield (
-            "Judge checkpoints by held-out target episodes, not by training loss.",
-            f"At ratio {first['ratio']:.3g} {passes}",
-        )
+        do = "Judge checkpoints by held-out target episodes, not by training loss."
+        yield do, f"At ratio {first['ratio']:.3g} {passes}"
 
 
 def _weights(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -107,15 +101,10 @@ def _weights(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if ratio is None:
         yield "Collect more target frames before weighing by density ratios.", "Fewer than 10 were sampled."
         return
-    share = ratio["ess_share"]
+    share, do = ratio["ess_share"], "Density-ratio weights will change little."
     if share < 0.1:
         do = "Do not weigh source samples by density ratios; mix and align instead."
-    elif share > 0.8:
-        do = "Density-ratio weights will change little."
-    else:
+    elif share <= 0.8:
         do = "Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5)."
-    yield (
-        do,
-        f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size; a linear classifier "
-        f"recognises the domain {ratio['domain_accuracy']:.0%} of the time.",
-    )
+    left = f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size"
+    yield do, f"{left}; a linear classifier recognises the domain {ratio['domain_accuracy']:.0%} of the time."

@@ -15,7 +15,7 @@ def text(report: dict[str, Any]) -> None:
 
     terminal = console()
     for title, table in tables(report).items():
-        print_table(table, terminal, title=title, most=40)
+        print_table(table, title=title, most=40)
     terminal.print(Text("Advice", style="bold"))
     for number, item in enumerate(report["advice"], 1):
         terminal.print(Text(f"{number}. {item['do']}"), Padding(Text(item["because"], style="dim"), (0, 0, 0, 3)))

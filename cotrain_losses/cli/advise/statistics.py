@@ -72,11 +72,7 @@ class Summary:
 
 
 def summarised(demonstrations: Demonstrations, *, sample: int, seed: int) -> Summary:
-    """Read a dataset once, keeping moments and `sample` frames drawn without replacement.
-
-    Raises:
-        Unreadable: when it is empty or holds NaN or infinite actions or states.
-    """
+    """Read a dataset once, keeping moments and `sample` frames drawn without replacement."""
     path = demonstrations.path
     if demonstrations.frames < 1:
         raise Unreadable(f"{path} is empty: {demonstrations.episodes} episodes, no frames. Record or convert it again.")

@@ -14,23 +14,17 @@ import typer
 from ...measures.features import Features
 from ...measures.layer import diagnosis
 from ...measures.sides import Side
-from .embedding import Embedding, embeddings
 from .files import Checkpoint, checkpoints, common_layers
-from .layer import Layer
+from .layer import Layer, embeddings
 from .page import html, text
 
 
 def diagnose(
     target: Annotated[list[Path], typer.Option(help="Features of the target domain; repeat for more checkpoints.")],
     source: Annotated[list[Path], typer.Option(help="Features of the source domain, one file for each target.")],
-    ratio: Annotated[
-        list[float] | None,
-        typer.Option(help="Share of target each checkpoint was trained with; read off names if left."),
-    ] = None,
+    ratio: Annotated[list[float] | None, typer.Option(help="Share of target per checkpoint; else from names.")] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Layers to look at; all if left.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for diagnosis.html, .png and .json ['diagnosis'; none with --json].")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the page ['diagnosis'; none with --json].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")] = False,
     rows: Annotated[int, typer.Option(help="Distances are measured between halves of at most this many rows.")] = 1024,
     repeats: Annotated[int, typer.Option(help="Halvings that distances are averaged over.")] = 5,
@@ -109,12 +103,9 @@ def _layer(layer: Layer, source: Features, target: Features, options: dict[str, 
         measured = diagnosis(s, t, source_groups=source.groups, target_groups=target.groups, **options)
     except (ValueError, TypeError) as error:
         return replace(layer, error=str(error))
-    return replace(layer, diagnosis=measured, embeddings=_embeddings(s, t) if pictures else ())
-
-
-def _embeddings(source: Any, target: Any) -> tuple[Embedding, ...]:
-    s, t = Side.of("source", source), Side.of("target", target)
-    return embeddings(s, t) if s.features.shape[1] == t.features.shape[1] else ()
+    s, t = Side.of("source", s), Side.of("target", t)
+    pictures = pictures and s.features.shape[1] == t.features.shape[1]
+    return replace(layer, diagnosis=measured, embeddings=embeddings(s, t) if pictures else ())
 
 
 def _write(layers: Sequence[Layer], numbers: Any, folder: Path) -> None:

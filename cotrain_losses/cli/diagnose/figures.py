@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..report import SOURCE, TARGET
-from .embedding import Embedding
-from .layer import Layer
+from .layer import Embedding, Layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,21 +24,16 @@ def figure(layers: Sequence[Layer]) -> Figure:
     from matplotlib.figure import Figure
 
     shown = [layer for layer in layers if layer.embeddings][:12]
+    if not shown:
+        return curves(layers)
     columns = min(4, max(len(shown), 2))
     rows = -(-len(shown) // columns)
     whole = Figure(figsize=(3.4 * columns, 3.0 + 3.1 * rows), layout="constrained")
-    if not shown:
-        _draw_curves(whole, layers)
-        return whole
     parts: Any = whole.subfigures(2, 1, height_ratios=[3.0, 3.1 * rows])
     top, below = parts
     _draw_curves(top, layers)
     for i, layer in enumerate(shown):
-        axes = below.add_subplot(rows, columns, i + 1)
-        _scatter(axes, layer.embeddings[0], 2)
-        axes.set_title(f"{layer.title}\n{layer.regime}", fontsize=9)
-        if i == 0:
-            axes.legend(fontsize=8, loc="best", markerscale=3)
+        _scatter(below, (rows, columns, i + 1), layer.embeddings[0], 2, f"{layer.title}\n{layer.regime}")
     return whole
 
 
@@ -99,21 +93,21 @@ def views(layer: Layer) -> Figure:
     shown = [(e, k) for e in layer.embeddings for k in (2, 3)]
     figure = Figure(figsize=(3.6 * len(shown), 3.5), layout="constrained")
     for i, (embedding, dimensions) in enumerate(shown):
-        axes = figure.add_subplot(1, len(shown), i + 1, projection="3d" if dimensions == 3 else None)
-        _scatter(axes, embedding, dimensions)
-        axes.set_title(f"{embedding.method}, {dimensions}-D", fontsize=9)
-        if i == 0:
-            axes.legend(fontsize=8, markerscale=3)
+        _scatter(figure, (1, len(shown), i + 1), embedding, dimensions, f"{embedding.method}, {dimensions}-D")
     return figure
 
 
-def _scatter(axes: Any, embedding: Embedding, dimensions: int) -> None:
+def _scatter(figure: Any, place: tuple[int, int, int], embedding: Embedding, dimensions: int, title: str) -> None:
+    axes = figure.add_subplot(*place, projection="3d" if dimensions == 3 else None)
     points = embedding.points[dimensions]
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
     colours = [TARGET if t else SOURCE for t in embedding.is_target[order].tolist()]
     axes.scatter(*points[order].T.tolist(), c=colours, s=4, alpha=0.5, linewidths=0)
     for name, colour in (("source", SOURCE), ("target", TARGET)):
         axes.scatter(*[[] for _ in range(dimensions)], c=colour, s=4, label=name)
+    axes.set_title(title, fontsize=9)
+    if place[2] == 1:
+        axes.legend(fontsize=8, markerscale=3)
     axes.tick_params(labelbottom=False, labelleft=False, length=0)
     if dimensions == 3:
         axes.tick_params(labelright=False)

@@ -20,12 +20,8 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequence[float] | None) -> list[Checkpoint]:
-    """The checkpoints in the order given; a folder stands for the files in it.
-
-    Raises:
-        ValueError: unequal numbers of files, or ratios that are not shares of one checkpoint each.
-    """
-    sources, targets = _files(sources), _files(targets)
+    """The checkpoints in the order given; a folder stands for the files in it."""
+    sources, targets = ([file for path in paths for file in _files(path)] for paths in (sources, targets))
     if len(targets) != len(sources) or not targets:
         raise ValueError(
             f"every checkpoint has a file of target and one of source features, got {len(targets)} target and "
@@ -38,10 +34,7 @@ def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequen
 def common_layers(
     source: Features, target: Features, wanted: Sequence[str], of: Checkpoint
 ) -> tuple[list[str], set[str]]:
-    """The layers both files hold, or those asked for; and those that only one file holds.
-
-    Two files of one layer each are compared, whatever the layers are called.
-    """
+    """The layers both files hold (their only ones whatever the names) or those asked for; those only one file holds."""
     both = [name for name in target.layers if name in source.layers]
     if not both and len(source.layers) == len(target.layers) == 1:
         (only,), both = source.layers, list(target.layers)
@@ -55,9 +48,8 @@ def common_layers(
     return list(wanted) or both, (set(source.layers) | set(target.layers)) - set(both)
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    inside = [sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path] for path in paths]
-    return [path for each in inside for path in each]
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

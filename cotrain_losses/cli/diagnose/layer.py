@@ -1,13 +1,27 @@
-"""One layer of one checkpoint, and its row in a table."""
+"""One layer of one checkpoint: its row in a table, and its pictures in two and three dimensions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from ...measures.layer import Diagnosis
-from .embedding import Embedding
+from ...measures.sides import Side, joined, subsample
 
 HEADINGS = ("regime", "W debiased", "u", "probe", "W", "x split-half", "SW", "GW", "mixing", "MMD p", "linear")
+
+
+class Embedding(NamedTuple):
+    """Rows of both domains in the plane and in space."""
+
+    method: str
+    points: dict[int, Tensor]
+    """(n, 2) and (n, 3), by their number of dimensions"""
+    is_target: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,3 +80,29 @@ class Layer:
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def embeddings(source: Side, target: Side, *, rows: int = 1000, seed: int = 0) -> tuple[Embedding, ...]:
+    """Pictures of at most `rows` rows of each domain; widths must be equal."""
+    generator = torch.Generator().manual_seed(seed)
+    source, target = (subsample(side, rows, generator) for side in (source, target))
+    x, domain, _ = joined(source, target)
+    solid = principal_components(x, 3)
+    pictures = [Embedding("PCA", {2: solid[:, :2], 3: solid}, domain == 1)]
+    if find_spec("umap") is not None and len(x) > 15:
+        pictures.append(Embedding("UMAP", {k: _umap(x, k, seed) for k in (2, 3)}, domain == 1))
+    return tuple(pictures)
+
+
+def principal_components(x: Tensor, number: int) -> Tensor:
+    """(n, number) scores on the directions of largest variance, zeros where there are no more."""
+    u, s, _ = torch.pca_lowrank(x, q=min(number + 5, *x.shape), niter=4)
+    scores = (u * s)[:, :number]
+    return torch.nn.functional.pad(scores, (0, number - scores.shape[1]))
+
+
+def _umap(x: Tensor, dimensions: int, seed: int) -> Tensor:
+    import umap  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    model = umap.UMAP(n_components=dimensions, random_state=seed, n_jobs=1)
+    return torch.as_tensor(model.fit_transform(x.numpy()))

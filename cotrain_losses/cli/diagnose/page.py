@@ -8,10 +8,7 @@ from ..report import Code, Figure, Part, Points, Section, Table, Text, as_png, c
 from .layer import HEADINGS, Layer
 
 SHORT = ("regime", "W debiased", "x split-half", "u", "mixing", "probe")
-LEAD = (
-    "Structured alignment is close, yet distinguishable: source and target features near one another, with the domain "
-    "still readable."
-)
+LEAD = "Structured alignment is close, yet distinguishable: features near one another, the domain still readable."
 CAPTION = (
     "W, SW, GW: Wasserstein, sliced and Gromov-Wasserstein distance in units of the pooled spread, between halves of "
     'the domains; "x split-half" is W over the distance of the target\'s halves from one another; u is the debiased W '
@@ -27,7 +24,7 @@ def text(layers: Sequence[Layer]) -> None:
         cells = dict(zip(HEADINGS, layer.cells(), strict=True)) | {"regime": "failed" if layer.error else layer.regime}
         rows.append([layer.title, *(cells[heading] for heading in SHORT)])
     caption = "W in pooled spreads, u in pair distances of the target; every number is in the HTML and JSON"
-    print_table(Table(("layer", *SHORT), rows, caption), terminal)
+    print_table(Table(("layer", *SHORT), rows, caption))
     for layer in layers:
         if layer.diagnosis and (regime := layer.diagnosis.regime):
             terminal.print(f"[bold]{layer.title}: {regime.name}[/bold]. {regime.because}.")

@@ -10,19 +10,20 @@ is divided by; here it keeps the root (tslearn's) and is divided by the longer a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+Places: TypeAlias = Sequence[Sequence[int]]
+"""the dataset indices of each demonstration's frames, in order"""
+
 
 class Alignment(NamedTuple):
-    """How one source demonstration runs along one target demonstration."""
+    """How source demonstration number `source` runs along target demonstration number `target`."""
 
     source: int
-    """the source demonstration's number."""
     target: int
-    """the target demonstration's number."""
     distance: float
     """how unlike they are; what `cutoff` is compared with."""
     path: NDArray[np.int64]
@@ -40,27 +41,21 @@ def alignments(
             the source frame of the largest expected alignment.
         normalise: divide each distance by the larger arc length of the two trajectories, so that it has no unit.
 
-    Raises:
-        ValueError: an empty or non-finite trajectory, widths that differ.
-
-    Time O(frames^2 d) for each pair, once.
+    Time O(frames^2 d) for each pair, once.  ValueError: a trajectory empty or not finite, widths that differ.
     """
     checked_gamma(gamma)
     for side, demonstrations in (("source", source), ("target", target)):
         for number, x in enumerate(demonstrations):
             _check_trajectory(side, number, np.asarray(x), np.asarray(target[0]).shape[-1:])
-    return [
-        _aligned(k, j, _doubles(x), _doubles(y), gamma, normalise)
-        for j, y in enumerate(target)
-        for k, x in enumerate(source)
-    ]
+    xs, ys = ([np.asarray(x, np.float64) for x in side] for side in (source, target))
+    return [_aligned(k, j, x, y, gamma, normalise) for j, y in enumerate(ys) for k, x in enumerate(xs)]
 
 
 def dtw_distances(source: Sequence[Any], target: Sequence[Any], *, gamma: float = 0.0) -> NDArray[np.float64]:
     """DTW (gamma 0) or soft-DTW of all trajectories, (n, m); soft-DTW can be negative."""
     checked_gamma(gamma)
     metrics = _tslearn()
-    x, y = [_doubles(t) for t in source], [_doubles(t) for t in target]
+    x, y = ([np.asarray(t, np.float64) for t in side] for side in (source, target))
     distances = metrics.cdist_soft_dtw(x, y, gamma=gamma) if gamma else metrics.cdist_dtw(x, y)
     return np.asarray(distances, dtype=np.float64).reshape(len(x), len(y))
 
@@ -82,12 +77,9 @@ def _aligned(
     else:
         pairs, distance = metrics.dtw_path(x, y)
         path = np.array(pairs)
-    length = max(_arc_length(x), _arc_length(y)) if normalise else 1.0
+    arcs = (float(np.linalg.norm(np.diff(t, axis=0), axis=1).sum()) for t in (x, y))
+    length = max(arcs) if normalise else 1.0
     return Alignment(source, target, float(distance) / max(length, np.finfo(float).tiny), path.astype(np.int64))
-
-
-def _arc_length(x: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(np.diff(x, axis=0), axis=1).sum())
 
 
 def _check_trajectory(side: str, number: int, x: NDArray[Any], width: tuple[int, ...]) -> None:
@@ -97,10 +89,6 @@ def _check_trajectory(side: str, number: int, x: NDArray[Any], width: tuple[int,
             f"{number} of shape {x.shape}{'' if np.isfinite(x).all() else ' with NaN or infinite values'}. "
             "Compare the same quantity of both domains, such as end-effector positions."
         )
-
-
-def _doubles(x: Any) -> NDArray[np.float64]:
-    return np.asarray(x, dtype=np.float64)
 
 
 def _tslearn() -> Any:

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..._core.rows import Rows
-from .alignments import Alignment, checked_gamma, dtw_distances
-
-_EMPTY = np.zeros(0, dtype=np.int64)
+from .alignments import Alignment, Places, checked_gamma, dtw_distances
 
 
 class AlignedPairs:
@@ -30,15 +28,15 @@ class AlignedPairs:
     def __init__(
         self,
         aligned: Sequence[Alignment],
-        source: Sequence[Sequence[int]],
-        target: Sequence[Sequence[int]],
+        source: Places,
+        target: Places,
         *,
         discount: float = 0.5,
         of: str = "index",
     ) -> None:
         self.discount, self.of = _checked_discount(discount), of
-        pairs = [(_frames(source, a.source)[a.path[:, 0]], _frames(target, a.target)[a.path[:, 1]]) for a in aligned]
-        rows, columns = (np.concatenate([pair[side] for pair in pairs]) if pairs else _EMPTY for side in (0, 1))
+        rows = _indices(source, [(a.source, a.path[:, 0]) for a in aligned])
+        columns = _indices(target, [(a.target, a.path[:, 1]) for a in aligned])
         self._base = int(columns.max(initial=0)) + 1
         self._pairs = np.unique(rows * self._base + columns)
 
@@ -84,8 +82,9 @@ class NearestByDTW:
         return [chunk[keep].numpy() for chunk, keep in zip(value, rows.valid.cpu(), strict=True)]
 
 
-def _frames(demonstrations: Sequence[Sequence[int]], number: int) -> NDArray[np.int64]:
-    return np.asarray(demonstrations[number], dtype=np.int64)
+def _indices(demonstrations: Places, frames: list[tuple[int, NDArray[np.int64]]]) -> NDArray[np.int64]:
+    parts = (np.asarray(demonstrations[number], np.int64)[places] for number, places in frames)
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def _factors(matched: Tensor, discount: float, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from .alignments import Alignment
+from .alignments import Alignment, Places
 
 
 class PairedSampler(Sampler[list[int]]):
@@ -35,9 +35,8 @@ class PairedSampler(Sampler[list[int]]):
     window 10 are the settings of public reproductions of Cheng et al. 2025; `sharpness=0, window=None` is unpaired.
     Feed it to a loader of its own, beside the one the policy's loss is drawn from.
 
-    Raises:
-        ValueError: a target demonstration without alignments, a path that leaves a target frame unmatched or runs
-            outside its demonstrations.
+    Raises ValueError on a target demonstration without alignments, and on a path that leaves a target frame unmatched
+    or runs outside its demonstrations.
 
     >>> path = np.array([[0, 0], [1, 1], [2, 1]])
     >>> sampler = PairedSampler([Alignment(0, 0, 0.0, path)], [range(3)], [range(3, 5)], pairs=2, window=0)
@@ -48,8 +47,8 @@ class PairedSampler(Sampler[list[int]]):
     def __init__(
         self,
         aligned: Sequence[Alignment],
-        source: Sequence[Sequence[int]],
-        target: Sequence[Sequence[int]],
+        source: Places,
+        target: Places,
         pairs: int,
         *,
         sharpness: float = 10.0,
@@ -67,14 +66,11 @@ class PairedSampler(Sampler[list[int]]):
         self._source = [np.asarray(frames, dtype=np.int64) for frames in source]
         self._target = [np.asarray(frames, dtype=np.int64) for frames in target]
         self._frames = [(j, frame) for j, frames in enumerate(self._target) for frame in range(len(frames))]
-        self._matched = [
-            [(a.source, _by_target_frame(a, len(frames), self._source)) for a in aligned if a.target == j]
-            for j, frames in enumerate(self._target)
-        ]
-        self.probabilities = [
-            _preferences([a.distance for a in aligned if a.target == j], sharpness, cutoff, j)
-            for j in range(len(self._target))
-        ]
+        self._matched, self.probabilities = [], list[NDArray[np.float64]]()
+        for j, frames in enumerate(self._target):
+            own = [a for a in aligned if a.target == j]
+            self._matched.append([(a.source, _by_target_frame(a, len(frames), self._source)) for a in own])
+            self.probabilities.append(_preferences([a.distance for a in own], sharpness, cutoff, j))
 
     def __len__(self) -> int:
         return math.ceil(len(self._frames) / self.pairs)
@@ -91,14 +87,11 @@ class PairedSampler(Sampler[list[int]]):
         return [self._match(j, frame, draws) for j, frame in chosen] + [int(self._target[j][f]) for j, f in chosen]
 
     def _target_frames(self, number: int) -> list[int]:
-        first = number * self.pairs
-        passes = range(first // len(self._frames), (first + self.pairs - 1) // len(self._frames) + 1)
-        order = np.concatenate([self._order(number) for number in passes])
-        skipped = first - passes[0] * len(self._frames)
+        first, n = number * self.pairs, len(self._frames)
+        passes = range(first // n, (first + self.pairs - 1) // n + 1)
+        order = np.concatenate([np.random.default_rng((self.seed, 1, k)).permutation(n) for k in passes])
+        skipped = first - passes[0] * n
         return [int(k) for k in order[skipped : skipped + self.pairs]]
-
-    def _order(self, number: int) -> NDArray[np.int64]:
-        return np.random.default_rng((self.seed, 1, number)).permutation(len(self._frames))
 
     def _match(self, j: int, frame: int, draws: np.random.Generator) -> int:
         demonstration, matched = self._matched[j][draws.choice(len(self._matched[j]), p=self.probabilities[j])]
