@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from .._core.modes import training
+from .._core.rows import Rows
 from .losses import Losses
 from .paths import network, networks, unwrapped
-from .step import Labels, TrainingStep
+from .step import Labels, Observer, Sides, TrainingStep
 
 
 class Check(NamedTuple):
@@ -56,11 +57,11 @@ def checked(step: TrainingStep, batch: Any, domain: Any, at: int | None) -> Chec
         ValueError: when part of the policy's loss reaches parameters around the seam, naming some of them.
     """
     labels = Labels(step.domains.labels(domain, batch), step=at)
-    head = step.hooks.seam.head if step.hooks is not None else None
+    head, seen = step.hooks.seam.head if step.hooks is not None else None, _Seen()
     with _without_trace(step):
-        features: list[Tensor] = []
-        losses = step.run(batch, labels, on_rows=[lambda rows, sides: features.append(rows.features)])
-        calls = None if step.hooks is None or head is None else step.hooks.fired.head
+        step.observers = [seen]
+        losses = step(batch, labels)
+        calls = None if step.hooks is None or head is None else step.hooks.fired["head"]
         around = None if head is None or step.dormant else _gradients_around(step, batch, labels)
     if around:
         raise ValueError(
@@ -68,14 +69,16 @@ def checked(step: TrainingStep, batch: Any, domain: Any, at: int | None) -> Chec
             f"{', '.join(around[:3])}{' and others' if len(around) > 3 else ''}: part of the loss does not pass "
             f"{head}. Name as head the module that all predictions leave."
         )
-    return Check(
-        features=(len(features[0]), features[0].shape[1]) if features else None,
-        gradient=features[0].requires_grad if features else None,
-        head_calls=calls,
-        weights_reach_all=None if around is None else True,
-        counts=losses.counts,
-        losses=losses,
-    )
+    z, reaches = seen.features, None if around is None else True
+    shape, gradient = (None, None) if z is None else ((len(z), z.shape[1]), z.requires_grad)
+    return Check(shape, gradient, calls, reaches, losses.counts, losses)
+
+
+class _Seen(Observer):
+    features: Tensor | None = None
+
+    def on_rows(self, rows: Rows, sides: Sides) -> None:
+        self.features = rows.features
 
 
 def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[str] | None:
@@ -83,7 +86,8 @@ def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[st
     if (policy := network(step.policy)) is None:
         return None
     weightless = replace(labels, weight=torch.zeros(len(labels.domain)))
-    losses = step.run(batch, weightless, regularizes=False)
+    step.method = replace(step.method, regularizer=None)
+    losses = step(batch, weightless)
     named = [(name, p) for name, p in policy.named_parameters() if p.requires_grad]
     gradients = torch.autograd.grad(losses.total, [p for _, p in named], allow_unused=True)
     return [name for (name, _), g in zip(named, gradients, strict=True) if g is not None and bool((g != 0).any())]
@@ -91,15 +95,17 @@ def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[st
 
 @contextmanager
 def _without_trace(step: TrainingStep) -> Iterator[None]:
-    """Random numbers, buffers, counters, modes, the label draws and measured strengths are afterwards as before."""
+    """The step, random numbers, buffers, counters, modes, draws and measured strengths are afterwards as before."""
     policy, roots = unwrapped(step.policy), [*networks(step.policy), *step.method.modules()]
     modules = [module for root in roots for module in root.modules()]
     restored = [_restoring(owner) for owner in (*modules, *([] if isinstance(policy, nn.Module) else [policy]))]
+    method, observers = step.method, step.observers
     states = [(m, m.get_extra_state()) for m in modules if type(m).get_extra_state is not _NO_STATE]
     try:
         with training(*roots), torch.random.fork_rng(), torch.enable_grad():
             yield
     finally:
+        step.method, step.observers = method, observers
         for restore in restored:
             restore()
         for module, state in states:
@@ -109,8 +115,7 @@ def _without_trace(step: TrainingStep) -> Iterator[None]:
 def _restoring(owner: Any) -> Callable[[], None]:
     """Puts an object's buffers, replaced ones included, and its plain attributes (mode, counters) back."""
     plain = {name: value for name, value in getattr(owner, "__dict__", {}).items() if isinstance(value, _PLAIN)}
-    buffers = _buffers(owner)
-    values = {name: buffer.clone() for name, buffer in buffers.items()}
+    buffers = {name: (buffer, buffer.clone()) for name, buffer in _buffers(owner).items()}
 
     def restore() -> None:
         for name, attribute in plain.items():
@@ -118,9 +123,8 @@ def _restoring(owner: Any) -> Callable[[], None]:
         for name in _buffers(owner).keys() - buffers.keys():
             setattr(owner, name, None)
         with torch.no_grad():
-            for name, buffer in buffers.items():
-                buffer.copy_(values[name])
-                setattr(owner, name, buffer)
+            for name, (buffer, value) in buffers.items():
+                setattr(owner, name, buffer.copy_(value))
 
     return restore
 

@@ -102,10 +102,12 @@ class _Reader(Pass):
     """Reads features at a seam and changes nothing."""
 
     def __init__(self) -> None:
-        self.features: list[Tensor] = []
+        self.features = list[Tensor]()
 
-    def on_features(self, z: Tensor) -> None:
-        self.features.append(z.detach())
+    def on_features(self, z: Tensor, read: Tensor | None) -> Tensor:
+        if read is not None:
+            self.features.append(read.detach())
+        return z
 
 
 def _read(
@@ -117,17 +119,13 @@ def _read(
         for name, each in hooks.items():
             stack.enter_context(each.use(readers[name]))
         run(policy, batch)
-    rows = {}
     for name, reader in readers.items():
         if not reader.features:
             raise ValueError(
                 f"features are what passes {name} while the policy runs, got a run in which it was not called. "
                 "Name a module that is, or pass run=lambda policy, batch: ... that reaches it."
             )
-        seam = hooks[name].seam
-        calls = reader.features if seam.feature is not None else reader.features[:1]
-        rows[name] = torch.cat([seam.rows(z, b) for z in calls], 1).float().cpu()
-    return rows
+    return {name: hooks[name].seam.rows(reader.features, b).float().cpu() for name, reader in readers.items()}
 
 
 def _split(layers: dict[str, Tensor], is_target: Tensor, groups: Tensor | None, limit: int | None) -> Collected:

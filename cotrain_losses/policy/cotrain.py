@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..guidance import checked_scale
 from ..method import Method, claim, release
 from ..mixing.domains import Domains
 from ..terms.term import Term
@@ -29,7 +30,7 @@ from .install import Installation
 from .losses import Losses
 from .paths import network, unwrapped
 from .seam import Seam
-from .step import Labels, TrainingStep
+from .step import LabelReaders, Labels, TrainingStep
 from .watch import Watch
 
 
@@ -75,27 +76,18 @@ class CoTrain(nn.Module):
     ) -> None:
         super().__init__()
         named = Domains.named(domains, target, sources)
-        regularizer = 1.0 * method.regularizer if isinstance(method.regularizer, Term) else method.regularizer
-        method = replace(method, regularizer=regularizer)
+        if isinstance(method.regularizer, Term):
+            method = replace(method, regularizer=1.0 * method.regularizer)
         self.adapter = adapters.adapter_of(policy, loss if isinstance(loss, str) else None)
         seam = seam or self.adapter.seam_of(policy)
         if not callable(loss):
             check_synchronised(policy, loss or self.adapter.entry)
         _check_fit(policy, method, seam, named)
         claim(method, self)
-        self.policy, self.regularizer = policy, regularizer
+        self.policy, self.regularizer = policy, method.regularizer
         self.guidance, self.weights = method.guidance, method.weights
-        self.step = TrainingStep(
-            policy,
-            method,
-            adapters.loss_of(policy, loss),
-            seam=seam,
-            domains=named,
-            extras=extras,
-            groups=groups,
-            valid=valid,
-            gather=gather,
-        )
+        entry = adapters.loss_of(policy, loss)
+        self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather)
         self._held_out: HeldOut | None = None
         self._installation: Installation | None = None
 
@@ -153,7 +145,7 @@ class CoTrain(nn.Module):
             yield
             return
         label = self.domains.position(domain or self.domains.target)
-        acting = GuidedPass(self.guidance, label, self.guidance.scale if scale is None else float(scale))
+        acting = GuidedPass(self.guidance, label, self.guidance.scale if scale is None else checked_scale(scale))
         with guided_sampling(acting, self.step.hooks, self.policy, policy):
             yield
 
@@ -181,7 +173,7 @@ class CoTrain(nn.Module):
             step: function giving the optimizer step, for scheduled strengths.
         """
         self.uninstall()
-        self._installation = Installation(self.step, self.adapter, domain=domain, weight=weight, index=index, at=step)
+        self._installation = Installation(self.step, self.adapter, LabelReaders(domain, weight, index, step))
         return self._installation
 
     def uninstall(self) -> None:

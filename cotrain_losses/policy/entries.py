@@ -8,8 +8,9 @@ sealed      train(batch) runs forward, backward and step             the regular
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,34 +20,51 @@ from ..terms.evaluation import Evaluation
 from .joining import JoiningPass, loss_scales
 from .losses import Losses
 from .paths import unwrapped
-from .step import Labels, TrainingStep
+from .step import LabelReaders, Labels, TrainingStep
 
 
-@dataclass
 class InstalledStep:
     """A training step that a policy's own entries take."""
 
-    step: TrainingStep
-    labels: Callable[[Any], Labels | None]
-    """labels of a batch; None where the policy's own entry is all that is asked for."""
     latest: Losses | Evaluation | None = None
-    """what the last step was made of."""
+    """what the last step was made of; of a sealed step, what the regularizer was worth."""
 
-    @property
-    def policy(self) -> Any:
-        """The policy outside its wrappers."""
-        return unwrapped(self.step.policy)
+    def __init__(self, step: TrainingStep, readers: LabelReaders) -> None:
+        self.step, self.readers, self.policy = step, readers, unwrapped(step.policy)
+        self._beside = list[Labels]()
 
+    @contextmanager
+    def labelled(self, labels: Labels) -> Iterator[None]:
+        """Labels for the calls made in the block."""
+        self._beside.append(labels)
+        try:
+            yield
+        finally:
+            self._beside.pop()
 
-class ReturnedLoss:
-    """An entry that returns its loss; while installed, the total in the same place."""
+    def labels(self, batch: Any) -> Labels | None:
+        """Labels of a batch; None where the policy's own entry is all that is asked for."""
+        hooks, read = self.step.hooks, self.readers
+        if hooks is not None and hooks.in_use:  # a step of CoTrain, or guided sampling, runs already
+            return None
+        if self._beside:
+            labels = self._beside[-1]
+        elif read.domain is not None:
+            weight, index = (None if part is None else part(batch) for part in (read.weight, read.index))
+            labels = Labels(read.domain(batch), weight, index)
+        elif not self.step.learns:
+            return None
+        else:
+            raise ValueError(
+                "an installed method needs the batch's domain labels, got none. Pass cotrain.install(domain=lambda "
+                "batch: ...), or call the policy within cotrain.labelled(domain)."
+            )
+        return replace(labels, step=read.step()) if labels.step is None and read.step is not None else labels
 
-    def __init__(self, installed: InstalledStep) -> None:
-        self.installed = installed
-
-    def __call__(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def returned(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """An entry that returns its loss; the total is in the same place."""
         batch = (args[0] if len(args) == 1 else args) if args else kwargs
-        if (labels := self.installed.labels(batch)) is None:
+        if (labels := self.labels(batch)) is None:
             return original(*args, **_accepted(original, kwargs))
         returned: list[Any] = []
 
@@ -54,8 +72,27 @@ class ReturnedLoss:
             returned.append(original(*args, **_accepted(original, kwargs)))
             return returned[0]
 
-        self.installed.latest = losses = self.installed.step(batch, labels, run)
+        self.latest = losses = self.step(batch, labels, run)
         return _with_loss(returned[0], losses, "loss")
+
+    def sealed(self, original: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """An entry that keeps forward, backward and step to itself."""
+        step, labels = self.step, self.labels(batch)
+        if labels is None or step.hooks is None:
+            return original(batch, *args, **kwargs)
+        called = inspect.signature(original).bind(batch, *args, **kwargs).arguments
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not called.get("validate", False)):
+            acting = step.begin(batch, labels, JoiningPass)
+
+        def evaluate() -> Evaluation | None:
+            self.latest = evaluation = step.evaluate(acting, batch, [])
+            return evaluation
+
+        acting.evaluate = evaluate
+        with loss_scales(self.policy, *args, *kwargs.values()) as acting.scales, step.hooks.use(acting):
+            returned = original(batch, *args, **kwargs)
+        acting.check_fired(step.hooks)
+        return returned
 
 
 class SplitLoss:
@@ -89,31 +126,6 @@ class SplitLoss:
         """The losses of those predictions, the total among them."""
         ready, self._ready = self._ready, None
         return ready[1] if ready is not None and ready[0] is predictions else original(predictions, batch)
-
-
-class SealedStep:
-    """A method that keeps forward, backward and step to itself."""
-
-    def __init__(self, installed: InstalledStep) -> None:
-        self.installed = installed
-
-    def __call__(self, original: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
-        step, labels = self.installed.step, self.installed.labels(batch)
-        if labels is None or step.hooks is None:
-            return original(batch, *args, **kwargs)
-        called = inspect.signature(original).bind(batch, *args, **kwargs).arguments
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not called.get("validate", False)):
-            acting = step.begin(batch, labels, JoiningPass)
-
-        def evaluate() -> Evaluation | None:
-            self.installed.latest = evaluation = step.evaluate(acting, batch)
-            return evaluation
-
-        acting.evaluate = evaluate
-        with loss_scales(self.installed.policy, *args, *kwargs.values()) as acting.scales, step.hooks.use(acting):
-            returned = original(batch, *args, **kwargs)
-        acting.check_fired(step.hooks)
-        return returned
 
 
 def _accepted(original: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class GuidedPass(Pass):
     samples first, else from two calls.
     """
 
+    replaces_conditions = True
+
     def __init__(self, guidance: DomainGuidance, label: int, scale: float) -> None:
         self.guidance, self.scale = guidance, scale
         self.label = label if scale != 0.0 else -1

@@ -40,7 +40,7 @@ class HeldOut(Observer):
         """The policy's loss in eval mode; random numbers and modes are afterwards what they were."""
         with evaluating(*networks(self.step.policy)), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
-            return float(self.step.run(self.batch, self.labels).policy)
+            return float(self.step(self.batch, self.labels).policy)
 
 
 def _samples(batch: Any) -> int:

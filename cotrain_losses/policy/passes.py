@@ -22,16 +22,15 @@ class HeadCall(NamedTuple):
 class Pass:
     """Acts at the seam while a policy runs.  This one changes nothing."""
 
-    replaces_predictions = False
-    """whether it is given predictions at all."""
+    replaces_conditions = False
+    """whether it adds a token to the head's condition."""
     predicts_twice = False
     """whether it wants a second prediction, under another condition."""
+    replaces_predictions = False
+    """whether it is given predictions at all."""
 
-    def on_features(self, z: Tensor) -> None:
-        """Sees the features, before the token."""
-
-    def replace_features(self, z: Tensor) -> Tensor:
-        """Gives the features that the policy goes on with."""
+    def on_features(self, z: Tensor, read: Tensor | None) -> Tensor:
+        """Sees the features read from z, None where autograd recomputes them; gives what the policy goes on with."""
         return z
 
     def replace_condition(self, condition: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -70,8 +71,7 @@ class Seam:
     @property
     def guidable(self) -> bool:
         """Whether a sampler calls something that takes a token and gives a prediction."""
-        enters = self.token is not None or (self.head is not None and self.condition is not None)
-        return bool(self.sampler) and enters
+        return bool(self.sampler) and (self.token is not None or None not in (self.head, self.condition))
 
     def fits(self, policy: object) -> bool:
         """Whether the policy has the parts this seam names."""
@@ -84,20 +84,23 @@ class Seam:
             return int(self.width(resolved(policy, "")))
         return int(resolved(policy, self.width)) if isinstance(self.width, str) else self.width
 
-    def rows(self, captured: Tensor, samples: int) -> Tensor:
-        """The captured tensor as one row a sample: (b * k, ...) -> (b, k * ...)."""
-        z = captured if self.pool is None else self.pool(captured)
-        if z.ndim == 0 or len(z) == 0 or len(z) % samples:
-            raise ValueError(
-                f"features at {self.place} hold one row (or a whole number of rows) per sample, got shape "
-                f"{tuple(z.shape)} for {samples} domain labels. Pass Seam(pool=...) that puts the samples first, or a "
-                "label for each sample."
-            )
-        return (
-            z
-            if z.ndim == 2 and len(z) == samples
-            else rearrange(z.reshape(len(z), -1), "(b k) f -> b (k f)", b=samples)
-        )
+    def rows(self, captured: list[Tensor], samples: int) -> Tensor:
+        """One row a sample, (b * k, ...) -> (b, k * ...), of the tensors that one run of the policy passed here.
+
+        Several calls of a module (cameras) are side by side; of a head's condition the first call counts.
+        """
+        each = []
+        for z in captured if self.feature is not None else captured[:1]:
+            z = z if self.pool is None else self.pool(z)
+            if z.ndim == 0 or len(z) == 0 or len(z) % samples:
+                raise ValueError(
+                    f"features at {self.place} hold one row (or a whole number of rows) per sample, got shape "
+                    f"{tuple(z.shape)} for {samples} domain labels. Pass Seam(pool=...) that puts the samples first, "
+                    "or a label for each sample."
+                )
+            whole = z.ndim == 2 and len(z) == samples
+            each.append(z if whole else rearrange(z.reshape(len(z), -1), "(b k) f -> b (k f)", b=samples))
+        return each[0] if len(each) == 1 else torch.cat(each, 1)
 
     @property
     def prediction(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..entries import InstalledStep, ReturnedLoss
+from ..entries import InstalledStep
 from ..paths import submodule, unwrapped
 from ..seam import Seam
 
@@ -36,11 +36,13 @@ class Adapter:
 
     def loss(self, policy: Any, batch: Any) -> Any:
         """The policy's loss on a batch, in whatever form it returns it."""
-        return policy(batch) if self.entry == "forward" else getattr(unwrapped(policy), self.entry)(batch)
+        if self.entry == "forward":
+            return policy(batch)
+        return getattr(policy if hasattr(policy, self.entry) else unwrapped(policy), self.entry)(batch)
 
     def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
         """What `install` does to the policy's methods: `call(original, ...)` for each that is overridden."""
-        return {self.entry: ReturnedLoss(installed)}
+        return {self.entry: installed.returned}
 
     def optimizers(self, policy: Any) -> list[Any]:
         """Optimizers that the policy holds."""

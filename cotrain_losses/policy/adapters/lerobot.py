@@ -28,10 +28,7 @@ _ACT = tuple(
 )
 _VQBET = CodebookSeam(feature="vqbet.rgb_feature_projector", head="vqbet.action_head", sampler=False)
 _DIT = Seam(
-    head="noise_predictor",
-    condition="conditioning_vec",
-    time="timestep",
-    width="noise_predictor.conditioning_dim",
+    head="noise_predictor", condition="conditioning_vec", time="timestep", width="noise_predictor.conditioning_dim"
 )
 
 ADAPTERS = [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..entries import InstalledStep, SealedStep, SplitLoss
+from ..entries import InstalledStep, SplitLoss
 from ..paths import exists
 from ..seam import Seam
 from .adapter import Adapter
@@ -42,7 +42,7 @@ class SealedDiffusion(Robomimic):
         )
 
     def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
-        return {self.entry: SealedStep(installed), **_keeping_labels(installed)}
+        return {self.entry: installed.sealed, **_keeping_labels(installed)}
 
 
 @dataclass(frozen=True)
