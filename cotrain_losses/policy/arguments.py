@@ -11,16 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 
 class Argument:
-    """The argument of a module that holds one tensor.
-
-    Args:
-        module: the module.
-        path: where it is in the policy, for errors.
-        name: the argument's name in the module's forward, or its position.
-
-    Raises:
-        ValueError: a name that the module's forward does not take, as far as its signature tells.
-    """
+    """The argument, by name or position, of a module at some path of the policy that holds one tensor."""
 
     def __init__(self, module: nn.Module, path: str, name: str | int) -> None:
         self.path, self.name = path, name
@@ -56,7 +47,4 @@ def doubled(args: Any, kwargs: Any, rows: int) -> tuple[Any, Any] | None:
     tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.ndim]
     if any(len(x) != rows for x in tensors):
         return None
-    twice: tuple[Any, Any] = tree_map(
-        lambda x: torch.cat([x, x]) if isinstance(x, Tensor) and x.ndim else x, (args, kwargs)
-    )
-    return twice
+    return tree_map(lambda x: torch.cat([x, x]) if isinstance(x, Tensor) and x.ndim else x, (args, kwargs))  # type: ignore[no-any-return]

@@ -82,13 +82,13 @@ class _Seen(Observer):
 
 
 def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[str] | None:
-    """Parameters that get a gradient though all weights are zero; None where the policy has none."""
-    if (policy := network(step.policy)) is None:
+    """Parameters that get a gradient though all weights are zero; None where the policy learns none."""
+    named = [(name, p) for name, p in network(step.policy).named_parameters() if p.requires_grad]
+    if not named:
         return None
     weightless = replace(labels, weight=torch.zeros(len(labels.domain)))
     step.method = replace(step.method, regularizer=None)
     losses = step(batch, weightless)
-    named = [(name, p) for name, p in policy.named_parameters() if p.requires_grad]
     gradients = torch.autograd.grad(losses.total, [p for _, p in named], allow_unused=True)
     return [name for (name, _), g in zip(named, gradients, strict=True) if g is not None and bool((g != 0).any())]
 

@@ -2,10 +2,9 @@
 
     L = E_mix(ratio)[ weights * l_policy ]  +  sum_k lambda_k R_k(source, target)
 
-A `Method` is four choices; `CoTrain` carries them out in one forward pass of the policy: features are
-captured at the seam, the domain token enters the head's condition, each sample's prediction sends back
-its weighted gradient, and the regularizer is added.  Lei et al., "A Mechanistic Analysis of Sim-and-Real
-Co-Training in Generative Robot Policies", ICML 2026.
+In one forward pass of the policy features are captured at the seam, the domain token enters the head's condition, each
+sample's prediction sends back its weighted gradient, and the regularizer is added.  Lei et al., "A Mechanistic Analysis
+of Sim-and-Real Co-Training in Generative Robot Policies", ICML 2026.
 """
 
 from __future__ import annotations
@@ -84,11 +83,10 @@ class CoTrain(nn.Module):
             check_synchronised(policy, loss or self.adapter.entry)
         _check_fit(policy, method, seam, named)
         claim(method, self)
-        self.policy, self.regularizer = policy, method.regularizer
-        self.guidance, self.weights = method.guidance, method.weights
+        self.policy, self.method, self.seam, self.domains = policy, method, seam, named
+        self.regularizer, self.guidance, self.weights = method.regularizer, method.guidance, method.weights
         entry = adapters.loss_of(policy, loss)
         self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather)
-        self._held_out: HeldOut | None = None
         self._installation: Installation | None = None
 
     def forward(
@@ -112,21 +110,6 @@ class CoTrain(nn.Module):
         In eval mode or under no_grad it is the policy's loss alone, with the true label as condition.
         """
         return self.step(batch, Labels(domain, weight, index, step))
-
-    @property
-    def method(self) -> Method:
-        """The four choices."""
-        return self.step.method
-
-    @property
-    def seam(self) -> Seam | None:
-        """Where the method acts."""
-        return self.step.seam
-
-    @property
-    def domains(self) -> Domains:
-        """The domains that are told apart."""
-        return self.step.domains
 
     def plugin_parameters(self) -> Iterator[nn.Parameter]:
         """The method's own parameters (discriminators, domain tokens): an optimizer group of their own."""
@@ -197,9 +180,9 @@ class CoTrain(nn.Module):
             batch: as `forward` takes it; keep it as large as a few training batches, of whole episodes held out.
             domain: its labels; None when all are the target's.
         """
+        held_out = HeldOut(self.step, batch, domain)
         self._forget_held_out()
-        self._held_out = HeldOut(self.step, batch, domain)
-        self.step.observers.append(self._held_out)
+        self.step.observers.append(held_out)
 
     def release_held_out(self) -> None:
         """The held-out samples are trained on from now: balanced strengths stay, or fall by the probe."""
@@ -221,9 +204,7 @@ class CoTrain(nn.Module):
         return self.policy
 
     def _forget_held_out(self) -> None:
-        if self._held_out is not None:
-            self.step.observers.remove(self._held_out)
-        self._held_out = None
+        self.step.observers = [each for each in self.step.observers if not isinstance(each, HeldOut)]
 
 
 def _check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains) -> None:
@@ -236,7 +217,6 @@ def _check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains)
         )
     if seam is not None and method.guidance is not None:
         fit_guidance(method.guidance, seam, policy, domains)
-    inner = network(policy)
-    if (home := None if inner is None else next(inner.parameters(), None)) is not None:
+    if (home := next(network(policy).parameters(), None)) is not None:
         for part in method.modules():
             part.to(home.device)

@@ -18,12 +18,9 @@ WATCHED = ("policy", "norm/source", "norm/target")
 
 
 class Divergence:
-    """Warns once for each number that runs away.
+    """Warns once for each number that exceeds `factor` times its running value, from the `least`-th record on.
 
-    Args:
-        factor: how many times its running value counts as running away.
-        decay: of the running values, per record.
-        least: records before the first warning.
+    `decay` is that of the running values, per record.
     """
 
     def __init__(self, factor: float = 5.0, decay: float = 0.9, least: int = 3) -> None:

@@ -14,13 +14,7 @@ from .step import Labels, Observer, TrainingStep
 
 
 class HeldOut(Observer):
-    """A batch of held-out target samples, on which the policy's loss is measured when a strength asks for it.
-
-    Args:
-        step: the policy's training step.
-        batch: whatever the policy's loss entry takes.
-        domain: its labels; None when all are the target's.
-    """
+    """A batch of held-out samples, all the target's without `domain`, whose loss is measured when a strength asks."""
 
     def __init__(self, step: TrainingStep, batch: Any, domain: Any) -> None:
         if domain is None:
@@ -30,9 +24,8 @@ class HeldOut(Observer):
 
     def on_start(self, labels: Labels) -> None:
         """Tell the strengths that are about to take a reading."""
-        if not (due := [each for each in self.step.measured_strengths() if each.due]):
-            return
-        value = self.loss()
+        due = [each for each in self.step.measured_strengths() if each.due]
+        value = self.loss() if due else 0.0
         for strength in due:
             strength.on_target_loss(value)
 

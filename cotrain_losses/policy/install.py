@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from .adapters import Adapter
 from .entries import InstalledStep
 from .gather import ReplicatedParameters
@@ -71,8 +69,7 @@ class Installation(InstalledStep):
         return [*groups, self._group()]
 
     def _counted(self) -> tuple[list[int], list[int]]:
-        inner = network(self.policy)
-        own: list[nn.Parameter] = [] if inner is None else list(inner.parameters())
+        own = network(self.policy).parameters()
         return [p._version for p in own], [p._version for p in self._plugin]
 
     def _check_learns(self) -> None:

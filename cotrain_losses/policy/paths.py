@@ -42,21 +42,17 @@ def exists(root: object, path: str) -> bool:
         return False
 
 
-def network(policy: object) -> nn.Module | None:
-    """The policy as a module; of an object that is none, the modules it holds."""
-    policy = unwrapped(policy)
-    if isinstance(policy, nn.Module):
-        return policy
-    held = [part for part in getattr(policy, "__dict__", {}).values() if isinstance(part, nn.Module)]
-    return nn.ModuleList(held) if held else None
-
-
 def networks(policy: object) -> list[nn.Module]:
     """The policy as modules that have a mode each: itself, or of an object that is none, those that it holds."""
-    inner = network(policy)
-    if inner is None:
-        return []
-    return [inner] if isinstance(unwrapped(policy), nn.Module) else list(inner.children())
+    policy = unwrapped(policy)
+    held = [policy] if isinstance(policy, nn.Module) else getattr(policy, "__dict__", {}).values()
+    return list({id(part): part for part in held if isinstance(part, nn.Module)}.values())
+
+
+def network(policy: object) -> nn.Module:
+    """The policy as one module; of an object that is none, the modules it holds."""
+    inner = unwrapped(policy)
+    return inner if isinstance(inner, nn.Module) else nn.ModuleList(networks(inner))
 
 
 def submodule(root: object, path: str) -> nn.Module:

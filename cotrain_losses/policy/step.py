@@ -88,7 +88,7 @@ class TrainingStep:
         self.hooks = None if seam is None else Hooks(seam).attach(policy)
         self.observers: list[Observer] = []
         self._inner, self._roots = unwrapped(policy), networks(policy)
-        self._warned_of_batch_norm = False
+        self._place, self._warned_of_batch_norm = (seam and seam.prediction) or "the head", False
         for strength in self.measured_strengths():
             strength.gathered = self.gather
 
@@ -143,8 +143,7 @@ class TrainingStep:
         known = self.domains.labels(labels.domain, batch)
         samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
         learns = self.learns and (self.seam is None or not self.seam.dormant(self._inner))
-        place = (self.seam and self.seam.prediction) or "the head"
-        acting = kind(place, self.method, samples, labels.weight, learns)
+        acting = kind(self._place, self.method, samples, labels.weight, learns)
         if acting.regularizes and not self._warned_of_batch_norm and self.seam is not None:
             self._warned_of_batch_norm = True
             warn_of_batch_norm(self.policy, self.seam)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -99,22 +100,26 @@ class TrainingPass(Pass):
                 )
 
 
-class _ScaleRows(torch.autograd.Function):
-    """x -> x to the bit, the gradient of row i times w_i."""
+class Backward(torch.autograd.Function):
+    """(x, y, rule) -> x to the bit; the gradients of x and y are rule(gradient, y)."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> Tensor:
+    def forward(x: Tensor, y: Tensor, rule: Callable[[Tensor, Tensor], Any]) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Callable[..., Any]], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
+        ctx.rule = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors
-        rows = weight.repeat_interleave(len(gradient) // len(weight)).to(gradient)
-        return gradient * rows.reshape(-1, *[1] * (gradient.ndim - 1)), None
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return *ctx.rule(gradient, *ctx.saved_tensors), None
+
+
+def _scaled_rows(gradient: Tensor, weight: Tensor) -> tuple[Tensor, None]:
+    rows = weight.repeat_interleave(len(gradient) // len(weight)).to(gradient)
+    return gradient * rows.reshape(-1, *[1] * (gradient.ndim - 1)), None
 
 
 def _with_row_gradients(output: Any, weight: Tensor, place: str) -> Any:
@@ -132,7 +137,7 @@ def _with_row_gradients(output: Any, weight: Tensor, place: str) -> Any:
                 f"sample weights scale predictions with a row per sample, got an output of shape {tuple(x.shape)} from "
                 f"{place} for {len(weight)} samples. Choose as head the module whose outputs have the samples first."
             )
-        return _ScaleRows.apply(x, weight)  # type: ignore[no-untyped-call]
+        return Backward.apply(x, weight, _scaled_rows)  # type: ignore[no-untyped-call]
 
     return tree_map(scaled, output)
 

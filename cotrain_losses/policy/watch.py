@@ -12,12 +12,13 @@
     ratio                         share of target samples in all batches since the last record
     loss_share/<domain>           share of the policy's loss by count, steps of padding left out
 
-Between records a step costs a few Python comparisons and two integer additions: nothing is computed, nothing is
-synchronised.  A record is one pass over the classifier and one transfer from the device.
+Between records nothing is computed or synchronised.  A record costs one pass over the classifier and one transfer from
+the device.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -35,17 +36,9 @@ from .step import Labels, Observer, Sides, TrainingStep
 class Watch(Observer):
     """Records of training steps, those of an installed method included (`CoTrain.watch`).
 
-    Args:
-        step: what is watched, `cotrain.step`.
-        every: steps between records; step 0 is recorded.
-        to: called as `to(values, step=step)` at each record.  None leaves the record in `values`.
-
-    `values` holds the last record and `step` its step; a policy loss or feature length that runs away is warned about
-    (`divergence`).  Features are those the regularizer compares, so norms need
-    one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
-
-    Raises:
-        ValueError: `every` below 1; or, at the first training step, a step that was not passed.
+    Every so many steps from step 0 on, `to(values, step=step)` is called.  `values` holds the last record and `step` its
+    step; a policy loss or feature length that runs away is warned about (`divergence`).  Features are those the
+    regularizer compares, so norms need one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
     """
 
     def __init__(self, step: TrainingStep, *, every: int = 100, to: Callable[..., Any] | None = None) -> None:
@@ -54,9 +47,8 @@ class Watch(Observer):
         self.every, self.to, self.step = every, to, -1
         self.values: dict[str, float] = {}
         self.divergence = Divergence()
-        self._watched, self._target = step, step.domains.target
-        self._counts = dict.fromkeys(step.domains.names, 0)
-        self._due, self._seen = False, dict[str, Tensor]()
+        self._watched, self._due, self._seen = step, False, dict[str, Tensor]()
+        self._counts = Counter[str]()
         step.observers.append(self)
 
     def remove(self) -> None:
@@ -86,8 +78,7 @@ class Watch(Observer):
                         self._seen[f"accuracy/{name}"] = _accuracy(*(term.logits(side) for side in pair))
 
     def on_losses(self, losses: Losses, labels: Labels) -> None:
-        for name, count in losses.counts.items():
-            self._counts[name] += count
+        self._counts.update(losses.counts)
         if not self._due:
             return
         self.step, self._due = int(labels.step or 0), False
@@ -109,8 +100,8 @@ class Watch(Observer):
         if "norm/source" in values:
             values["norm/ratio"] = values["norm/target"] / values["norm/source"] if values["norm/source"] else 0.0
         values |= {f"reading/{name}": value for name, value in losses.readings.items()}
-        values["ratio"] = self._counts[self._target] / max(sum(self._counts.values()), 1)
-        self._counts = dict.fromkeys(self._counts, 0)
+        values["ratio"] = self._counts[self._watched.domains.target] / max(self._counts.total(), 1)
+        self._counts.clear()
         return values | {f"loss_share/{name}": share for name, share in losses.shares.items()}
 
 
