@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,16 +65,22 @@ class InstalledStep:
     def returned(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """An entry that returns its loss; the total is in the same place."""
         batch = (args[0] if len(args) == 1 else args) if args else kwargs
-        if (labels := self.labels(batch)) is None:
-            return original(*args, **_accepted(original, kwargs))
+        parameters = inspect.signature(original).parameters
+        if "domain" not in parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+            kwargs = {name: value for name, value in kwargs.items() if name != "domain"}  # it came with the batch
+        labels, loss = self.labels(batch), partial(original, *args, **kwargs)
+        return loss() if labels is None else self.trained(batch, labels, loss)
+
+    def trained(self, batch: Any, labels: Labels, loss: Callable[[], Any], key: str | None = None) -> Any:
+        """What `loss` returns under the method, the total in place of the loss (at a key)."""
         returned: list[Any] = []
 
         def run() -> Any:
-            returned.append(original(*args, **_accepted(original, kwargs)))
-            return returned[0]
+            returned.append(loss())
+            return returned[0] if key is None else returned[0][key]
 
         self.latest = losses = self.step(batch, labels, run)
-        return _with_loss(returned[0], losses, "loss")
+        return _with_loss(returned[0], losses, key or "loss")
 
     def sealed(self, original: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
         """An entry that keeps forward, backward and step to itself."""
@@ -113,26 +120,17 @@ class SplitLoss:
             return original(batch)
         made: list[Any] = []
 
-        def run() -> Any:
-            predictions = original(batch)
-            made.extend((predictions, getattr(self.installed.policy, self.losses_entry)(predictions, batch)))
-            return made[1][self.key]
+        def losses() -> Any:
+            made.append(original(batch))
+            return getattr(self.installed.policy, self.losses_entry)(made[0], batch)
 
-        self.installed.latest = losses = self.installed.step(batch, labels, run)
-        self._ready = made[0], _with_loss(made[1], losses, self.key)
+        self._ready = made, self.installed.trained(batch, labels, losses, self.key)
         return made[0]
 
     def losses(self, original: Callable[..., Any], predictions: Any, batch: Any) -> Any:
         """The losses of those predictions, the total among them."""
         ready, self._ready = self._ready, None
-        return ready[1] if ready is not None and ready[0] is predictions else original(predictions, batch)
-
-
-def _accepted(original: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A call's keywords without a `domain` that came with the batch and that the policy does not take."""
-    parameters = inspect.signature(original).parameters
-    takes = "domain" in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return kwargs if takes else {name: value for name, value in kwargs.items() if name != "domain"}
+        return ready[1] if ready is not None and ready[0][0] is predictions else original(predictions, batch)
 
 
 def _with_loss(returned: Any, losses: Losses, key: str) -> Any:

@@ -25,6 +25,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.graph import register_multi_grad_hook
 
+from .._core.ranks import ranks, summed
 from .._core.rows import Rows
 
 
@@ -33,11 +34,9 @@ def gathered(rows: Rows, *, group: Any = None) -> Rows:
 
     Ranks may hold different numbers of rows, none included; all have to hold the same parts (extras, mass, group,
     valid) and to take the step together.  The counts have to be known to all, so on CUDA the host waits once.
-
-    Args:
-        group: process group; None is the default one.
+    `group` None is the default process group.
     """
-    if not _several(group):
+    if ranks() == 1:
         return rows
     own = torch.tensor([len(rows)], device=rows.features.device)
     every = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
@@ -47,32 +46,20 @@ def gathered(rows: Rows, *, group: Any = None) -> Rows:
 
 
 def _gathered(x: Tensor, sizes: list[int], group: Any) -> Tensor:
+    """Rows of all ranks, sent padded to the largest; the own ones stay in the graph."""
     if x.dtype == torch.bool:
-        return _gather(x.to(torch.uint8), sizes, group).bool()
+        return _gathered(x.to(torch.uint8), sizes, group).bool()
     if x.is_floating_point() and x.dtype.itemsize < 4:
         x = x.float()  # terms compute in float32 anyway, and not every backend gathers half precision
-    return _Gather.apply(x, sizes, group) if x.requires_grad else _gather(x, sizes, group)  # type: ignore[no-untyped-call]
-
-
-def _gather(x: Tensor, sizes: list[int], group: Any) -> Tensor:
-    """Rows of all ranks, sent padded to the largest."""
     padded = x.new_zeros(max(sizes), *x.shape[1:])
     padded[: len(x)] = x.detach()
     every = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(every, padded, group=group)
-    return torch.cat([part[:size] for part, size in zip(every, sizes, strict=True)])
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, sizes: list[int], group: Any) -> Tensor:
-        rank = dist.get_rank(group)
-        ctx.world, ctx.start, ctx.stop = len(sizes), sum(sizes[:rank]), sum(sizes[: rank + 1])
-        return _gather(x, sizes, group)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.world * gradient[ctx.start : ctx.stop], None, None
+    parts = [part[:size] for part, size in zip(every, sizes, strict=True)]
+    if x.requires_grad:
+        parts[dist.get_rank(group)] = own = x.view_as(x)
+        own.register_hook(lambda gradient: len(sizes) * gradient)  # type: ignore[no-untyped-call]
+    return torch.cat(parts)
 
 
 class ReplicatedParameters:
@@ -85,7 +72,7 @@ class ReplicatedParameters:
 
     def begin(self) -> bool:
         """Take rank 0's values and average gradients from now on; whether this was the first such call."""
-        if self._handles or not self.parameters or not _several():
+        if self._handles or not self.parameters or ranks() == 1:
             return False
         for p in self.parameters:
             dist.broadcast(p.detach(), src=0)
@@ -106,23 +93,16 @@ class ReplicatedParameters:
         self._complete = True
 
     def _on_accumulated(self, parameter: Tensor) -> None:
-        if self._complete:
-            self._complete = False
-            self._average()
-
-    def _average(self) -> None:
         """One all-reduce of all gradients, and of which rank has one: none anywhere stays none."""
+        if not self._complete:
+            return
+        self._complete = False
         present = [p.grad is not None for p in self.parameters]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         flags = gradients[0].new_tensor(present)
-        flat = torch.cat([flags, *(g.detach().flatten() for g in gradients)])
-        dist.all_reduce(flat)
+        flat = summed(torch.cat([flags, *(g.detach().flatten() for g in gradients)]))
         anywhere, *sums = torch.split(flat, [len(present), *(g.numel() for g in gradients)])
         for p, gradient, total, somewhere in zip(self.parameters, gradients, sums, anywhere.tolist(), strict=True):
             if somewhere:
-                gradient.copy_((total / dist.get_world_size()).reshape(gradient.shape))
+                gradient.copy_((total / ranks()).reshape(gradient.shape))
                 p.grad = gradient
-
-
-def _several(group: Any = None) -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size(group) > 1

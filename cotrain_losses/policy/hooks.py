@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .arguments import Argument, doubled
 from .override import Uncompiled
-from .passes import HeadCall, Pass
+from .passes import Argument, HeadCall, Pass, doubled
 from .paths import submodule
 from .seam import Seam
 
@@ -44,14 +43,14 @@ class Hooks:
         sites = {"_on_feature": seam.feature, "_on_token": seam.token, "_after_head": seam.head}
         for name, path in {**sites, "_after_decoder": seam.prediction if self._decodes else None}.items():
             if path is not None:
-                hook = submodule(policy, path).register_forward_hook(_Hook(self, name), with_kwargs=True)
+                hook = submodule(policy, path).register_forward_hook(Uncompiled(self, name), with_kwargs=True)
                 self._handles.append(hook)
         if seam.head is not None:
             head = submodule(policy, seam.head)
             names = seam.condition, seam.time
             self._condition, self._time = (None if x is None else Argument(head, seam.head, x) for x in names)
             if self._condition is not None:
-                self._handles.append(head.register_forward_pre_hook(_Hook(self, "_before_head"), with_kwargs=True))
+                self._handles.append(head.register_forward_pre_hook(Uncompiled(self, "_before_head"), with_kwargs=True))
         return self
 
     def remove(self) -> None:
@@ -160,17 +159,6 @@ class Hooks:
 
     def __reduce__(self) -> Any:
         return Hooks, (self.seam,), {"_condition": self._condition, "_time": self._time}
-
-
-class _Hook(Uncompiled):
-    """One function of the hooks; a copy is one of the copied hooks."""
-
-    def __init__(self, hooks: Hooks, name: str) -> None:
-        super().__init__(hooks, name)
-        hooks.functions.append(self)
-
-    def __reduce__(self) -> Any:
-        return _Hook, (self.owner, self.name)
 
 
 def _single_tensor(output: Any, place: str) -> Tensor:

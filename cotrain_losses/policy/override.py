@@ -12,7 +12,7 @@ import torch
 
 
 class Uncompiled:
-    """A method that is left out of compiled graphs, with all that it calls or (not recursive) alone.
+    """A method, one of its owner's `functions`, that is left out of compiled graphs with all that it calls or alone.
 
     torch.compiler.disable loads the compiler, 2 CPU seconds at import, so it is applied once a program has loaded that.
     """
@@ -20,6 +20,7 @@ class Uncompiled:
     def __init__(self, owner: Any, name: str, *, recursive: bool = True) -> None:
         self.owner, self.name, self.recursive = owner, name, recursive
         self.call, self.left_out = getattr(owner, name), False
+        owner.functions.append(self)
         self.leave_out()
 
     def leave_out(self) -> None:
@@ -31,6 +32,9 @@ class Uncompiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(*args, **kwargs)
 
+    def __reduce__(self) -> Any:  # a copy is one of the copied owner's
+        return Uncompiled, (self.owner, self.name)
+
 
 class Override:
     """`owner.name` calls `call(original, ...)`; a copy or a pickle of the owner has its own method again."""
@@ -39,6 +43,7 @@ class Override:
         self.owner, self.name, self.call = owner, name, call
         self.own, self.original = vars(owner).get(name), getattr(owner, name)
         self.__signature__ = inspect.signature(self.original)
+        self.functions = list[Uncompiled]()
         object.__setattr__(owner, name, self)
         self._run = Uncompiled(self, "run", recursive=False)
 

@@ -18,27 +18,31 @@ the device.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._core.rows import Rows
+from ..strength.averages import Average
 from ..strength.strength import leaves
 from ..terms.discriminator import DomainClassifier
-from .divergence import Divergence
 from .losses import Losses
 from .step import Labels, Observer, Sides, TrainingStep
+
+WATCHED = ("policy", "norm/source", "norm/target")
 
 
 class Watch(Observer):
     """Records of training steps, those of an installed method included (`CoTrain.watch`).
 
-    Every so many steps from step 0 on, `to(values, step=step)` is called.  `values` holds the last record and `step` its
-    step; a policy loss or feature length that runs away is warned about (`divergence`).  Features are those the
-    regularizer compares, so norms need one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
+    `to(values, step=step)` is called every so many steps, from step 0 on; `values` holds the last record, `step` is its
+    step.  A policy loss or feature length that runs away is warned about.  Features are those the regularizer
+    compares, so norms need one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
     """
 
     def __init__(self, step: TrainingStep, *, every: int = 100, to: Callable[..., Any] | None = None) -> None:
@@ -103,6 +107,41 @@ class Watch(Observer):
         values["ratio"] = self._counts[self._watched.domains.target] / max(self._counts.total(), 1)
         self._counts.clear()
         return values | {f"loss_share/{name}": share for name, share in losses.shares.items()}
+
+
+class Divergence:
+    """Warns once for each of the policy's loss and the features' lengths that runs away: an adversary that wins.
+
+    x > factor <x>      <x>: running average of decay a record, corrected for its bias; or x not finite
+
+    No finite number runs away before `least` records.
+    """
+
+    def __init__(self, factor: float = 5.0, decay: float = 0.9, least: int = 3) -> None:
+        self.factor, self.decay, self.least = factor, decay, least
+        self.diverged: dict[str, int] = {}
+        self._running: dict[str, tuple[Average[float], int]] = {}
+
+    def look(self, values: Mapping[str, float], step: int) -> None:
+        """Take in a record; `diverged` holds the step at which each number ran away."""
+        for name in WATCHED:
+            if name in values and name not in self.diverged:
+                self._look(name, values[name], step)
+
+    def _look(self, name: str, value: float, step: int) -> None:
+        average, count = self._running.get(name, (Average[float](self.decay), 0))
+        usual = average.value
+        if not math.isfinite(value) or (count >= self.least and usual is not None and value > self.factor * abs(usual)):
+            self.diverged[name] = step
+            before = "its first record" if usual is None else f"{usual:.3g} before"
+            warnings.warn(
+                f"training diverges: {name} is {value:.3g} at step {step}, {before}. Lower the weight or cap it, "
+                "relative(0.1) * term; balanced(...) turns it down by itself.",
+                stacklevel=4,
+            )
+            return
+        average.add(value)
+        self._running[name] = average, count + 1
 
 
 def tensorboard(writer: Any) -> Callable[..., None]:

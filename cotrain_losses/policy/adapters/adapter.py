@@ -57,9 +57,5 @@ class Adapter:
                 f"a policy that has the parts of none: {', '.join(seam.place for seam in self.seams)}. "
                 "Its version may differ: pass CoTrain(seam=Seam(...))."
             )
-        learning = (seam for seam in fitting if seam.feature is None or _learns(policy, seam.feature))
+        learning = (seam for seam in fitting if not seam.feature or [*submodule(policy, seam.feature).parameters()])
         return next(learning, fitting[0] if fitting else None)
-
-
-def _learns(policy: object, path: str) -> bool:
-    return any(True for _ in submodule(policy, path).parameters())

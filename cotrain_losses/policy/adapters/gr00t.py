@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arguments import Argument
+from ..passes import Argument
 from ..paths import resolved, unwrapped
 from ..seam import Seam
 from .adapter import Adapter

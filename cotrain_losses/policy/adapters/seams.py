@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,15 +30,11 @@ def unet_width(unet: nn.Module) -> int:
 
 def unet(path: str, kind: type[Seam] = Seam) -> Seam:
     """A one-dimensional UNet over actions that takes the observations as its global condition."""
-    return kind(head=path, condition="global_cond", time="timestep", width=_UNetWidth(path))
+    return kind(head=path, condition="global_cond", time="timestep", width=partial(_unet_width, path))
 
 
-@dataclass(frozen=True)
-class _UNetWidth:
-    path: str
-
-    def __call__(self, policy: Any) -> int:
-        return unet_width(submodule(policy, self.path))
+def _unet_width(path: str, policy: Any) -> int:
+    return unet_width(submodule(policy, path))
 
 
 def expert(features: str, head: str, time: str = "action_time_mlp_out", prefix: str = "model.") -> Seam:
