@@ -40,9 +40,8 @@ class Collected:
     def diagnoses(self, **options: Any) -> dict[str, Diagnosis]:
         """A diagnosis of every layer; `options` go to `diagnosis`."""
         groups = {"source_groups": self.source.groups, "target_groups": self.target.groups}
-        return {
-            name: diagnosis(x, self.target.layers[name], **groups, **options) for name, x in self.source.layers.items()
-        }
+        layers = self.source.layers.items()
+        return {name: diagnosis(x, self.target.layers[name], **groups, **options) for name, x in layers}
 
 
 @torch.no_grad()
@@ -61,8 +60,7 @@ def collect_features(
     """What a policy makes of a dataset, at several points at once.
 
     Args:
-        policy: the policy, in eval mode while this runs.
-        loader: batches.
+        policy: in eval mode while this runs.
         seams: dotted paths of modules whose outputs are layers, or `Seam`s.
         domain: key of the batch, or function of it, giving (b,) labels as `CoTrain` takes them.
         domains, target: names of the domains and of the target among them, as for `CoTrain`; all others are the source.

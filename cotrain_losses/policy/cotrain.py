@@ -39,11 +39,10 @@ class CoTrain(nn.Module):
     Args:
         policy: the policy, as it is, bare or inside DDP, torch.compile, PEFT or Accelerate wrappers.
         method: the four choices.  Its modules belong to one policy: attach `method.fresh()` elsewhere.
-        seam: where features are read, the token enters and predictions leave; None looks the policy's class
-            up in `adapters`.
-        loss: the policy's loss entry, by name or as a function `loss(policy, batch)`; None takes the adapter's,
-            else `compute_loss` if there is one, else the policy's call.  It may return a scalar, a loss per
-            sample, (loss, info), or a dict or output object with `loss`.
+        seam: where features are read, the token enters and predictions leave; None looks the policy up in `adapters`.
+        loss: the policy's loss entry, by name or as a function `loss(policy, batch)`; None takes the adapter's, else
+            `compute_loss` if there is one, else the policy's call.  It may return a scalar, a loss per sample,
+            (loss, info), or a dict or output object with `loss`.
         extras: function of the batch giving named tensors (b, ...) for terms whose cost uses more than features.
         groups: function of the batch giving (b,) integers; alignment never crosses groups (tasks, languages).
         valid: function of the batch giving (b, h) bool, the steps that are not padding.
@@ -53,8 +52,7 @@ class CoTrain(nn.Module):
         gather: under DDP, compare the rows of all ranks rather than each rank's own.
 
     Raises:
-        ValueError, TypeError: labels of wrong length or type, a seam the policy does not have, features that
-            carry no gradient for a term that asks for one.
+        ValueError, TypeError: wrong labels, a seam the policy does not have, features without gradient.
         RuntimeError: a declared hook did not fire in a step where it must, or the method is attached elsewhere.
     """
 
@@ -150,10 +148,8 @@ class CoTrain(nn.Module):
     ) -> Installation:
         """Make the policy's own loss entry return task + regularizer, for training scripts nobody edits.
 
-        Args:
-            domain, weight, index: functions of the batch giving what `forward` takes beside it; without `domain`
-                each training call is made within `labelled`.
-            step: function giving the optimizer step, for scheduled strengths.
+        The functions give what `forward` takes beside the batch; without `domain` each training call is made within
+        `labelled`.
         """
         self.uninstall()
         self._installation = Installation(self.step, self.adapter, LabelReaders(domain, weight, index, step))
@@ -176,9 +172,8 @@ class CoTrain(nn.Module):
     def hold_out(self, batch: Any, *, domain: Any = None) -> None:
         """Target samples the policy does not train on: balanced strengths go by its loss there, measured when due.
 
-        Args:
-            batch: as `forward` takes it; keep it as large as a few training batches, of whole episodes held out.
-            domain: its labels; None when all are the target's.
+        Keep the batch as large as a few training batches, of whole episodes held out.  Without `domain` all its samples
+        are the target's.
         """
         held_out = HeldOut(self.step, batch, domain)
         self._forget_held_out()

@@ -3,16 +3,14 @@
     z = [z_0; z_1; ... z_{W-1}]        R(z) evaluated alike on each of W ranks
     dR/dz_r at rank r  =  W dR/dz [rows of r]
 
-Every rank computes the same scalar from the same rows, so its gradient needs no second communication; the factor
-W cancels DistributedDataParallel's mean over ranks.  What an encoder below, or a term's own head, receives is then
-the gradient of a single process on the concatenated batch.
+Every rank computes the same scalar from the same rows, so its gradient needs no second communication; W cancels
+DistributedDataParallel's mean over ranks.  The result is the gradient of a single process on the concatenated batch.
 
     start       theta_r = theta_0             one broadcast
     backward    g_r = mean over ranks of g    one all-reduce at the end of each backward pass
 
-is what DistributedDataParallel does for the policy's parameters, and `ReplicatedParameters` for the method's in a
-script that does not know them.  The mean of what is alike is itself, so gradients that accumulate over several
-backward passes are the mean of the sums; a loss scale common to the ranks passes through.
+is what DistributedDataParallel does for the policy's parameters, `ReplicatedParameters` for the method's where a script
+does not know them.  The mean of what is alike is itself, so gradients may accumulate over backward passes.
 """
 
 from __future__ import annotations

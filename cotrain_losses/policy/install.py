@@ -3,9 +3,7 @@
     loss(batch)  ->  l_policy + sum_k lambda_k R_k          while installed
     loss(batch)  ->  l_policy                               again, after uninstall
 
-The entry is overridden on the one policy object, as an attribute that a copy does not inherit: an EMA made by
-deepcopy, or a pickle, is the bare policy.  Where a script keeps its loss to itself (forward, backward and step in one
-method) the regularizer's gradient is joined to that of the predictions, at the loss's own scale.  Among several
+The entry is overridden on the one policy object; a copy of it (an EMA, a pickle) is the bare policy.  Among several
 processes the method's own parameters start alike, and their gradients are averaged.
 """
 

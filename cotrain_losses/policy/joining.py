@@ -52,7 +52,7 @@ def loss_scales(*owners: Any) -> Iterator[list[Tensor]]:
     In reach are attributes of the owners, what they hold in lists and dicts, and globals of their classes' modules:
     torch offers no hook on scaling, and others' scalers are none of this step's.
     """
-    scales: list[Tensor] = []
+    scales = list[Tensor]()
 
     def scale(original: Callable[[Any], Any], outputs: Any) -> Any:
         device = next(x.device for x in tree_leaves(outputs) if isinstance(x, Tensor))

@@ -4,12 +4,9 @@
     c = z + E[domain]     the token enters the head's condition
     a_hat = head(x, c)    each sample's prediction sends back its weight times its gradient
 
-Seen from outside, by hooks: the policy's module tree, state_dict keys, files and optimizer stay as
-they are.  A hook acts only while its owner runs a step; a copy of the policy (an EMA, a pickle)
-carries hooks that nobody drives, and so is the bare policy.
-
-Each field is a role that one module plays (features, token, predictions, one sampling step).  What a single
-codebase does otherwise is a method, overridden in its adapter's own subclass.
+Seen from outside, by hooks: the policy's module tree, state_dict keys, files and optimizer stay as they are.  A hook
+acts only while its owner runs a step; a copy of the policy (an EMA, a pickle) carries hooks that nobody drives.  What a
+single codebase does otherwise is a method, overridden in its adapter's own subclass.
 """
 
 from __future__ import annotations
@@ -34,16 +31,11 @@ class Seam:
         condition: name or position of the head's argument that holds the features z.
         feature: the module whose output holds the features, where they are not an argument of the head.
         time: name or position of the head's argument that holds the diffusion or flow time.
-        pool: function of the captured tensor giving (b, ...) or (b * k, ...); None keeps it.  Steps and
-            cameras folded into the rows are unfolded into the width, (b * k, f) -> (b, k * f).
-        width: width of the condition, the dotted path of an attribute of the policy that holds it, or a
-            function of the policy.
+        pool: function of the captured tensor giving (b, ...) or (b * k, ...), unfolded to (b, k * ...); None keeps it.
+        width: of the condition, the dotted path of an attribute of the policy that holds it, or a function of it.
         token: the module whose output the domain token is added to, where that is not the head's condition.
-        sampler: whether predictions are sampled from the head, so that guidance means something; a dotted
-            path names the method that makes one prediction while actions are sampled, where that is more
-            than one call of the head (a step of a VLA's action expert).
-
-    Features come from `feature` if given, else from the head's condition.
+        sampler: whether predictions are sampled from the head, so that guidance means something; a dotted path names
+            the method that makes one prediction, where that is more than one call of the head (a VLA's action expert).
     """
 
     head: str | None = None

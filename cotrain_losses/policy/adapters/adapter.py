@@ -13,11 +13,9 @@ from ..seam import Seam
 class Adapter:
     """What is known of some policies of one codebase: what the arguments say, and what a subclass overrides.
 
-    Args:
-        package: a component of the classes' module path, "lerobot" of lerobot.policies.act.modeling_act.
-        policies: name of the class, or several.
-        seams: where co-training happens in them; of several, the first that a policy has the parts for is taken.
-        entry: the method that a training script calls for the loss; "forward" is the policy's call.
+    `package` is a component of the classes' module path, "lerobot" of lerobot.policies.act.modeling_act.  Of several
+    seams the first that a policy has the parts for is taken.  `entry` is the method that a training script calls for
+    the loss; "forward" is the policy's call.
     """
 
     def __init__(
