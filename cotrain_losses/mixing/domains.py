@@ -99,10 +99,8 @@ def read_labels(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """(n,) integer labels on the CPU, and the names that they index.
 
-    Args:
-        domain: n labels.
-        names: of the domains.  None: (source, target) for a mask, the names that occur, sorted, for names.
-        target: which of two names True stands for.
+    Without names they are (source, target) for a mask, and those that occur, sorted, for names.  True stands for
+    `target`.
 
     Raises:
         TypeError: labels of another kind or of several, integers without names, a mask for other than two domains.

@@ -57,12 +57,13 @@ def checked(step: TrainingStep, batch: Any, domain: Any, at: int | None) -> Chec
         ValueError: when part of the policy's loss reaches parameters around the seam, naming some of them.
     """
     labels = Labels(step.domains.labels(domain, batch), step=at)
-    head, seen = step.hooks.seam.head if step.hooks is not None else None, _Seen()
+    head, seen = step.seam and step.seam.head, _Seen()
     with _without_trace(step):
         step.observers = [seen]
         losses = step(batch, labels)
         calls = None if step.hooks is None or head is None else step.hooks.fired["head"]
-        around = None if head is None or step.dormant else _gradients_around(step, batch, labels)
+        weighs = head is not None and step.seam is not None and not step.seam.dormant(unwrapped(step.policy))
+        around = _gradients_around(step, batch, labels) if weighs else None
     if around:
         raise ValueError(
             "sample weights must scale the whole policy loss, got a gradient with all weights zero at "
@@ -115,22 +116,19 @@ def _without_trace(step: TrainingStep) -> Iterator[None]:
 def _restoring(owner: Any) -> Callable[[], None]:
     """Puts an object's buffers, replaced ones included, and its plain attributes (mode, counters) back."""
     plain = {name: value for name, value in getattr(owner, "__dict__", {}).items() if isinstance(value, _PLAIN)}
-    buffers = {name: (buffer, buffer.clone()) for name, buffer in _buffers(owner).items()}
+    module = owner if isinstance(owner, nn.Module) else nn.Module()
+    buffers = {name: (buffer, buffer.clone()) for name, buffer in module.named_buffers(recurse=False)}
 
     def restore() -> None:
         for name, attribute in plain.items():
             object.__setattr__(owner, name, attribute)
-        for name in _buffers(owner).keys() - buffers.keys():
-            setattr(owner, name, None)
+        for name in dict(module.named_buffers(recurse=False)).keys() - buffers.keys():
+            setattr(module, name, None)
         with torch.no_grad():
             for name, (buffer, value) in buffers.items():
-                setattr(owner, name, buffer.copy_(value))
+                setattr(module, name, buffer.copy_(value))
 
     return restore
-
-
-def _buffers(owner: Any) -> dict[str, Tensor]:
-    return dict(owner.named_buffers(recurse=False)) if isinstance(owner, nn.Module) else {}
 
 
 _NO_STATE = nn.Module.get_extra_state

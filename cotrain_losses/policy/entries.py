@@ -46,7 +46,7 @@ class InstalledStep:
     def labels(self, batch: Any) -> Labels | None:
         """Labels of a batch; None where the policy's own entry is all that is asked for."""
         hooks, read = self.step.hooks, self.readers
-        if hooks is not None and hooks.in_use:  # a step of CoTrain, or guided sampling, runs already
+        if hooks is not None and hooks.active is not None:  # a step of CoTrain, or guided sampling, runs already
             return None
         if self._beside:
             labels = self._beside[-1]
@@ -103,12 +103,7 @@ class InstalledStep:
 
 
 class SplitLoss:
-    """A method that predicts and one that turns predictions into a mapping of losses, called one after the other.
-
-    Args:
-        losses: name of the second method.
-        key: where the loss is in the mapping that it returns.
-    """
+    """A method that predicts, and one, named `losses`, that turns predictions into a mapping with the loss at `key`."""
 
     def __init__(self, installed: InstalledStep, losses: str, key: str) -> None:
         self.installed, self.losses_entry, self.key = installed, losses, key

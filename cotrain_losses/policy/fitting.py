@@ -71,7 +71,7 @@ def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
             f"features are compared across domains, got BatchNorm in train mode above the seam ({mixing[0]}{more}): "
             "each sample is normalised with the statistics of the mixed batch, so the domains leak into one another "
             "and the mixing ratio changes the features. GroupNorm or frozen statistics (eval mode) avoid it.",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

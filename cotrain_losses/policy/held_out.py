@@ -23,17 +23,15 @@ class HeldOut(Observer):
         self.labels = Labels(step.domains.labels(domain, batch))
 
     def on_start(self, labels: Labels) -> None:
-        """Tell the strengths that are about to take a reading."""
+        """Tell strengths that are about to take a reading; random numbers and modes are afterwards what they were."""
         due = [each for each in self.step.measured_strengths() if each.due]
-        value = self.loss() if due else 0.0
-        for strength in due:
-            strength.on_target_loss(value)
-
-    def loss(self) -> float:
-        """The policy's loss in eval mode; random numbers and modes are afterwards what they were."""
+        if not due:
+            return
         with evaluating(*networks(self.step.policy)), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
-            return float(self.step(self.batch, self.labels).policy)
+            value = float(self.step(self.batch, self.labels).policy)
+        for strength in due:
+            strength.on_target_loss(value)
 
 
 def _samples(batch: Any) -> int:

@@ -30,7 +30,8 @@ class Hooks:
         """how often the module of each role (feature, token, head) ran under the last pass"""
         self._condition: Argument | None = None
         self._time: Argument | None = None
-        self._active: Pass | None = None
+        self.active: Pass | None = None
+        """the pass that acts now"""
         self._last: Pass | None = None
         self._entered = list[_Entered]()
         self._output: tuple[Any, HeadCall] | None = None
@@ -59,11 +60,6 @@ class Hooks:
             handle.remove()
         self._handles.clear()
 
-    @property
-    def in_use(self) -> bool:
-        """Whether a pass acts now."""
-        return self._active is not None
-
     @contextmanager
     def use(self, active: Pass) -> Iterator[None]:
         """Let a pass act at the seam while the block runs.
@@ -75,11 +71,11 @@ class Hooks:
             for function in self.functions:
                 function.leave_out()
         self.fired = Counter()
-        self._active, before = active, self._active
+        self.active, before = active, self.active
         try:
             yield
         finally:
-            self._active, self._last = before, active
+            self.active, self._last = before, active
             self._entered.clear()
             self._output = None
 
@@ -89,26 +85,26 @@ class Hooks:
         return self._last if self._last is not None and torch._C._current_graph_task_id() != -1 else None
 
     def _on_feature(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self._active or self._recomputing()) is None:
+        if (acting := self.active or self._recomputing()) is None:
             return None
         z = _single_tensor(output, self.seam.place)
         self.fired["feature"] += 1
-        new = acting.on_features(z, None if self._active is None else z)
+        new = acting.on_features(z, None if self.active is None else z)
         return None if new is z else tree_map(lambda x: new if x is z else x, output)
 
     def _on_token(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor | None:
-        if (acting := self._active or self._recomputing()) is None:
+        if (acting := self.active or self._recomputing()) is None:
             return None
         self.fired["token"] += 1
         return acting.replace_condition(_single_tensor(output, self.seam.token or ""))
 
     def _before_head(self, head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        acting, seam, place = self._active or self._recomputing(), self.seam, self._condition
+        acting, seam, place = self.active or self._recomputing(), self.seam, self._condition
         if acting is None or place is None:
             return None
         condition = new = place.of(args, kwargs)
         if seam.feature is None:
-            read = None if self._active is None else seam.features_of(condition, head, args, kwargs)
+            read = None if self.active is None else seam.features_of(condition, head, args, kwargs)
             new = acting.on_features(condition, read)
         if seam.token is None and acting.replaces_conditions:
             if acting.predicts_twice and not self._decodes and (twice := doubled(args, kwargs, len(condition))):
@@ -119,7 +115,7 @@ class Hooks:
         return None if new is condition else place.replaced(args, kwargs, new)
 
     def _after_head(self, head: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self._active or self._recomputing()) is None:
+        if (acting := self.active or self._recomputing()) is None:
             return None
         self.fired["head"] += 1
         entered = self._entered.pop() if self._entered else (args, kwargs, False)
@@ -132,7 +128,7 @@ class Hooks:
         return None
 
     def _after_decoder(self, decoder: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self._active or self._recomputing()) is None or self._output is None:
+        if (acting := self.active or self._recomputing()) is None or self._output is None:
             return None
         between, call = self._output
 
@@ -151,11 +147,11 @@ class Hooks:
         return HeadCall(condition, time, again, twice)
 
     def _idle(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        active, self._active = self._active, None
+        active, self.active = self.active, None
         try:
             return function(*args, **kwargs)
         finally:
-            self._active = active
+            self.active = active
 
     def __reduce__(self) -> Any:
         return Hooks, (self.seam,), {"_condition": self._condition, "_time": self._time}

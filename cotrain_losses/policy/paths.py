@@ -27,9 +27,9 @@ def resolved(root: object, path: str) -> Any:
     for name in path.split(".") if path else []:
         child = _child(part, name)
         if child is None:
-            raise ValueError(
-                f"a seam names parts of the policy, got {path!r}, but {walked} has no {name!r}.{_near(part)}"
-            )
+            inside = [each for each, _ in part.named_children()] if isinstance(part, nn.Module) else []
+            near = f" Its modules: {', '.join(inside[:12])}." if inside else ""
+            raise ValueError(f"a seam names parts of the policy, got {path!r}, but {walked} has no {name!r}.{near}")
         part, walked = unwrapped(child), f"{walked}.{name}"
     return part
 
@@ -72,8 +72,3 @@ def _child(parent: Any, name: str) -> Any:
     if name.lstrip("-").isdigit() and hasattr(parent, "__getitem__"):
         return parent[int(name)] if -len(parent) <= int(name) < len(parent) else None
     return getattr(parent, name, None)
-
-
-def _near(parent: Any) -> str:
-    children = [name for name, _ in parent.named_children()] if isinstance(parent, nn.Module) else []
-    return f" Its modules: {', '.join(children[:12])}." if children else ""

@@ -101,11 +101,6 @@ class TrainingStep:
         """Whether a call now is one of training, in which the method acts."""
         return torch.is_grad_enabled() and (not self._roots or any(root.training for root in self._roots))
 
-    @property
-    def dormant(self) -> bool:
-        """Whether the policy is in a phase of training that does not reach the seam."""
-        return self.seam is not None and self.seam.dormant(self._inner)
-
     def __call__(self, batch: Any, labels: Labels, run: Callable[[], Any] | None = None) -> Losses:
         """One step, of which observers are told if it is one of training; `run` stands for the policy's own loss."""
         observers = list(self.observers) if self.observers and self.learns else []

@@ -16,9 +16,9 @@ from typing import Any
 from ..paths import unwrapped
 from . import diffusion_policy, gr00t, lerobot, openpi, robomimic
 from .adapter import Adapter as Adapter
-from .seams import over_pixels as over_pixels
-from .seams import over_tokens as over_tokens
-from .seams import unet_width as unet_width
+from .adapter import over_pixels as over_pixels
+from .adapter import over_tokens as over_tokens
+from .adapter import unet_width as unet_width
 
 _known = [a for module in (lerobot, openpi, gr00t, diffusion_policy, robomimic) for a in module.ADAPTERS]
 

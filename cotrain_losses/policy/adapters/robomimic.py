@@ -9,8 +9,7 @@ from typing import Any
 from ..entries import InstalledStep, SplitLoss
 from ..paths import exists
 from ..seam import Seam
-from .adapter import Adapter
-from .seams import unet
+from .adapter import Adapter, unet
 
 
 class Robomimic(Adapter):
