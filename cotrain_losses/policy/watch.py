@@ -12,8 +12,7 @@
     ratio                         share of target samples in all batches since the last record
     loss_share/<domain>           share of the policy's loss by count, steps of padding left out
 
-Between records nothing is computed or synchronised.  A record costs one pass over the classifier and one transfer from
-the device.
+Between records nothing is computed; a record costs one pass over the classifier and one transfer from the device.
 """
 
 from __future__ import annotations
@@ -124,24 +123,21 @@ class Divergence:
 
     def look(self, values: Mapping[str, float], step: int) -> None:
         """Take in a record; `diverged` holds the step at which each number ran away."""
-        for name in WATCHED:
-            if name in values and name not in self.diverged:
-                self._look(name, values[name], step)
-
-    def _look(self, name: str, value: float, step: int) -> None:
-        average, count = self._running.get(name, (Average[float](self.decay), 0))
-        usual = average.value
-        if not math.isfinite(value) or (count >= self.least and usual is not None and value > self.factor * abs(usual)):
+        for name in [name for name in WATCHED if name in values and name not in self.diverged]:
+            value, (average, count) = values[name], self._running.get(name, (Average[float](self.decay), 0))
+            usual = average.value
+            grown = count >= self.least and usual is not None and value > self.factor * abs(usual)
+            if math.isfinite(value) and not grown:
+                average.add(value)
+                self._running[name] = average, count + 1
+                continue
             self.diverged[name] = step
             before = "its first record" if usual is None else f"{usual:.3g} before"
             warnings.warn(
                 f"training diverges: {name} is {value:.3g} at step {step}, {before}. Lower the weight or cap it, "
                 "relative(0.1) * term; balanced(...) turns it down by itself.",
-                stacklevel=4,
+                stacklevel=3,
             )
-            return
-        average.add(value)
-        self._running[name] = average, count + 1
 
 
 def tensorboard(writer: Any) -> Callable[..., None]:

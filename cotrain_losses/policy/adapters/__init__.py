@@ -46,11 +46,11 @@ def names() -> list[str]:
 def adapter_of(policy: Any, entry: str | None = None) -> Adapter:
     """The adapter that knows a policy; of one not listed, its loss is the entry named, `compute_loss` or its call."""
     entry = entry or ("compute_loss" if hasattr(unwrapped(policy), "compute_loss") else "forward")
-    return find(policy) or Adapter("", (), entry="forward" if entry == "__call__" else entry)
+    return find(policy) or Adapter("", (), entry=entry)
 
 
 def loss_of(policy: Any, loss: str | Callable[[Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
     """The policy's loss, `loss(policy, batch)`: as given, else its adapter's, else `compute_loss` or its call."""
-    if loss is None:
-        return adapter_of(policy).loss
-    return loss if callable(loss) else Adapter("", (), entry="forward" if loss == "__call__" else loss).loss
+    if callable(loss):
+        return loss
+    return adapter_of(policy).loss if loss is None else Adapter("", (), entry=loss).loss

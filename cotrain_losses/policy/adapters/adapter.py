@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..entries import InstalledStep
-from ..paths import submodule, unwrapped
+from ..paths import resolved, submodule, unwrapped
 from ..seam import Seam
 
 
@@ -24,7 +24,7 @@ class Adapter:
     def __init__(
         self, package: str, policies: str | tuple[str, ...], seams: Seam | tuple[Seam, ...] = (), entry: str = "forward"
     ) -> None:
-        self.package, self.entry = package, entry
+        self.package, self.entry = package, "forward" if entry == "__call__" else entry
         self.policies = (policies,) if isinstance(policies, str) else policies
         self.seams = (seams,) if isinstance(seams, Seam) else seams
 
@@ -72,20 +72,15 @@ def over_pixels(z: Tensor) -> Tensor:
     return z.flatten(2).mean(2)
 
 
-def unet_width(unet: nn.Module) -> int:
-    """Width of the global condition of the one-dimensional UNet that several codebases share."""
-    blocks: Any = unet.down_modules
-    steps: Any = unet.diffusion_step_encoder
-    return int(blocks[0][0].cond_encoder[1].in_features - steps[-1].out_features)
+def unet_width(policy: object, path: str = "") -> int:
+    """Width of the global condition of the one-dimensional UNet, at a path, that several codebases share."""
+    unet = resolved(policy, path)
+    return int(unet.down_modules[0][0].cond_encoder[1].in_features - unet.diffusion_step_encoder[-1].out_features)
 
 
 def unet(path: str, kind: type[Seam] = Seam) -> Seam:
     """A one-dimensional UNet over actions that takes the observations as its global condition."""
-    return kind(head=path, condition="global_cond", time="timestep", width=partial(_unet_width, path))
-
-
-def _unet_width(path: str, policy: Any) -> int:
-    return unet_width(submodule(policy, path))
+    return kind(head=path, condition="global_cond", time="timestep", width=partial(unet_width, path=path))
 
 
 def expert(features: str, head: str, time: str = "action_time_mlp_out", prefix: str = "model.") -> Seam:
