@@ -90,15 +90,11 @@ class InstalledStep:
         called = inspect.signature(original).bind(batch, *args, **kwargs).arguments
         with torch.set_grad_enabled(torch.is_grad_enabled() and not called.get("validate", False)):
             acting = step.begin(batch, labels, JoiningPass)
-
-        def evaluate() -> Evaluation | None:
-            self.latest = evaluation = step.evaluate(acting, batch, [])
-            return evaluation
-
-        acting.evaluate = evaluate
+        acting.evaluate = partial(step.evaluate, acting, batch, [])
         with loss_scales(self.policy, *args, *kwargs.values()) as acting.scales, step.hooks.use(acting):
             returned = original(batch, *args, **kwargs)
         acting.check_fired(step.hooks)
+        self.latest = acting.evaluation or self.latest
         return returned
 
 

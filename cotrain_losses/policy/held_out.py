@@ -18,7 +18,13 @@ class HeldOut(Observer):
 
     def __init__(self, step: TrainingStep, batch: Any, domain: Any) -> None:
         if domain is None:
-            domain = [step.domains.target] * _samples(batch)
+            rows = {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
+            if len(rows) != 1:
+                raise ValueError(
+                    f"a held-out batch has one row per sample, got tensors of {sorted(rows)} rows. Say how many samples "
+                    "there are with their labels: cotrain.hold_out(batch, domain=['target'] * samples)."
+                )
+            domain = [step.domains.target] * rows.pop()
         self.step, self.batch = step, batch
         self.labels = Labels(step.domains.labels(domain, batch))
 
@@ -32,13 +38,3 @@ class HeldOut(Observer):
             value = float(self.step(self.batch, self.labels).policy)
         for strength in due:
             strength.on_target_loss(value)
-
-
-def _samples(batch: Any) -> int:
-    rows = {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
-    if len(rows) != 1:
-        raise ValueError(
-            f"a held-out batch has one row per sample, got tensors of {sorted(rows)} rows. Say how many samples there "
-            "are with their labels: cotrain.hold_out(batch, domain=['target'] * samples)."
-        )
-    return rows.pop()

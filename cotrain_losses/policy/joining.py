@@ -27,12 +27,14 @@ class JoiningPass(TrainingPass):
         super().__init__(*args, **kwargs)
         self.replaces_predictions, self.scales = True, list[Tensor]()
         self.evaluate: Callable[[], Evaluation | None] = lambda: None
+        self.evaluation: Evaluation | None = None
 
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
         if self.weighs:
             output = super().replace_prediction(output, call)
         if not self.features or (evaluation := self.evaluate()) is None:
             return output
+        self.evaluation = evaluation
 
         def gradients(gradient: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
             one = torch.ones_like(value)
