@@ -14,6 +14,7 @@ diffusers' guidance_scale is `scale`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ class DomainGuidance(nn.Module):
         super().__init__()
         if not 0.0 <= drop <= 1.0:
             raise ValueError(f"drop is the probability of dropping a label and lies in [0, 1], got {drop}. Lei: 0.2.")
-        self.drop, self.scale, self.domains, self.one_hot = drop, float(scale), domains, one_hot
+        self.drop, self.scale, self.domains, self.one_hot = drop, checked_scale(scale), domains, one_hot
         self.register_parameter("table", None)
         self._draws: torch.Generator | None = None
         if width is not None:
@@ -125,6 +126,14 @@ class DomainGuidance(nn.Module):
                 f"DomainGuidance adds a token of width {self.table.shape[1]} to the head's condition, "
                 f"got a condition of shape {tuple(condition.shape)}. Pass width={condition.shape[-1]}."
             )
+
+
+def checked_scale(scale: float) -> float:
+    """The weight of the conditional prediction as a plain number, which is finite."""
+    number = float(scale)
+    if not math.isfinite(number):
+        raise ValueError(f"scale weighs the conditional prediction and is a finite number, got {scale}. Lei: 0.5.")
+    return number
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Regularizer, Rows, Seam, Term
-from cotrain_losses.policy.divergence import Divergence
+from cotrain_losses.policy.watch import Divergence
 from cotrain_losses.strength import balanced, relative
 from cotrain_losses.strength.probe import Seen, held_out_accuracy
 from cotrain_losses.strength.schedules import linear, warmup

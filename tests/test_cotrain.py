@@ -266,6 +266,13 @@ def test_scale_one_and_zero_run_one_branch_and_others_both_in_one_call() -> None
         assert rows == expected
 
 
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_guided_refuses_a_scale_that_is_not_finite(scale) -> None:
+    cotrain = CoTrain(policy(), Method(guidance=DomainGuidance(4)), seam=SEAM)
+    with pytest.raises(ValueError, match=rf"scale .* is a finite number, got {scale}\."), cotrain.guided(scale=scale):
+        pass
+
+
 def test_guided_without_guidance_is_the_bare_policy() -> None:
     p = policy()
     with CoTrain(p, Method(ratio=0.1)).guided():

@@ -100,3 +100,9 @@ def test_a_token_without_a_width_is_refused() -> None:
 def test_a_drop_that_is_no_probability_is_refused() -> None:
     with pytest.raises(ValueError, match=r"lies in \[0, 1\], got 1.5"):
         DomainGuidance(width=2, drop=1.5)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -float("inf")])
+def test_a_scale_that_is_not_finite_is_refused(scale) -> None:
+    with pytest.raises(ValueError, match=rf"scale .* is a finite number, got {scale}\."):
+        DomainGuidance(width=2, scale=scale)

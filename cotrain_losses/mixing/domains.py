@@ -64,11 +64,10 @@ class Domains:
         """Samples of each domain."""
         return dict(zip(self.names, torch.bincount(labels, minlength=len(self.names)).tolist(), strict=True))
 
-    def shares(self, labels: Tensor, valid: Tensor | None = None) -> dict[str, float]:
-        """Each domain's share of the samples, or of the (b, h) steps marked valid."""
-        steps = torch.ones(len(labels)) if valid is None else valid.detach().cpu().float().flatten(1).sum(1)
-        total = torch.zeros(len(self.names)).index_add_(0, labels, steps)
-        return dict(zip(self.names, (total / total.sum().clamp_min(1.0)).tolist(), strict=True))
+    def steps(self, labels: Tensor, valid: Tensor) -> dict[str, float]:
+        """Each domain's steps that (b, h) marks valid."""
+        each = valid.detach().cpu().float().flatten(1).sum(1)
+        return dict(zip(self.names, torch.zeros(len(self.names)).index_add_(0, labels, each).tolist(), strict=True))
 
     def labels(self, domain: Any, batch: Any = None) -> Tensor:
         """(b,) integer labels on the CPU, checked against the batch they label."""
@@ -83,12 +82,14 @@ class Domains:
 
     def sides(self, rows: Rows, labels: Tensor) -> list[tuple[str, Rows, Rows]]:
         """(name, source rows, target rows) for each comparison."""
-        is_target = self.is_target(labels)
-        target = rows[_places(is_target, rows)]
+        masks = {name: labels == position for position, name in enumerate(self.names)}
+        of_target = masks.pop(self.target)
         if self.sources == "pooled":
-            return [("sources", rows[_places(~is_target, rows)], target)]
-        others = [name for name in self.names if name != self.target]
-        return [(name, rows[_places(labels == self.position(name), rows)], target) for name in others]
+            masks = {"sources": ~of_target}
+        # positions are found on the CPU, so that no device is waited for
+        places = [mask.nonzero().squeeze(1) for mask in (of_target, *masks.values())]
+        target, *sources = [rows[place.to(rows.features.device, non_blocking=True)] for place in places]
+        return [(name, source, target) for name, source in zip(masks, sources, strict=True)]
 
 
 def read_labels(
@@ -100,11 +101,28 @@ def read_labels(
     Raises TypeError on labels of another kind or of several, on integers without names, on a mask for other than two
     domains; ValueError on more than one dimension, or a label of no domain.
     """
-    given = _of_one_kind(domain)
+    given = domain if isinstance(domain, Tensor) else _array(domain)
+    if given.ndim != 1:
+        raise ValueError(f"domain has one label per sample, got shape {tuple(given.shape)}. Flatten it.")
     if isinstance(given, np.ndarray):
-        return _positions(given, names)
-    if given.dtype == torch.bool:
-        return _from_mask(given, ("source", "target") if names is None else tuple(names), target)
+        if given.dtype.kind == "U":
+            return _positions(given, names)
+        given = torch.from_numpy(given.astype(bool if given.dtype.kind == "b" else np.int64))
+    if given.numel() and (given.is_floating_point() or given.is_complex()):
+        raise _not_labels(str(given.dtype).removeprefix("torch."), given.isnan().sum().item())
+    given = given.detach().cpu()
+    if given.dtype != torch.bool:
+        return _checked_positions(given, names)
+    names = ("source", "target") if names is None else tuple(names)
+    if len(names) != 2 or target not in names:
+        raise TypeError(
+            f"a bool mask tells target from source, got one for the {len(names)} domains {', '.join(names)} with "
+            f"target={target!r}. Label the samples with integers or names, or name two domains and the target."
+        )
+    return (given == (names[1] == target)).long(), names
+
+
+def _checked_positions(given: Tensor, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
     if names is None:
         raise TypeError(
             "domain is a bool mask (True = target), names, or integers with domains=(...), got integers with "
@@ -116,20 +134,6 @@ def read_labels(
             f"{int(given.min())} to {int(given.max())}. Name every domain that occurs: domains=(...), target=...."
         )
     return given.long(), tuple(names)
-
-
-def _of_one_kind(domain: Any) -> Tensor | NDArray[np.str_]:
-    """(n,) bool or integers as a tensor on the CPU, or names as an array of text."""
-    given = domain if isinstance(domain, Tensor) else _array(domain)
-    if given.ndim != 1:
-        raise ValueError(f"domain has one label per sample, got shape {tuple(given.shape)}. Flatten it.")
-    if isinstance(given, np.ndarray):
-        if given.dtype.kind == "U":
-            return given
-        given = torch.from_numpy(given.astype(bool if given.dtype.kind == "b" else np.int64))
-    if given.numel() and (given.is_floating_point() or given.is_complex()):
-        raise _not_labels(str(given.dtype).removeprefix("torch."), given.isnan().sum().item())
-    return given.detach().cpu()
 
 
 def _array(domain: Any) -> NDArray[Any]:
@@ -163,17 +167,3 @@ def _positions(given: NDArray[np.str_], names: Sequence[str] | None) -> tuple[Te
         if name not in names:
             raise ValueError(f"domain is one of {', '.join(names)}, got {name!r}. Name every domain that occurs.")
     return torch.tensor([names.index(name) for name in occurring.tolist()], dtype=torch.long)[place], names
-
-
-def _from_mask(mask: Tensor, names: tuple[str, ...], target: str | None) -> tuple[Tensor, tuple[str, ...]]:
-    if len(names) != 2 or target not in names:
-        raise TypeError(
-            f"a bool mask tells target from source, got one for the {len(names)} domains {', '.join(names)} with "
-            f"target={target!r}. Label the samples with integers or names, or name two domains and the target."
-        )
-    return (mask == (names[1] == target)).long(), names
-
-
-def _places(mask: Tensor, rows: Rows) -> Tensor:
-    """Positions of True, found on the CPU so that no device is waited for."""
-    return mask.nonzero().squeeze(1).to(rows.features.device, non_blocking=True)

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from .._core.modes import training
+from .._core.rows import Rows
 from .losses import Losses
 from .paths import network, networks, unwrapped
-from .step import Labels, TrainingStep
+from .step import Labels, Observer, Sides, TrainingStep
 
 
 class Check(NamedTuple):
@@ -56,50 +57,56 @@ def checked(step: TrainingStep, batch: Any, domain: Any, at: int | None) -> Chec
         ValueError: when part of the policy's loss reaches parameters around the seam, naming some of them.
     """
     labels = Labels(step.domains.labels(domain, batch), step=at)
-    head = step.hooks.seam.head if step.hooks is not None else None
+    head, seen = step.seam and step.seam.head, _Seen()
     with _without_trace(step):
-        features: list[Tensor] = []
-        losses = step.run(batch, labels, on_rows=[lambda rows, sides: features.append(rows.features)])
-        calls = None if step.hooks is None or head is None else step.hooks.fired.head
-        around = None if head is None or step.dormant else _gradients_around(step, batch, labels)
+        step.observers = [seen]
+        losses = step(batch, labels)
+        calls = None if step.hooks is None or head is None else step.hooks.fired["head"]
+        weighs = head is not None and step.seam is not None and not step.seam.dormant(unwrapped(step.policy))
+        around = _gradients_around(step, batch, labels) if weighs else None
     if around:
         raise ValueError(
             "sample weights must scale the whole policy loss, got a gradient with all weights zero at "
             f"{', '.join(around[:3])}{' and others' if len(around) > 3 else ''}: part of the loss does not pass "
             f"{head}. Name as head the module that all predictions leave."
         )
-    return Check(
-        features=(len(features[0]), features[0].shape[1]) if features else None,
-        gradient=features[0].requires_grad if features else None,
-        head_calls=calls,
-        weights_reach_all=None if around is None else True,
-        counts=losses.counts,
-        losses=losses,
-    )
+    z, reaches = seen.features, None if around is None else True
+    shape, gradient = (None, None) if z is None else ((len(z), z.shape[1]), z.requires_grad)
+    return Check(shape, gradient, calls, reaches, losses.counts, losses)
+
+
+class _Seen(Observer):
+    features: Tensor | None = None
+
+    def on_rows(self, rows: Rows, sides: Sides) -> None:
+        self.features = rows.features
 
 
 def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[str] | None:
-    """Parameters that get a gradient though all weights are zero; None where the policy has none."""
-    if (policy := network(step.policy)) is None:
+    """Parameters that get a gradient though all weights are zero; None where the policy learns none."""
+    named = [(name, p) for name, p in network(step.policy).named_parameters() if p.requires_grad]
+    if not named:
         return None
     weightless = replace(labels, weight=torch.zeros(len(labels.domain)))
-    losses = step.run(batch, weightless, regularizes=False)
-    named = [(name, p) for name, p in policy.named_parameters() if p.requires_grad]
+    step.method = replace(step.method, regularizer=None)
+    losses = step(batch, weightless)
     gradients = torch.autograd.grad(losses.total, [p for _, p in named], allow_unused=True)
     return [name for (name, _), g in zip(named, gradients, strict=True) if g is not None and bool((g != 0).any())]
 
 
 @contextmanager
 def _without_trace(step: TrainingStep) -> Iterator[None]:
-    """Random numbers, buffers, counters, modes, the label draws and measured strengths are afterwards as before."""
+    """The step, random numbers, buffers, counters, modes, draws and measured strengths are afterwards as before."""
     policy, roots = unwrapped(step.policy), [*networks(step.policy), *step.method.modules()]
     modules = [module for root in roots for module in root.modules()]
     restored = [_restoring(owner) for owner in (*modules, *([] if isinstance(policy, nn.Module) else [policy]))]
+    method, observers = step.method, step.observers
     states = [(m, m.get_extra_state()) for m in modules if type(m).get_extra_state is not _NO_STATE]
     try:
         with training(*roots), torch.random.fork_rng(), torch.enable_grad():
             yield
     finally:
+        step.method, step.observers = method, observers
         for restore in restored:
             restore()
         for module, state in states:
@@ -109,24 +116,19 @@ def _without_trace(step: TrainingStep) -> Iterator[None]:
 def _restoring(owner: Any) -> Callable[[], None]:
     """Puts an object's buffers, replaced ones included, and its plain attributes (mode, counters) back."""
     plain = {name: value for name, value in getattr(owner, "__dict__", {}).items() if isinstance(value, _PLAIN)}
-    buffers = _buffers(owner)
-    values = {name: buffer.clone() for name, buffer in buffers.items()}
+    module = owner if isinstance(owner, nn.Module) else nn.Module()
+    buffers = {name: (buffer, buffer.clone()) for name, buffer in module.named_buffers(recurse=False)}
 
     def restore() -> None:
         for name, attribute in plain.items():
             object.__setattr__(owner, name, attribute)
-        for name in _buffers(owner).keys() - buffers.keys():
-            setattr(owner, name, None)
+        for name in dict(module.named_buffers(recurse=False)).keys() - buffers.keys():
+            setattr(module, name, None)
         with torch.no_grad():
-            for name, buffer in buffers.items():
-                buffer.copy_(values[name])
-                setattr(owner, name, buffer)
+            for name, (buffer, value) in buffers.items():
+                setattr(module, name, buffer.copy_(value))
 
     return restore
-
-
-def _buffers(owner: Any) -> dict[str, Tensor]:
-    return dict(owner.named_buffers(recurse=False)) if isinstance(owner, nn.Module) else {}
 
 
 _NO_STATE = nn.Module.get_extra_state

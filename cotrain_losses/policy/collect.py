@@ -31,18 +31,17 @@ class Collected:
 
     def save(self, folder: str | Path, name: str = "features") -> tuple[Path, Path]:
         """Write source/<name>.npz and target/<name>.npz under `folder` and return the two paths."""
-        paths = Path(folder) / "source" / f"{name}.npz", Path(folder) / "target" / f"{name}.npz"
-        for path, side in zip(paths, (self.source, self.target), strict=True):
+        source, target = (Path(folder) / side / f"{name}.npz" for side in ("source", "target"))
+        for path, features in ((source, self.source), (target, self.target)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            side.save(path)
-        return paths
+            features.save(path)
+        return source, target
 
     def diagnoses(self, **options: Any) -> dict[str, Diagnosis]:
         """A diagnosis of every layer; `options` go to `diagnosis`."""
         groups = {"source_groups": self.source.groups, "target_groups": self.target.groups}
-        return {
-            name: diagnosis(x, self.target.layers[name], **groups, **options) for name, x in self.source.layers.items()
-        }
+        layers = self.source.layers.items()
+        return {name: diagnosis(x, self.target.layers[name], **groups, **options) for name, x in layers}
 
 
 @torch.no_grad()
@@ -61,8 +60,7 @@ def collect_features(
     """What a policy makes of a dataset, at several points at once.
 
     Args:
-        policy: the policy, in eval mode while this runs.
-        loader: batches.
+        policy: in eval mode while this runs.
         seams: dotted paths of modules whose outputs are layers, or `Seam`s.
         domain: key of the batch, or function of it, giving (b,) labels as `CoTrain` takes them.
         domains, target: names of the domains and of the target among them, as for `CoTrain`; all others are the source.
@@ -75,72 +73,55 @@ def collect_features(
     Raises:
         ValueError, TypeError: a path the policy does not have, a module that did not run, labels of wrong length.
     """
-    named, run = Domains.named(domains, target, "pooled"), run or loss_of(policy)
-    points = {seam if isinstance(seam, str) else seam.place: _seam(seam) for seam in seams}
-    parts: dict[str, list[Tensor]] = {name: [] for name in points}
+    named, run = Domains.named(domains, target), run or loss_of(policy)
+    layers = {seam if isinstance(seam, str) else seam.place: _Layer(seam) for seam in seams}
     is_target, episodes = list[Tensor](), list[Tensor]()
     with ExitStack() as stack:
-        hooks = {name: Hooks(seam).attach(policy) for name, seam in points.items()}
-        for each in hooks.values():
-            stack.callback(each.remove)
+        for layer in layers.values():
+            hooks = Hooks(layer.seam).attach(policy)
+            stack.callback(hooks.remove)
+            stack.enter_context(hooks.use(layer))
         stack.enter_context(evaluating(*networks(policy)))
         for batch in loader:
             is_target.append(named.is_target(named.labels(_of_batch(batch, domain, "domain"), batch)))
             if groups is not None:
                 episodes.append(torch.as_tensor(_of_batch(batch, groups, "groups")).detach().cpu().reshape(-1))
-            for name, rows in _read(policy, batch, hooks, run, len(is_target[-1])).items():
-                parts[name].append(rows)
-            if limit is not None and _smaller_side(is_target) >= limit:
+            run(policy, batch)
+            for name, layer in layers.items():
+                layer.collect(name, len(is_target[-1]))
+            if limit is not None and torch.cat(is_target).long().bincount(minlength=2).min() >= limit:
                 break
     if not is_target:
         raise ValueError("features are collected from batches, got a loader that holds none.")
-    layers = {name: torch.cat(rows) for name, rows in parts.items()}
-    return _split(layers, torch.cat(is_target), torch.cat(episodes) if episodes else None, limit)
+    sides, of_target = [], torch.cat(is_target)
+    for mask in (~of_target, of_target):
+        rows = mask.nonzero().squeeze(1)[:limit]
+        each = {name: torch.cat(layer.rows)[rows] for name, layer in layers.items()}
+        sides.append(Features(each, torch.cat(episodes)[rows] if episodes else None))
+    return Collected(*sides)
 
 
-class _Reader(Pass):
+class _Layer(Pass):
     """Reads features at a seam and changes nothing."""
 
-    def __init__(self) -> None:
-        self.features: list[Tensor] = []
+    def __init__(self, seam: Seam | str) -> None:
+        self.seam = Seam(feature=seam) if isinstance(seam, str) else seam
+        self.passed, self.rows = list[Tensor](), list[Tensor]()
 
-    def on_features(self, z: Tensor) -> None:
-        self.features.append(z.detach())
+    def on_features(self, z: Tensor, read: Tensor | None) -> Tensor:
+        if read is not None:
+            self.passed.append(read.detach())
+        return z
 
-
-def _read(
-    policy: Any, batch: Any, hooks: Mapping[str, Hooks], run: Callable[[Any, Any], Any], b: int
-) -> dict[str, Tensor]:
-    """(b, d) features at every seam, from one run of the policy."""
-    readers = {name: _Reader() for name in hooks}
-    with ExitStack() as stack:
-        for name, each in hooks.items():
-            stack.enter_context(each.use(readers[name]))
-        run(policy, batch)
-    rows = {}
-    for name, reader in readers.items():
-        if not reader.features:
+    def collect(self, name: str, samples: int) -> None:
+        """Keep (b, d) features of one run of the policy."""
+        if not self.passed:
             raise ValueError(
                 f"features are what passes {name} while the policy runs, got a run in which it was not called. "
                 "Name a module that is, or pass run=lambda policy, batch: ... that reaches it."
             )
-        seam = hooks[name].seam
-        calls = reader.features if seam.feature is not None else reader.features[:1]
-        rows[name] = torch.cat([seam.rows(z, b) for z in calls], 1).float().cpu()
-    return rows
-
-
-def _split(layers: dict[str, Tensor], is_target: Tensor, groups: Tensor | None, limit: int | None) -> Collected:
-    sides = []
-    for mask in (~is_target, is_target):
-        rows = mask.nonzero().squeeze(1)[:limit]
-        sides.append(Features({n: x[rows] for n, x in layers.items()}, None if groups is None else groups[rows]))
-    return Collected(*sides)
-
-
-def _smaller_side(is_target: list[Tensor]) -> int:
-    targets, rows = sum(int(x.sum()) for x in is_target), sum(len(x) for x in is_target)
-    return min(targets, rows - targets)
+        self.rows.append(self.seam.rows(self.passed, samples).float().cpu())
+        self.passed.clear()
 
 
 def _of_batch(batch: Any, key: str | Callable[[Any], Any], what: str) -> Any:
@@ -150,7 +131,3 @@ def _of_batch(batch: Any, key: str | Callable[[Any], Any], what: str) -> Any:
             f"{'with ' + ', '.join(map(str, batch)) if isinstance(batch, Mapping) else ''}."
         )
     return batch[key] if isinstance(key, str) else key(batch)
-
-
-def _seam(seam: Seam | str) -> Seam:
-    return Seam(feature=seam) if isinstance(seam, str) else seam

@@ -2,10 +2,9 @@
 
     L = E_mix(ratio)[ weights * l_policy ]  +  sum_k lambda_k R_k(source, target)
 
-A `Method` is four choices; `CoTrain` carries them out in one forward pass of the policy: features are
-captured at the seam, the domain token enters the head's condition, each sample's prediction sends back
-its weighted gradient, and the regularizer is added.  Lei et al., "A Mechanistic Analysis of Sim-and-Real
-Co-Training in Generative Robot Policies", ICML 2026.
+In one forward pass of the policy features are captured at the seam, the domain token enters the head's condition, each
+sample's prediction sends back its weighted gradient, and the regularizer is added.  Lei et al., "A Mechanistic Analysis
+of Sim-and-Real Co-Training in Generative Robot Policies", ICML 2026.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..guidance import checked_scale
 from ..method import Method, claim, release
 from ..mixing.domains import Domains
 from ..terms.term import Term
@@ -29,7 +29,7 @@ from .install import Installation
 from .losses import Losses
 from .paths import network, unwrapped
 from .seam import Seam
-from .step import Labels, TrainingStep
+from .step import LabelReaders, Labels, TrainingStep
 from .watch import Watch
 
 
@@ -39,11 +39,10 @@ class CoTrain(nn.Module):
     Args:
         policy: the policy, as it is, bare or inside DDP, torch.compile, PEFT or Accelerate wrappers.
         method: the four choices.  Its modules belong to one policy: attach `method.fresh()` elsewhere.
-        seam: where features are read, the token enters and predictions leave; None looks the policy's class
-            up in `adapters`.
-        loss: the policy's loss entry, by name or as a function `loss(policy, batch)`; None takes the adapter's,
-            else `compute_loss` if there is one, else the policy's call.  It may return a scalar, a loss per
-            sample, (loss, info), or a dict or output object with `loss`.
+        seam: where features are read, the token enters and predictions leave; None looks the policy up in `adapters`.
+        loss: the policy's loss entry, by name or as a function `loss(policy, batch)`; None takes the adapter's, else
+            `compute_loss` if there is one, else the policy's call.  It may return a scalar, a loss per sample,
+            (loss, info), or a dict or output object with `loss`.
         extras: function of the batch giving named tensors (b, ...) for terms whose cost uses more than features.
         groups: function of the batch giving (b,) integers; alignment never crosses groups (tasks, languages).
         valid: function of the batch giving (b, h) bool, the steps that are not padding.
@@ -53,8 +52,7 @@ class CoTrain(nn.Module):
         gather: under DDP, compare the rows of all ranks rather than each rank's own.
 
     Raises:
-        ValueError, TypeError: labels of wrong length or type, a seam the policy does not have, features that
-            carry no gradient for a term that asks for one.
+        ValueError, TypeError: wrong labels, a seam the policy does not have, features without gradient.
         RuntimeError: a declared hook did not fire in a step where it must, or the method is attached elsewhere.
     """
 
@@ -75,28 +73,18 @@ class CoTrain(nn.Module):
     ) -> None:
         super().__init__()
         named = Domains.named(domains, target, sources)
-        regularizer = 1.0 * method.regularizer if isinstance(method.regularizer, Term) else method.regularizer
-        method = replace(method, regularizer=regularizer)
+        if isinstance(method.regularizer, Term):
+            method = replace(method, regularizer=1.0 * method.regularizer)
         self.adapter = adapters.adapter_of(policy, loss if isinstance(loss, str) else None)
         seam = seam or self.adapter.seam_of(policy)
         if not callable(loss):
             check_synchronised(policy, loss or self.adapter.entry)
         _check_fit(policy, method, seam, named)
         claim(method, self)
-        self.policy, self.regularizer = policy, regularizer
-        self.guidance, self.weights = method.guidance, method.weights
-        self.step = TrainingStep(
-            policy,
-            method,
-            adapters.loss_of(policy, loss),
-            seam=seam,
-            domains=named,
-            extras=extras,
-            groups=groups,
-            valid=valid,
-            gather=gather,
-        )
-        self._held_out: HeldOut | None = None
+        self.policy, self.method, self.seam, self.domains = policy, method, seam, named
+        self.regularizer, self.guidance, self.weights = method.regularizer, method.guidance, method.weights
+        entry = adapters.loss_of(policy, loss)
+        self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather)
         self._installation: Installation | None = None
 
     def forward(
@@ -121,21 +109,6 @@ class CoTrain(nn.Module):
         """
         return self.step(batch, Labels(domain, weight, index, step))
 
-    @property
-    def method(self) -> Method:
-        """The four choices."""
-        return self.step.method
-
-    @property
-    def seam(self) -> Seam | None:
-        """Where the method acts."""
-        return self.step.seam
-
-    @property
-    def domains(self) -> Domains:
-        """The domains that are told apart."""
-        return self.step.domains
-
     def plugin_parameters(self) -> Iterator[nn.Parameter]:
         """The method's own parameters (discriminators, domain tokens): an optimizer group of their own."""
         yield from self.method.parameters()
@@ -153,7 +126,7 @@ class CoTrain(nn.Module):
             yield
             return
         label = self.domains.position(domain or self.domains.target)
-        acting = GuidedPass(self.guidance, label, self.guidance.scale if scale is None else float(scale))
+        acting = GuidedPass(self.guidance, label, self.guidance.scale if scale is None else checked_scale(scale))
         with guided_sampling(acting, self.step.hooks, self.policy, policy):
             yield
 
@@ -175,13 +148,11 @@ class CoTrain(nn.Module):
     ) -> Installation:
         """Make the policy's own loss entry return task + regularizer, for training scripts nobody edits.
 
-        Args:
-            domain, weight, index: functions of the batch giving what `forward` takes beside it; without `domain`
-                each training call is made within `labelled`.
-            step: function giving the optimizer step, for scheduled strengths.
+        The functions give what `forward` takes beside the batch; without `domain` each training call is made within
+        `labelled`.
         """
         self.uninstall()
-        self._installation = Installation(self.step, self.adapter, domain=domain, weight=weight, index=index, at=step)
+        self._installation = Installation(self.step, self.adapter, LabelReaders(domain, weight, index, step))
         return self._installation
 
     def uninstall(self) -> None:
@@ -201,13 +172,12 @@ class CoTrain(nn.Module):
     def hold_out(self, batch: Any, *, domain: Any = None) -> None:
         """Target samples the policy does not train on: balanced strengths go by its loss there, measured when due.
 
-        Args:
-            batch: as `forward` takes it; keep it as large as a few training batches, of whole episodes held out.
-            domain: its labels; None when all are the target's.
+        Keep the batch as large as a few training batches, of whole episodes held out.  Without `domain` all its samples
+        are the target's.
         """
+        held_out = HeldOut(self.step, batch, domain)
         self._forget_held_out()
-        self._held_out = HeldOut(self.step, batch, domain)
-        self.step.observers.append(self._held_out)
+        self.step.observers.append(held_out)
 
     def release_held_out(self) -> None:
         """The held-out samples are trained on from now: balanced strengths stay, or fall by the probe."""
@@ -229,9 +199,7 @@ class CoTrain(nn.Module):
         return self.policy
 
     def _forget_held_out(self) -> None:
-        if self._held_out is not None:
-            self.step.observers.remove(self._held_out)
-        self._held_out = None
+        self.step.observers = [each for each in self.step.observers if not isinstance(each, HeldOut)]
 
 
 def _check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains) -> None:
@@ -244,7 +212,6 @@ def _check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains)
         )
     if seam is not None and method.guidance is not None:
         fit_guidance(method.guidance, seam, policy, domains)
-    inner = network(policy)
-    if (home := None if inner is None else next(inner.parameters(), None)) is not None:
+    if (home := next(network(policy).parameters(), None)) is not None:
         for part in method.modules():
             part.to(home.device)

@@ -8,8 +8,10 @@ sealed      train(batch) runs forward, backward and step             the regular
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,52 +21,85 @@ from ..terms.evaluation import Evaluation
 from .joining import JoiningPass, loss_scales
 from .losses import Losses
 from .paths import unwrapped
-from .step import Labels, TrainingStep
+from .step import LabelReaders, Labels, TrainingStep
 
 
-@dataclass
 class InstalledStep:
     """A training step that a policy's own entries take."""
 
-    step: TrainingStep
-    labels: Callable[[Any], Labels | None]
-    """labels of a batch; None where the policy's own entry is all that is asked for."""
     latest: Losses | Evaluation | None = None
-    """what the last step was made of."""
+    """what the last step was made of; of a sealed step, what the regularizer was worth."""
 
-    @property
-    def policy(self) -> Any:
-        """The policy outside its wrappers."""
-        return unwrapped(self.step.policy)
+    def __init__(self, step: TrainingStep, readers: LabelReaders) -> None:
+        self.step, self.readers, self.policy = step, readers, unwrapped(step.policy)
+        self._beside = list[Labels]()
 
+    @contextmanager
+    def labelled(self, labels: Labels) -> Iterator[None]:
+        """Labels for the calls made in the block."""
+        self._beside.append(labels)
+        try:
+            yield
+        finally:
+            self._beside.pop()
 
-class ReturnedLoss:
-    """An entry that returns its loss; while installed, the total in the same place."""
+    def labels(self, batch: Any) -> Labels | None:
+        """Labels of a batch; None where the policy's own entry is all that is asked for."""
+        hooks, read = self.step.hooks, self.readers
+        if hooks is not None and hooks.active is not None:  # a step of CoTrain, or guided sampling, runs already
+            return None
+        if self._beside:
+            labels = self._beside[-1]
+        elif read.domain is not None:
+            weight, index = (None if part is None else part(batch) for part in (read.weight, read.index))
+            labels = Labels(read.domain(batch), weight, index)
+        elif not self.step.learns:
+            return None
+        else:
+            raise ValueError(
+                "an installed method needs the batch's domain labels, got none. Pass cotrain.install(domain=lambda "
+                "batch: ...), or call the policy within cotrain.labelled(domain)."
+            )
+        return replace(labels, step=read.step()) if labels.step is None and read.step is not None else labels
 
-    def __init__(self, installed: InstalledStep) -> None:
-        self.installed = installed
-
-    def __call__(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def returned(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """An entry that returns its loss; the total is in the same place."""
         batch = (args[0] if len(args) == 1 else args) if args else kwargs
-        if (labels := self.installed.labels(batch)) is None:
-            return original(*args, **_accepted(original, kwargs))
+        parameters = inspect.signature(original).parameters
+        if "domain" not in parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+            kwargs = {name: value for name, value in kwargs.items() if name != "domain"}  # it came with the batch
+        labels, loss = self.labels(batch), partial(original, *args, **kwargs)
+        return loss() if labels is None else self.trained(batch, labels, loss)
+
+    def trained(self, batch: Any, labels: Labels, loss: Callable[[], Any], key: str | None = None) -> Any:
+        """What `loss` returns under the method, the total in place of the loss (at a key)."""
         returned: list[Any] = []
 
         def run() -> Any:
-            returned.append(original(*args, **_accepted(original, kwargs)))
-            return returned[0]
+            returned.append(loss())
+            return returned[0] if key is None else returned[0][key]
 
-        self.installed.latest = losses = self.installed.step(batch, labels, run)
-        return _with_loss(returned[0], losses, "loss")
+        self.latest = losses = self.step(batch, labels, run)
+        return _with_loss(returned[0], losses, key or "loss")
+
+    def sealed(self, original: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """An entry that keeps forward, backward and step to itself."""
+        step, labels = self.step, self.labels(batch)
+        if labels is None or step.hooks is None:
+            return original(batch, *args, **kwargs)
+        called = inspect.signature(original).bind(batch, *args, **kwargs).arguments
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not called.get("validate", False)):
+            acting = step.begin(batch, labels, JoiningPass)
+        acting.evaluate = partial(step.evaluate, acting, batch, [])
+        with loss_scales(self.policy, *args, *kwargs.values()) as acting.scales, step.hooks.use(acting):
+            returned = original(batch, *args, **kwargs)
+        acting.check_fired(step.hooks)
+        self.latest = acting.evaluation or self.latest
+        return returned
 
 
 class SplitLoss:
-    """A method that predicts and one that turns predictions into a mapping of losses, called one after the other.
-
-    Args:
-        losses: name of the second method.
-        key: where the loss is in the mapping that it returns.
-    """
+    """A method that predicts, and one, named `losses`, that turns predictions into a mapping with the loss at `key`."""
 
     def __init__(self, installed: InstalledStep, losses: str, key: str) -> None:
         self.installed, self.losses_entry, self.key = installed, losses, key
@@ -76,51 +111,17 @@ class SplitLoss:
             return original(batch)
         made: list[Any] = []
 
-        def run() -> Any:
-            predictions = original(batch)
-            made.extend((predictions, getattr(self.installed.policy, self.losses_entry)(predictions, batch)))
-            return made[1][self.key]
+        def losses() -> Any:
+            made.append(original(batch))
+            return getattr(self.installed.policy, self.losses_entry)(made[0], batch)
 
-        self.installed.latest = losses = self.installed.step(batch, labels, run)
-        self._ready = made[0], _with_loss(made[1], losses, self.key)
+        self._ready = made, self.installed.trained(batch, labels, losses, self.key)
         return made[0]
 
     def losses(self, original: Callable[..., Any], predictions: Any, batch: Any) -> Any:
         """The losses of those predictions, the total among them."""
         ready, self._ready = self._ready, None
-        return ready[1] if ready is not None and ready[0] is predictions else original(predictions, batch)
-
-
-class SealedStep:
-    """A method that keeps forward, backward and step to itself."""
-
-    def __init__(self, installed: InstalledStep) -> None:
-        self.installed = installed
-
-    def __call__(self, original: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
-        step, labels = self.installed.step, self.installed.labels(batch)
-        if labels is None or step.hooks is None:
-            return original(batch, *args, **kwargs)
-        called = inspect.signature(original).bind(batch, *args, **kwargs).arguments
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not called.get("validate", False)):
-            acting = step.begin(batch, labels, JoiningPass)
-
-        def evaluate() -> Evaluation | None:
-            self.installed.latest = evaluation = step.evaluate(acting, batch)
-            return evaluation
-
-        acting.evaluate = evaluate
-        with loss_scales(self.installed.policy, *args, *kwargs.values()) as acting.scales, step.hooks.use(acting):
-            returned = original(batch, *args, **kwargs)
-        acting.check_fired(step.hooks)
-        return returned
-
-
-def _accepted(original: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A call's keywords without a `domain` that came with the batch and that the policy does not take."""
-    parameters = inspect.signature(original).parameters
-    takes = "domain" in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return kwargs if takes else {name: value for name, value in kwargs.items() if name != "domain"}
+        return ready[1] if ready is not None and ready[0][0] is predictions else original(predictions, batch)
 
 
 def _with_loss(returned: Any, losses: Losses, key: str) -> Any:

@@ -62,24 +62,23 @@ def check_synchronised(policy: Any, entry: str) -> None:
 
 def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
     """Say which BatchNorm layers above the seam take their statistics from a mixed batch."""
-    inner = network(policy)
     head = set() if seam.head is None else set(submodule(policy, seam.head).modules())
-    named = [] if inner is None else list(inner.named_modules())
-    mixing = [n for n, m in named if isinstance(m, _BATCH_NORM) and m.training and m not in head]
+    named = network(policy).named_modules()
+    mixing = [name for name, m in named if isinstance(m, _BATCH_NORM) and m.training and m not in head]
     if mixing:
         more = f" and {len(mixing) - 1} more" if len(mixing) > 1 else ""
         warnings.warn(
             f"features are compared across domains, got BatchNorm in train mode above the seam ({mixing[0]}{more}): "
             "each sample is normalised with the statistics of the mixed batch, so the domains leak into one another "
             "and the mixing ratio changes the features. GroupNorm or frozen statistics (eval mode) avoid it.",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 
 def _first_trainable(policy: Any, seam: Seam) -> str:
     if seam.head is None:
         return "not known (the seam names no head)"
-    for name, module in submodule(policy, seam.head).named_modules():
-        if any(p.requires_grad for p in module.parameters(recurse=False)):
-            return ".".join(filter(None, (seam.head, name)))
-    return "none: the head is frozen too"
+    inside = submodule(policy, seam.head).named_modules()
+    names = (name for name, part in inside if any(p.requires_grad for p in part.parameters(recurse=False)))
+    first = next(names, None)
+    return "none: the head is frozen too" if first is None else f"{seam.head}.{first}".rstrip(".")

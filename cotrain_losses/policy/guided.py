@@ -15,7 +15,6 @@ from .hooks import Hooks
 from .override import Override
 from .passes import HeadCall, Pass
 from .paths import resolved, unwrapped
-from .seam import Seam
 
 
 class GuidedPass(Pass):
@@ -24,6 +23,8 @@ class GuidedPass(Pass):
     Both predictions come from one call of the head with twice the rows, where every tensor it takes has the
     samples first, else from two calls.
     """
+
+    replaces_conditions = True
 
     def __init__(self, guidance: DomainGuidance, label: int, scale: float) -> None:
         self.guidance, self.scale = guidance, scale
@@ -39,8 +40,8 @@ class GuidedPass(Pass):
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
         if call.condition is None:
             return output
-        rows = len(call.condition)
-        if call.doubled and all(len(x) == 2 * rows for x in _tensors(output)):
+        rows, tensors = len(call.condition), [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim]
+        if call.doubled and all(len(x) == 2 * rows for x in tensors):
             return self._mixed(tree_map(lambda x: x[:rows], output), tree_map(lambda x: x[rows:], output))
         if call.doubled:
             output = call.again(self._with_token(call.condition, self.label))
@@ -71,27 +72,16 @@ class GuidedPass(Pass):
 @contextmanager
 def guided_sampling(guided: GuidedPass, hooks: Hooks, policy: Any, other: Any = None) -> Iterator[None]:
     """Let `guided` act in the policy that has the hooks, or in another of its kind, while the block runs."""
-    own = other is None or unwrapped(other) is unwrapped(policy)
+    own, seam = other is None or unwrapped(other) is unwrapped(policy), hooks.seam
     sampled = policy if own else other
     with ExitStack() as stack:
         if own:
             stack.enter_context(hooks.use(guided))
-        for seam in (() if own else (hooks.seam,)) + hooks.seam.copies(sampled):
-            added = Hooks(seam).attach(sampled)
+        for each in (() if own else (seam,)) + seam.copies(sampled):
+            added = Hooks(each).attach(sampled)
             stack.callback(added.remove)
             stack.enter_context(added.use(guided))
-        if (method := _sampler(hooks.seam, sampled, guided)) is not None:
-            stack.callback(method.remove)
+        if isinstance(seam.sampler, str):  # the method that makes one prediction makes two
+            owner, _, name = seam.sampler.rpartition(".")
+            stack.callback(Override(resolved(sampled, owner), name, guided.around).remove)
         yield
-
-
-def _sampler(seam: Seam, policy: Any, guided: GuidedPass) -> Override | None:
-    """The method that makes one prediction, making two, where a seam names it."""
-    if not isinstance(seam.sampler, str):
-        return None
-    owner, _, name = seam.sampler.rpartition(".")
-    return Override(resolved(policy, owner), name, guided.around)
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    return [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim]

@@ -14,40 +14,27 @@ from .step import Labels, Observer, TrainingStep
 
 
 class HeldOut(Observer):
-    """A batch of held-out target samples, on which the policy's loss is measured when a strength asks for it.
-
-    Args:
-        step: the policy's training step.
-        batch: whatever the policy's loss entry takes.
-        domain: its labels; None when all are the target's.
-    """
+    """A batch of held-out samples, all the target's without `domain`, whose loss is measured when a strength asks."""
 
     def __init__(self, step: TrainingStep, batch: Any, domain: Any) -> None:
         if domain is None:
-            domain = [step.domains.target] * _samples(batch)
+            rows = {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
+            if len(rows) != 1:
+                raise ValueError(
+                    f"a held-out batch has one row per sample, got tensors of {sorted(rows)} rows. Say how many samples "
+                    "there are with their labels: cotrain.hold_out(batch, domain=['target'] * samples)."
+                )
+            domain = [step.domains.target] * rows.pop()
         self.step, self.batch = step, batch
         self.labels = Labels(step.domains.labels(domain, batch))
 
     def on_start(self, labels: Labels) -> None:
-        """Tell the strengths that are about to take a reading."""
-        if not (due := [each for each in self.step.measured_strengths() if each.due]):
+        """Tell strengths that are about to take a reading; random numbers and modes are afterwards what they were."""
+        due = [each for each in self.step.measured_strengths() if each.due]
+        if not due:
             return
-        value = self.loss()
-        for strength in due:
-            strength.on_target_loss(value)
-
-    def loss(self) -> float:
-        """The policy's loss in eval mode; random numbers and modes are afterwards what they were."""
         with evaluating(*networks(self.step.policy)), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
-            return float(self.step.run(self.batch, self.labels).policy)
-
-
-def _samples(batch: Any) -> int:
-    rows = {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
-    if len(rows) != 1:
-        raise ValueError(
-            f"a held-out batch has one row per sample, got tensors of {sorted(rows)} rows. Say how many samples there "
-            "are with their labels: cotrain.hold_out(batch, domain=['target'] * samples)."
-        )
-    return rows.pop()
+            value = float(self.step(self.batch, self.labels).policy)
+        for strength in due:
+            strength.on_target_loss(value)

@@ -3,72 +3,55 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .arguments import Argument, doubled
-from .passes import HeadCall, Pass
+from .override import Uncompiled
+from .passes import Argument, HeadCall, Pass, doubled
 from .paths import submodule
 from .seam import Seam
-from .uncompiled import Uncompiled
 
-
-@dataclass
-class Fired:
-    """How often each module at the seam ran under the last pass."""
-
-    feature: int = 0
-    token: int = 0
-    head: int = 0
-
-
-class _Entered(NamedTuple):
-    """A call of the head: its arguments as its caller gave them, and whether it was made for two conditions."""
-
-    args: Any
-    kwargs: Any
-    doubled: bool = False
+_Entered: TypeAlias = tuple[Any, Any, bool]
+"""a call of the head: args and kwargs as its caller gave them, and whether it was made for two conditions"""
 
 
 class Hooks:
     """Hooks at one seam of one policy, at which the pass of `use` acts.  A copy or a pickle of them is idle."""
 
     def __init__(self, seam: Seam) -> None:
-        self.seam, self.fired = seam, Fired()
-        self._decodes = seam.prediction != seam.head
+        self.seam, self._decodes = seam, seam.prediction != seam.head
+        self.fired = Counter[str]()
+        """how often the module of each role (feature, token, head) ran under the last pass"""
         self._condition: Argument | None = None
         self._time: Argument | None = None
-        self._active: Pass | None = None
+        self.active: Pass | None = None
+        """the pass that acts now"""
         self._last: Pass | None = None
-        self._entered: list[_Entered] = []
-        self._output: tuple[_Entered, Any] | None = None
-        self._head: Any = None
-        self._handles: list[Any] = []
-        self.functions: list[Uncompiled] = []
+        self._entered = list[_Entered]()
+        self._output: tuple[Any, HeadCall] | None = None
+        self._handles = list[Any]()
+        self.functions = list[Uncompiled]()
 
     def attach(self, policy: object) -> Hooks:
         """Register the hooks.  A site that is not a module would be wired here, role by role."""
         seam = self.seam
-        if seam.feature is not None:
-            self._after(submodule(policy, seam.feature), "_on_feature")
-        if seam.token is not None:
-            self._after(submodule(policy, seam.token), "_on_token")
+        sites = {"_on_feature": seam.feature, "_on_token": seam.token, "_after_head": seam.head}
+        for name, path in {**sites, "_after_decoder": seam.prediction if self._decodes else None}.items():
+            if path is not None:
+                hook = submodule(policy, path).register_forward_hook(Uncompiled(self, name), with_kwargs=True)
+                self._handles.append(hook)
         if seam.head is not None:
             head = submodule(policy, seam.head)
-            self._condition, self._time = (
-                None if name is None else Argument(head, seam.head, name) for name in (seam.condition, seam.time)
-            )
+            names = seam.condition, seam.time
+            self._condition, self._time = (None if x is None else Argument(head, seam.head, x) for x in names)
             if self._condition is not None:
-                self._handles.append(head.register_forward_pre_hook(_Hook(self, "_before_head"), with_kwargs=True))
-            self._after(head, "_after_head")
-        if seam.prediction is not None and self._decodes:
-            self._after(submodule(policy, seam.prediction), "_after_decoder")
+                self._handles.append(head.register_forward_pre_hook(Uncompiled(self, "_before_head"), with_kwargs=True))
         return self
 
     def remove(self) -> None:
@@ -76,11 +59,6 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-
-    @property
-    def in_use(self) -> bool:
-        """Whether a pass acts now."""
-        return self._active is not None
 
     @contextmanager
     def use(self, active: Pass) -> Iterator[None]:
@@ -92,17 +70,14 @@ class Hooks:
         if "torch._dynamo" in sys.modules:
             for function in self.functions:
                 function.leave_out()
-        self.fired = Fired()
-        self._active, before = active, self._active
+        self.fired = Counter()
+        self.active, before = active, self.active
         try:
             yield
         finally:
-            self._active, self._last = before, active
+            self.active, self._last = before, active
             self._entered.clear()
-            self._head = self._output = None
-
-    def _after(self, module: nn.Module, name: str) -> None:
-        self._handles.append(module.register_forward_hook(_Hook(self, name), with_kwargs=True))
+            self._output = None
 
     def _recomputing(self) -> Pass | None:
         """The pass whose step autograd runs through, where it recomputes what was checkpointed."""
@@ -110,94 +85,76 @@ class Hooks:
         return self._last if self._last is not None and torch._C._current_graph_task_id() != -1 else None
 
     def _on_feature(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self._active or self._recomputing()) is None:
+        if (acting := self.active or self._recomputing()) is None:
             return None
         z = _single_tensor(output, self.seam.place)
-        if self._active is not None:
-            self.fired.feature += 1
-            acting.on_features(z)
-        new = acting.replace_features(z)
+        self.fired["feature"] += 1
+        new = acting.on_features(z, None if self.active is None else z)
         return None if new is z else tree_map(lambda x: new if x is z else x, output)
 
     def _on_token(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor | None:
-        if (acting := self._active or self._recomputing()) is None:
+        if (acting := self.active or self._recomputing()) is None:
             return None
-        self.fired.token += 1
+        self.fired["token"] += 1
         return acting.replace_condition(_single_tensor(output, self.seam.token or ""))
 
     def _before_head(self, head: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        acting, seam, place = self._active or self._recomputing(), self.seam, self._condition
+        acting, seam, place = self.active or self._recomputing(), self.seam, self._condition
         if acting is None or place is None:
             return None
         condition = new = place.of(args, kwargs)
         if seam.feature is None:
-            if self._active is not None:
-                acting.on_features(seam.features_of(condition, head, args, kwargs))
-            new = acting.replace_features(condition)
-        if seam.token is None:
+            read = None if self.active is None else seam.features_of(condition, head, args, kwargs)
+            new = acting.on_features(condition, read)
+        if seam.token is None and acting.replaces_conditions:
             if acting.predicts_twice and not self._decodes and (twice := doubled(args, kwargs, len(condition))):
-                self._entered.append(_Entered(args, kwargs, doubled=True))
+                self._entered.append((args, kwargs, True))
                 return place.replaced(*twice, torch.cat(acting.two_conditions(condition)))
             new = acting.replace_condition(new)
-        self._entered.append(_Entered(args, kwargs))
+        self._entered.append((args, kwargs, False))
         return None if new is condition else place.replaced(args, kwargs, new)
 
     def _after_head(self, head: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self._active or self._recomputing()) is None:
+        if (acting := self.active or self._recomputing()) is None:
             return None
-        self.fired.head += 1
-        entered = self._entered.pop() if self._entered else _Entered(args, kwargs)
+        self.fired["head"] += 1
+        entered = self._entered.pop() if self._entered else (args, kwargs, False)
         if not acting.replaces_predictions:
             return None
-        if self._decodes:
-            self._head, self._output = head, (entered, output)
-            return None
-        return acting.replace_prediction(output, self._call(head, entered))
+        call = self._call(head, *entered)
+        if not self._decodes:
+            return acting.replace_prediction(output, call)
+        self._output = output, call
+        return None
 
     def _after_decoder(self, decoder: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self._active or self._recomputing()) is None or self._output is None:
+        if (acting := self.active or self._recomputing()) is None or self._output is None:
             return None
-        head, (entered, between) = self._head, self._output
-        call = self._call(head, entered)
+        between, call = self._output
 
         def again(condition: Tensor) -> Any:
             new_args, new_kwargs = _exchanged(between, call.again(condition), (args, kwargs), self.seam)
-            return self._idle(lambda: decoder(*new_args, **new_kwargs))
+            return self._idle(decoder, *new_args, **new_kwargs)
 
         return acting.replace_prediction(output, call._replace(again=again))
 
-    def _call(self, head: nn.Module, entered: _Entered) -> HeadCall:
-        args, kwargs, twice = entered
-
+    def _call(self, head: nn.Module, args: Any, kwargs: Any, twice: bool) -> HeadCall:
         def again(condition: Tensor) -> Any:
-            if self._condition is None:
-                return self._idle(lambda: self.seam.call_again(head, args, kwargs))
-            new_args, new_kwargs = self._condition.replaced(args, kwargs, condition)
-            return self._idle(lambda: self.seam.call_again(head, new_args, new_kwargs))
+            changed = (args, kwargs) if self._condition is None else self._condition.replaced(args, kwargs, condition)
+            return self._idle(self.seam.call_again, head, *changed)
 
         condition, time = (None if place is None else place.of(args, kwargs) for place in (self._condition, self._time))
         return HeadCall(condition, time, again, twice)
 
-    def _idle(self, call: Callable[[], Any]) -> Any:
-        active, self._active = self._active, None
+    def _idle(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        active, self.active = self.active, None
         try:
-            return call()
+            return function(*args, **kwargs)
         finally:
-            self._active = active
+            self.active = active
 
     def __reduce__(self) -> Any:
         return Hooks, (self.seam,), {"_condition": self._condition, "_time": self._time}
-
-
-class _Hook(Uncompiled):
-    """One function of the hooks; a copy is one of the copied hooks."""
-
-    def __init__(self, hooks: Hooks, name: str) -> None:
-        super().__init__(hooks, name)
-        hooks.functions.append(self)
-
-    def __reduce__(self) -> Any:
-        return _Hook, (self.owner, self.name)
 
 
 def _single_tensor(output: Any, place: str) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ..terms.evaluation import Evaluation
 from .override import Override
 from .passes import HeadCall
-from .training import TrainingPass
+from .training import Backward, TrainingPass
 
 
 class JoiningPass(TrainingPass):
@@ -27,35 +27,24 @@ class JoiningPass(TrainingPass):
         super().__init__(*args, **kwargs)
         self.replaces_predictions, self.scales = True, list[Tensor]()
         self.evaluate: Callable[[], Evaluation | None] = lambda: None
+        self.evaluation: Evaluation | None = None
 
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
         if self.weighs:
             output = super().replace_prediction(output, call)
         if not self.features or (evaluation := self.evaluate()) is None:
             return output
-        return tree_map(lambda x: _Join.apply(x, evaluation.value, self.scales) if _learns(x) else x, output)  # type: ignore[no-untyped-call]
+        self.evaluation = evaluation
 
+        def gradients(gradient: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+            one = torch.ones_like(value)
+            return gradient, one * self.scales[-1].to(one) if self.scales else one
 
-def _learns(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.requires_grad
+        def joined(x: Any) -> Any:
+            learns = isinstance(x, Tensor) and x.requires_grad
+            return Backward.apply(x, evaluation.value, gradients) if learns else x  # type: ignore[no-untyped-call]
 
-
-class _Join(torch.autograd.Function):
-    """(x, r) -> x to the bit; the gradient of r is that of a loss it had been added to."""
-
-    @staticmethod
-    def forward(x: Tensor, value: Tensor, scales: list[Tensor]) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, list[Tensor]], output: Tensor) -> None:
-        ctx.value, ctx.scales = (inputs[1].dtype, inputs[1].device), inputs[2]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        dtype, device = ctx.value
-        one = torch.ones((), dtype=dtype, device=device)
-        return gradient, one * ctx.scales[-1].to(one) if ctx.scales else one, None
+        return tree_map(joined, output)
 
 
 @contextmanager
@@ -65,19 +54,17 @@ def loss_scales(*owners: Any) -> Iterator[list[Tensor]]:
     In reach are attributes of the owners, what they hold in lists and dicts, and globals of their classes' modules:
     torch offers no hook on scaling, and others' scalers are none of this step's.
     """
-    scales: list[Tensor] = []
+    scales = list[Tensor]()
 
     def scale(original: Callable[[Any], Any], outputs: Any) -> Any:
         device = next(x.device for x in tree_leaves(outputs) if isinstance(x, Tensor))
         scales.append(original(torch.ones((), device=device)))
         return original(outputs)
 
-    overrides = [Override(scaler, "scale", scale) for scaler in _scalers(owners)]
-    try:
+    with ExitStack() as stack:
+        for scaler in _scalers(owners):
+            stack.callback(Override(scaler, "scale", scale).remove)
         yield scales
-    finally:
-        for override in overrides:
-            override.remove()
 
 
 def _scalers(owners: tuple[Any, ...]) -> list[torch.amp.GradScaler]:

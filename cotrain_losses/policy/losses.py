@@ -48,7 +48,12 @@ class PolicyLoss(NamedTuple):
     @classmethod
     def of(cls, returned: Any, samples: int) -> PolicyLoss:
         """Read a scalar, (b, ...) losses, (loss, info), or a dict or object with `loss`."""
-        loss, info = _loss_and_info(returned)
+        loss, info = returned, None
+        if isinstance(returned, tuple) and returned:
+            loss, info = returned[0], returned[1] if len(returned) == 2 else returned[1:]
+        elif not isinstance(returned, Tensor):
+            loss = returned.get("loss") if isinstance(returned, Mapping) else getattr(returned, "loss", None)
+            info = returned
         if not isinstance(loss, Tensor):
             raise TypeError(
                 "a loss entry returns a tensor, (loss, info), or a dict or object with `loss`, got "
@@ -76,13 +81,3 @@ def mean_over_sources(evaluations: list[tuple[str, Evaluation]]) -> Evaluation:
         skipped=tuple(f"{term}[{name}]" for name, e in evaluations for term in e.skipped),
         unmatched=sum(e.unmatched for e in each),
     )
-
-
-def _loss_and_info(returned: Any) -> tuple[Any, Any]:
-    if isinstance(returned, Tensor):
-        return returned, None
-    if isinstance(returned, tuple) and returned:
-        return returned[0], returned[1] if len(returned) == 2 else returned[1:]
-    if isinstance(returned, Mapping):
-        return returned.get("loss"), returned
-    return getattr(returned, "loss", None), returned

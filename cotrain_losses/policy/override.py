@@ -1,13 +1,39 @@
-"""One method of one object, overridden in place."""
+"""One method of one object, overridden in place; and functions that torch.compile leaves out of its graphs."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from .uncompiled import Uncompiled
+import torch
+
+
+class Uncompiled:
+    """A method, one of its owner's `functions`, that is left out of compiled graphs with all that it calls or alone.
+
+    torch.compiler.disable loads the compiler, 2 CPU seconds at import, so it is applied once a program has loaded that.
+    """
+
+    def __init__(self, owner: Any, name: str, *, recursive: bool = True) -> None:
+        self.owner, self.name, self.recursive = owner, name, recursive
+        self.call, self.left_out = getattr(owner, name), False
+        owner.functions.append(self)
+        self.leave_out()
+
+    def leave_out(self) -> None:
+        """Take it out of graphs from now on, if the compiler is loaded."""
+        if not self.left_out and "torch._dynamo" in sys.modules:
+            self.left_out = True
+            self.call = torch.compiler.disable(self.call, recursive=self.recursive)  # type: ignore[no-untyped-call]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.call(*args, **kwargs)
+
+    def __reduce__(self) -> Any:  # a copy is one of the copied owner's
+        return Uncompiled, (self.owner, self.name)
 
 
 class Override:
@@ -17,6 +43,7 @@ class Override:
         self.owner, self.name, self.call = owner, name, call
         self.own, self.original = vars(owner).get(name), getattr(owner, name)
         self.__signature__ = inspect.signature(self.original)
+        self.functions = list[Uncompiled]()
         object.__setattr__(owner, name, self)
         self._run = Uncompiled(self, "run", recursive=False)
 

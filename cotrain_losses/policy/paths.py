@@ -27,9 +27,9 @@ def resolved(root: object, path: str) -> Any:
     for name in path.split(".") if path else []:
         child = _child(part, name)
         if child is None:
-            raise ValueError(
-                f"a seam names parts of the policy, got {path!r}, but {walked} has no {name!r}.{_near(part)}"
-            )
+            inside = [each for each, _ in part.named_children()] if isinstance(part, nn.Module) else []
+            near = f" Its modules: {', '.join(inside[:12])}." if inside else ""
+            raise ValueError(f"a seam names parts of the policy, got {path!r}, but {walked} has no {name!r}.{near}")
         part, walked = unwrapped(child), f"{walked}.{name}"
     return part
 
@@ -42,21 +42,17 @@ def exists(root: object, path: str) -> bool:
         return False
 
 
-def network(policy: object) -> nn.Module | None:
-    """The policy as a module; of an object that is none, the modules it holds."""
-    policy = unwrapped(policy)
-    if isinstance(policy, nn.Module):
-        return policy
-    held = [part for part in getattr(policy, "__dict__", {}).values() if isinstance(part, nn.Module)]
-    return nn.ModuleList(held) if held else None
-
-
 def networks(policy: object) -> list[nn.Module]:
     """The policy as modules that have a mode each: itself, or of an object that is none, those that it holds."""
-    inner = network(policy)
-    if inner is None:
-        return []
-    return [inner] if isinstance(unwrapped(policy), nn.Module) else list(inner.children())
+    policy = unwrapped(policy)
+    held = [policy] if isinstance(policy, nn.Module) else getattr(policy, "__dict__", {}).values()
+    return list({id(part): part for part in held if isinstance(part, nn.Module)}.values())
+
+
+def network(policy: object) -> nn.Module:
+    """The policy as one module; of an object that is none, the modules it holds."""
+    inner = unwrapped(policy)
+    return inner if isinstance(inner, nn.Module) else nn.ModuleList(networks(inner))
 
 
 def submodule(root: object, path: str) -> nn.Module:
@@ -76,8 +72,3 @@ def _child(parent: Any, name: str) -> Any:
     if name.lstrip("-").isdigit() and hasattr(parent, "__getitem__"):
         return parent[int(name)] if -len(parent) <= int(name) < len(parent) else None
     return getattr(parent, name, None)
-
-
-def _near(parent: Any) -> str:
-    children = [name for name, _ in parent.named_children()] if isinstance(parent, nn.Module) else []
-    return f" Its modules: {', '.join(children[:12])}." if children else ""

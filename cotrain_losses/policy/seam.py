@@ -4,12 +4,9 @@
     c = z + E[domain]     the token enters the head's condition
     a_hat = head(x, c)    each sample's prediction sends back its weight times its gradient
 
-Seen from outside, by hooks: the policy's module tree, state_dict keys, files and optimizer stay as
-they are.  A hook acts only while its owner runs a step; a copy of the policy (an EMA, a pickle)
-carries hooks that nobody drives, and so is the bare policy.
-
-Each field is a role that one module plays (features, token, predictions, one sampling step).  What a single
-codebase does otherwise is a method, overridden in its adapter's own subclass.
+Seen from outside, by hooks: the policy's module tree, state_dict keys, files and optimizer stay as they are.  A hook
+acts only while its owner runs a step; a copy of the policy (an EMA, a pickle) carries hooks that nobody drives.  What a
+single codebase does otherwise is a method, overridden in its adapter's own subclass.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -33,16 +31,11 @@ class Seam:
         condition: name or position of the head's argument that holds the features z.
         feature: the module whose output holds the features, where they are not an argument of the head.
         time: name or position of the head's argument that holds the diffusion or flow time.
-        pool: function of the captured tensor giving (b, ...) or (b * k, ...); None keeps it.  Steps and
-            cameras folded into the rows are unfolded into the width, (b * k, f) -> (b, k * f).
-        width: width of the condition, the dotted path of an attribute of the policy that holds it, or a
-            function of the policy.
+        pool: function of the captured tensor giving (b, ...) or (b * k, ...), unfolded to (b, k * ...); None keeps it.
+        width: of the condition, the dotted path of an attribute of the policy that holds it, or a function of it.
         token: the module whose output the domain token is added to, where that is not the head's condition.
-        sampler: whether predictions are sampled from the head, so that guidance means something; a dotted
-            path names the method that makes one prediction while actions are sampled, where that is more
-            than one call of the head (a step of a VLA's action expert).
-
-    Features come from `feature` if given, else from the head's condition.
+        sampler: whether predictions are sampled from the head, so that guidance means something; a dotted path names
+            the method that makes one prediction, where that is more than one call of the head (a VLA's action expert).
     """
 
     head: str | None = None
@@ -70,8 +63,7 @@ class Seam:
     @property
     def guidable(self) -> bool:
         """Whether a sampler calls something that takes a token and gives a prediction."""
-        enters = self.token is not None or (self.head is not None and self.condition is not None)
-        return bool(self.sampler) and enters
+        return bool(self.sampler) and (self.token is not None or None not in (self.head, self.condition))
 
     def fits(self, policy: object) -> bool:
         """Whether the policy has the parts this seam names."""
@@ -84,20 +76,23 @@ class Seam:
             return int(self.width(resolved(policy, "")))
         return int(resolved(policy, self.width)) if isinstance(self.width, str) else self.width
 
-    def rows(self, captured: Tensor, samples: int) -> Tensor:
-        """The captured tensor as one row a sample: (b * k, ...) -> (b, k * ...)."""
-        z = captured if self.pool is None else self.pool(captured)
-        if z.ndim == 0 or len(z) == 0 or len(z) % samples:
-            raise ValueError(
-                f"features at {self.place} hold one row (or a whole number of rows) per sample, got shape "
-                f"{tuple(z.shape)} for {samples} domain labels. Pass Seam(pool=...) that puts the samples first, or a "
-                "label for each sample."
-            )
-        return (
-            z
-            if z.ndim == 2 and len(z) == samples
-            else rearrange(z.reshape(len(z), -1), "(b k) f -> b (k f)", b=samples)
-        )
+    def rows(self, captured: list[Tensor], samples: int) -> Tensor:
+        """One row a sample, (b * k, ...) -> (b, k * ...), of the tensors that one run of the policy passed here.
+
+        Several calls of a module (cameras) are side by side; of a head's condition the first call counts.
+        """
+        each = []
+        for z in captured if self.feature is not None else captured[:1]:
+            z = z if self.pool is None else self.pool(z)
+            if z.ndim == 0 or len(z) == 0 or len(z) % samples:
+                raise ValueError(
+                    f"features at {self.place} hold one row (or a whole number of rows) per sample, got shape "
+                    f"{tuple(z.shape)} for {samples} domain labels. Pass Seam(pool=...) that puts the samples first, "
+                    "or a label for each sample."
+                )
+            whole = z.ndim == 2 and len(z) == samples
+            each.append(z if whole else rearrange(z.reshape(len(z), -1), "(b k) f -> b (k f)", b=samples))
+        return each[0] if len(each) == 1 else torch.cat(each, 1)
 
     @property
     def prediction(self) -> str | None:

@@ -7,7 +7,7 @@ Whatever takes a step (an installed method, a check, a held-out loss, a watch) g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -32,7 +32,6 @@ from .training import TrainingPass
 
 OfBatch = Callable[[Any], Any]
 Sides = list[tuple[str, Rows, Rows]]
-OnRows = Callable[[Rows, Sides], None]
 P = TypeVar("P", bound=TrainingPass)
 
 
@@ -44,6 +43,16 @@ class Labels:
     weight: Tensor | None = None
     index: Tensor | None = None
     step: int | None = None
+
+
+@dataclass(frozen=True)
+class LabelReaders:
+    """Functions of the batch that give its `Labels`; `step` gives the optimizer step.  Each may be left out."""
+
+    domain: Callable[[Any], Any] | None = None
+    weight: Callable[[Any], Tensor] | None = None
+    index: Callable[[Any], Tensor] | None = None
+    step: Callable[[], int] | None = None
 
 
 class Observer:
@@ -61,22 +70,17 @@ class Observer:
 
 @dataclass(eq=False)
 class TrainingStep:
-    """What a training step of one policy under one method is."""
+    """What a training step of one policy, in whatever wrappers it came, under one method is; see `CoTrain`."""
 
     policy: Any
-    """the policy, in whatever wrappers it came."""
     method: Method
     loss: Callable[[Any, Any], Any]
-    """the policy's loss entry, `loss(policy, batch)`."""
     seam: Seam | None
-    """where the method acts, or None."""
     domains: Domains
     extras: OfBatch | None = None
-    """function of the batch, like `groups` and `valid`; see `CoTrain`."""
     groups: OfBatch | None = None
     valid: OfBatch | None = None
     gather: bool = False
-    """under DDP, compare the rows of all ranks."""
 
     def __post_init__(self) -> None:
         method, seam, policy = self.method, self.seam, self.policy
@@ -84,7 +88,7 @@ class TrainingStep:
         self.hooks = None if seam is None else Hooks(seam).attach(policy)
         self.observers: list[Observer] = []
         self._inner, self._roots = unwrapped(policy), networks(policy)
-        self._warned_of_batch_norm = False
+        self._place, self._warned_of_batch_norm = (seam and seam.prediction) or "the head", False
         for strength in self.measured_strengths():
             strength.gathered = self.gather
 
@@ -97,82 +101,64 @@ class TrainingStep:
         """Whether a call now is one of training, in which the method acts."""
         return torch.is_grad_enabled() and (not self._roots or any(root.training for root in self._roots))
 
-    @property
-    def dormant(self) -> bool:
-        """Whether the policy is in a phase of training that does not reach the seam."""
-        return self.seam is not None and self.seam.dormant(self._inner)
-
     def __call__(self, batch: Any, labels: Labels, run: Callable[[], Any] | None = None) -> Losses:
         """One step, of which observers are told if it is one of training; `run` stands for the policy's own loss."""
-        if not self.observers or not self.learns:
-            return self.run(batch, labels, run=run)
-        for observer in self.observers:
+        observers = list(self.observers) if self.observers and self.learns else []
+        for observer in observers:
             observer.on_start(labels)
-        losses = self.run(batch, labels, run=run, on_rows=[observer.on_rows for observer in self.observers])
-        for observer in self.observers:
-            observer.on_losses(losses, labels)
-        return losses
-
-    def run(
-        self,
-        batch: Any,
-        labels: Labels,
-        *,
-        run: Callable[[], Any] | None = None,
-        regularizes: bool = True,
-        on_rows: Sequence[OnRows] = (),
-    ) -> Losses:
-        """One step, of which nobody is told but `on_rows`."""
-        acting = self.begin(batch, labels, TrainingPass, regularizes=regularizes)
+        acting = self.begin(batch, labels, TrainingPass)
         known = acting.samples.domain
         with nullcontext() if self.hooks is None else self.hooks.use(acting):
             returned = PolicyLoss.of(self.loss(self.policy, batch) if run is None else run(), len(known))
         acting.check_fired(self.hooks)
         policy, weighted = acting.weighed(returned) if acting.weighs else (returned.scalar, None)
-        evaluation = self.evaluate(acting, batch, on_rows) if acting.regularizes else None
-        value = policy.new_zeros(()) if evaluation is None else evaluation.value.to(policy.device)
-        return Losses(
+        evaluation = self.evaluate(acting, batch, observers) if acting.regularizes else None
+        worth = evaluation or Evaluation(policy.new_zeros(()), {}, {}, 0, 0, ())
+        value, counts = worth.value.to(policy.device), self.domains.counts(known)
+        counted = counts if self.valid is None else self.domains.steps(known, self.valid(batch))
+        losses = Losses(
             total=policy if evaluation is None else policy + value,
             policy=returned.scalar.detach(),
             regularizer=value.detach(),
-            raw={} if evaluation is None else evaluation.raw,
-            strengths={} if evaluation is None else evaluation.strengths,
-            counts=self.domains.counts(known),
-            skipped=() if evaluation is None else evaluation.skipped,
+            raw=worth.raw,
+            strengths=worth.strengths,
+            counts=counts,
+            skipped=worth.skipped,
             readings={} if self.regularizer is None else self.regularizer.readings(),
             weighted=weighted,
             info=returned.info,
-            shares=self.domains.shares(known, self.valid(batch) if self.valid else None),
+            shares={name: count / max(sum(counted.values()), 1.0) for name, count in counted.items()},
         )
+        for observer in observers:
+            observer.on_losses(losses, labels)
+        return losses
 
-    def begin(self, batch: Any, labels: Labels, kind: type[P], *, regularizes: bool = True) -> P:
+    def begin(self, batch: Any, labels: Labels, kind: type[P]) -> P:
         """The pass that acts in one step."""
         known = self.domains.labels(labels.domain, batch)
         samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
         learns = self.learns and (self.seam is None or not self.seam.dormant(self._inner))
-        acting = kind(self.seam, self.method, samples, labels.weight, learns=learns, regularizes=regularizes)
+        acting = kind(self._place, self.method, samples, labels.weight, learns)
         if acting.regularizes and not self._warned_of_batch_norm and self.seam is not None:
             self._warned_of_batch_norm = True
             warn_of_batch_norm(self.policy, self.seam)
         return acting
 
-    def evaluate(self, acting: TrainingPass, batch: Any, on_rows: Sequence[OnRows] = ()) -> Evaluation | None:
+    def evaluate(self, acting: TrainingPass, batch: Any, observers: list[Observer]) -> Evaluation | None:
         """The regularizer on the features that a pass captured; None where it has none to compare."""
-        regularizer, seam, step = self.regularizer, self.seam, acting.samples.step
+        regularizer, seam, step, known = self.regularizer, self.seam, acting.samples.step, acting.samples.domain
         if regularizer is None or seam is None or not acting.regularizes:
             return None
-        rows = Rows(
-            acting.captured(seam),
-            extras=self.extras(batch) if self.extras else {},
-            group=self.groups(batch) if self.groups else None,
-            valid=self.valid(batch) if self.valid else None,
-        )
+        features, extras = seam.rows(acting.features, len(known)), self.extras(batch) if self.extras else {}
+        acting.features.clear()
+        group, valid = (None if part is None else part(batch) for part in (self.groups, self.valid))
+        rows = Rows(features, extras, group=group, valid=valid)
         if not rows.features.requires_grad:
             refuse_features(self.policy, seam, regularizer, step)
-        sides = self.domains.sides(rows, acting.samples.domain)
+        sides = self.domains.sides(rows, known)
         if self.gather:
             sides = [(name, gathered(source), gathered(target)) for name, source, target in sides]
         evaluations = [(name, regularizer.evaluate(source, target, step=step)) for name, source, target in sides]
-        for told in on_rows:
-            told(rows, sides)
+        for observer in observers:
+            observer.on_rows(rows, sides)
         return evaluations[0][1] if len(evaluations) == 1 else mean_over_sources(evaluations)

@@ -12,40 +12,36 @@
     ratio                         share of target samples in all batches since the last record
     loss_share/<domain>           share of the policy's loss by count, steps of padding left out
 
-Between records a step costs a few Python comparisons and two integer additions: nothing is computed, nothing is
-synchronised.  A record is one pass over the classifier and one transfer from the device.
+Between records nothing is computed; a record costs one pass over the classifier and one transfer from the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._core.rows import Rows
+from ..strength.averages import Average
 from ..strength.strength import leaves
 from ..terms.discriminator import DomainClassifier
-from .divergence import Divergence
 from .losses import Losses
 from .step import Labels, Observer, Sides, TrainingStep
+
+WATCHED = ("policy", "norm/source", "norm/target")
 
 
 class Watch(Observer):
     """Records of training steps, those of an installed method included (`CoTrain.watch`).
 
-    Args:
-        step: what is watched, `cotrain.step`.
-        every: steps between records; step 0 is recorded.
-        to: called as `to(values, step=step)` at each record.  None leaves the record in `values`.
-
-    `values` holds the last record and `step` its step; a policy loss or feature length that runs away is warned about
-    (`divergence`).  Features are those the regularizer compares, so norms need
-    one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
-
-    Raises:
-        ValueError: `every` below 1; or, at the first training step, a step that was not passed.
+    `to(values, step=step)` is called every so many steps, from step 0 on; `values` holds the last record, `step` is its
+    step.  A policy loss or feature length that runs away is warned about.  Features are those the regularizer
+    compares, so norms need one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
     """
 
     def __init__(self, step: TrainingStep, *, every: int = 100, to: Callable[..., Any] | None = None) -> None:
@@ -54,9 +50,8 @@ class Watch(Observer):
         self.every, self.to, self.step = every, to, -1
         self.values: dict[str, float] = {}
         self.divergence = Divergence()
-        self._watched, self._target = step, step.domains.target
-        self._counts = dict.fromkeys(step.domains.names, 0)
-        self._due, self._seen = False, dict[str, Tensor]()
+        self._watched, self._due, self._seen = step, False, dict[str, Tensor]()
+        self._counts = Counter[str]()
         step.observers.append(self)
 
     def remove(self) -> None:
@@ -86,8 +81,7 @@ class Watch(Observer):
                         self._seen[f"accuracy/{name}"] = _accuracy(*(term.logits(side) for side in pair))
 
     def on_losses(self, losses: Losses, labels: Labels) -> None:
-        for name, count in losses.counts.items():
-            self._counts[name] += count
+        self._counts.update(losses.counts)
         if not self._due:
             return
         self.step, self._due = int(labels.step or 0), False
@@ -109,9 +103,41 @@ class Watch(Observer):
         if "norm/source" in values:
             values["norm/ratio"] = values["norm/target"] / values["norm/source"] if values["norm/source"] else 0.0
         values |= {f"reading/{name}": value for name, value in losses.readings.items()}
-        values["ratio"] = self._counts[self._target] / max(sum(self._counts.values()), 1)
-        self._counts = dict.fromkeys(self._counts, 0)
+        values["ratio"] = self._counts[self._watched.domains.target] / max(self._counts.total(), 1)
+        self._counts.clear()
         return values | {f"loss_share/{name}": share for name, share in losses.shares.items()}
+
+
+class Divergence:
+    """Warns once for each of the policy's loss and the features' lengths that runs away: an adversary that wins.
+
+    x > factor <x>      <x>: running average of decay a record, corrected for its bias; or x not finite
+
+    No finite number runs away before `least` records.
+    """
+
+    def __init__(self, factor: float = 5.0, decay: float = 0.9, least: int = 3) -> None:
+        self.factor, self.decay, self.least = factor, decay, least
+        self.diverged: dict[str, int] = {}
+        self._running: dict[str, tuple[Average[float], int]] = {}
+
+    def look(self, values: Mapping[str, float], step: int) -> None:
+        """Take in a record; `diverged` holds the step at which each number ran away."""
+        for name in [name for name in WATCHED if name in values and name not in self.diverged]:
+            value, (average, count) = values[name], self._running.get(name, (Average[float](self.decay), 0))
+            usual = average.value
+            grown = count >= self.least and usual is not None and value > self.factor * abs(usual)
+            if math.isfinite(value) and not grown:
+                average.add(value)
+                self._running[name] = average, count + 1
+                continue
+            self.diverged[name] = step
+            before = "its first record" if usual is None else f"{usual:.3g} before"
+            warnings.warn(
+                f"training diverges: {name} is {value:.3g} at step {step}, {before}. Lower the weight or cap it, "
+                "relative(0.1) * term; balanced(...) turns it down by itself.",
+                stacklevel=3,
+            )
 
 
 def tensorboard(writer: Any) -> Callable[..., None]:

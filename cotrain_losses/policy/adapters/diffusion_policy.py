@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..seam import Seam
-from .adapter import Adapter
-from .seams import unet
+from .adapter import Adapter, unet
 
 _UNETS = ("DiffusionUnetImagePolicy", "DiffusionUnetHybridImagePolicy", "DiffusionUnetLowdimPolicy")
 _TRANSFORMERS = ("DiffusionTransformerHybridImagePolicy", "DiffusionTransformerLowdimPolicy")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arguments import Argument
+from ..passes import Argument
 from ..paths import resolved, unwrapped
 from ..seam import Seam
 from .adapter import Adapter
@@ -20,8 +20,7 @@ _MASK = "encoder_attention_mask"
 class ActionHeadSeam(Seam):
     """A transformer over action tokens that cross attends to the backbone's, and a decoder behind it.
 
-    The features are the mean of the backbone's tokens that are not padding.  While actions are sampled the
-    transformer keeps the keys it made of one condition, so the other is given none of them.
+    While actions are sampled the transformer keeps the keys it made of one condition; the other is given none of them.
     """
 
     decoder: str | None = None
@@ -33,8 +32,7 @@ class ActionHeadSeam(Seam):
     def features_of(self, condition: Tensor, head: nn.Module, args: Any, kwargs: Any) -> Tensor:
         if not torch.is_grad_enabled() and _MASK not in kwargs:  # while actions are sampled
             return condition
-        mask = Argument(head, self.head or "", _MASK).of(args, kwargs)
-        real = mask.to(condition)[..., None]
+        real = Argument(head, self.head or "", _MASK).of(args, kwargs).to(condition)[..., None]
         return (condition * real).sum(1) / real.sum(1).clamp_min(1.0)
 
     def call_again(self, head: nn.Module, args: Any, kwargs: Any) -> Any:

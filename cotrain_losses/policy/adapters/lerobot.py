@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..seam import Seam
-from .adapter import Adapter
-from .seams import PALIGEMMA, expert, over_pixels, unet
+from .adapter import PALIGEMMA, Adapter, expert, over_pixels, unet
 
 
 @dataclass(frozen=True)
@@ -19,19 +18,12 @@ class CodebookSeam(Seam):
 
 
 _ACT = tuple(
-    Seam(feature=f"model.{feature}", pool=pool, head="model", sampler=False)
-    for feature, pool in (
-        ("encoder_img_feat_input_proj", over_pixels),
-        ("encoder_env_state_input_proj", None),
-        ("encoder_robot_state_input_proj", None),
-    )
+    Seam(feature=f"model.encoder_{feature}_input_proj", pool=pool, head="model", sampler=False)
+    for feature, pool in (("img_feat", over_pixels), ("env_state", None), ("robot_state", None))
 )
 _VQBET = CodebookSeam(feature="vqbet.rgb_feature_projector", head="vqbet.action_head", sampler=False)
 _DIT = Seam(
-    head="noise_predictor",
-    condition="conditioning_vec",
-    time="timestep",
-    width="noise_predictor.conditioning_dim",
+    head="noise_predictor", condition="conditioning_vec", time="timestep", width="noise_predictor.conditioning_dim"
 )
 
 ADAPTERS = [

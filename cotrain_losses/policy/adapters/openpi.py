@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .adapter import Adapter
-from .seams import PALIGEMMA, expert
+from .adapter import PALIGEMMA, Adapter, expert
 
 
 class OpenPi(Adapter):

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..entries import InstalledStep, SealedStep, SplitLoss
+from ..entries import InstalledStep, SplitLoss
 from ..paths import exists
 from ..seam import Seam
-from .adapter import Adapter
-from .seams import unet
+from .adapter import Adapter, unet
 
 
 class Robomimic(Adapter):
@@ -18,6 +17,10 @@ class Robomimic(Adapter):
 
     def optimizers(self, policy: Any) -> list[Any]:
         return [policy.optimizers["policy"]]
+
+    def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
+        name = "process_batch_for_training"
+        return {name: _keeping_domain} if hasattr(installed.policy, name) else {}
 
 
 class BehaviourCloning(Robomimic):
@@ -29,7 +32,7 @@ class BehaviourCloning(Robomimic):
 
     def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
         split = SplitLoss(installed, self.entry, "action_loss")
-        return {"_forward_training": split.forward, self.entry: split.losses, **_keeping_labels(installed)}
+        return {"_forward_training": split.forward, self.entry: split.losses, **super().overrides(installed)}
 
 
 class SealedDiffusion(Robomimic):
@@ -42,7 +45,7 @@ class SealedDiffusion(Robomimic):
         )
 
     def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
-        return {self.entry: SealedStep(installed), **_keeping_labels(installed)}
+        return {self.entry: installed.sealed, **super().overrides(installed)}
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,8 @@ class AveragedSeam(Seam):
         return (replace(self, head=average),) if exists(policy, average) else ()
 
 
-def _keeping_labels(installed: InstalledStep) -> dict[str, Callable[..., Any]]:
-    """Batches lose the keys that an algo does not know in one of its methods; their domain stays."""
-    name = "process_batch_for_training"
-    return {name: _keeping_domain} if hasattr(installed.policy, name) else {}
-
-
 def _keeping_domain(original: Callable[..., Any], batch: Any) -> Any:
+    """A batch without the keys that an algo does not know; its domain stays."""
     return {**original(batch), **{key: batch[key] for key in ("domain",) if key in batch}}
 
 
