@@ -294,6 +294,7 @@ def test_a_setting_that_has_no_seam_is_refused() -> None:
 
 def test_a_policy_without_the_parts_of_its_adapter_is_told_so() -> None:
     policy = multi_task_dit.MultiTaskDiTPolicy()
-    policy.predictor = policy.__dict__["_modules"].pop("noise_predictor")
+    policy.predictor = policy.noise_predictor
+    del policy.noise_predictor
     with pytest.raises(ValueError, match="has the parts of none"):
         CoTrain(policy, Method())

@@ -28,6 +28,7 @@ from cotrain_bench.sim2sim.training import Budget, frames, train
 from cotrain_bench.sim2sim.world import World
 
 import cotrain_losses as ctl
+from tests.worlds import KeptImages
 
 MOTIONS = np.random.default_rng(0).uniform(-1, 1, (12, 4))
 
@@ -71,14 +72,14 @@ def test_the_same_episode_gives_the_same_pixels_in_any_renderer_closed_or_alive(
 @pytest.mark.parametrize("gap", ["none", "visual", "hard"])
 @pytest.mark.parametrize(("point", "geoms"), [(3, ["objGeom"]), (1, ["rightpad_geom", "rightclaw_it"])])
 def test_a_thing_is_drawn_where_its_keypoint_is_projected(gap, pixels, point, geoms):
-    here = world(gap, pixels)
+    here = KeptImages("pick-place", GAPS[gap], pixels=pixels)
     episode, model = moved(here), here.env.model
     plain, was = episode.views().astype(int), (model.geom_rgba.copy(), model.geom_matid.copy())
     ids = [model.geom(name).id for name in geoms]
     model.geom_rgba[ids], model.geom_matid[ids] = (0, 1, 0, 1), -1
     painted = episode.views().astype(int)
     model.geom_rgba[:], model.geom_matid[:] = was
-    centre = np.mean([episode._env.data.geom(name).xpos for name in geoms], axis=0)
+    centre = np.mean([here.latest.data.geom(name).xpos for name in geoms], axis=0)
     near = episode.keypoints()[point]
     assert np.linalg.norm(centre - near) < 0.06
     for camera, before, after in zip(here.cameras, plain, painted, strict=True):

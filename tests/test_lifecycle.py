@@ -59,9 +59,9 @@ def gradients(cotrain: CoTrain) -> list[Tensor]:
 
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     yield
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 def test_a_run_resumed_from_a_checkpoint_has_the_losses_of_one_that_went_on() -> None:
@@ -253,7 +253,7 @@ def test_a_policy_compiled_and_run_before_wrapping_works_or_is_an_error(method: 
         losses = cotrain(batch(), domain=HALF)
     except RuntimeError as error:
         assert "compiled and run before CoTrain was attached" in str(error)
-        torch._dynamo.reset()
+        torch.compiler.reset()
         losses = cotrain(batch(), domain=HALF)
     losses.total.backward()
     assert cotrain.check(batch(), domain=HALF).head_calls == 1

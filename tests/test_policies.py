@@ -276,10 +276,17 @@ class Wrapper(nn.Module):
         return self.inner.predict_action(observations)
 
 
-def test_a_wrapped_policy_is_found_by_its_adapter_and_guided(monkeypatch):
-    monkeypatch.setattr(adapters, "_known", list(adapters._known))
+@pytest.fixture
+def flow_known():
+    """An adapter knows the suite's policy."""
     package = FlowPolicy.__module__.split(".")[0]
-    adapters.register(adapters.Adapter(package, "FlowPolicy", ctl.Seam(head="velocity", condition="condition")))
+    adapter = adapters.Adapter(package, "FlowPolicy", ctl.Seam(head="velocity", condition="condition"))
+    adapters.register(adapter)
+    yield
+    adapters.unregister(adapter)
+
+
+def test_a_wrapped_policy_is_found_by_its_adapter_and_guided(flow_known):
     data = drawn()
     trained = train(
         data, lambda width: ctl.recipes.cfg_adda(width, ratio=0.25), Budget(steps=4), seed=0, policy=Wrapper

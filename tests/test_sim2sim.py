@@ -27,7 +27,7 @@ from cotrain_bench.sim2sim.settings import settings as chosen
 from cotrain_bench.sim2sim.tasks import TASKS
 from cotrain_bench.sim2sim.training import Batches, Budget, HeldOut, frames, train
 from cotrain_bench.sim2sim.variants import as_target, labelled, normalised
-from cotrain_bench.sim2sim.world import World, _environment
+from cotrain_bench.sim2sim.world import World
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -111,7 +111,7 @@ def test_up_in_the_world_is_up_in_the_picture():
 
 
 def test_an_episode_is_meta_worlds_own():
-    env = _environment(world("none").task)
+    env = World("pick-place", Gap()).env
     env.seed(7)
     state, _ = env.reset()
     episode = world("none").episode(7)

@@ -77,7 +77,7 @@ def test_test_inputs_cover_the_plane_evenly():
 
 
 def alone(cell: Cell, training: Training) -> nn.Sequential:
-    """One cell as anyone would train it: an nn.Sequential and torch's AdamW, fed the ensemble's draws."""
+    """One cell as anyone would train it: an nn.Sequential and torch's AdamW, fed the same numbers."""
     started = flow.Ensemble([cell.seed], training)
     layers = []
     for weight, bias in zip(started.weights, started.biases, strict=True):
@@ -86,15 +86,18 @@ def alone(cell: Cell, training: Training) -> nn.Sequential:
         layers += [linear, nn.SiLU()]
     net = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.AdamW(net.parameters(), lr=training.rate, foreach=False)
-    data, stream = curves.data(cell.seed), [curves.stream("training", cell.seed)]
+    data, stream = curves.data(cell.seed), curves.stream("training", cell.seed)
     for step in range(training.steps):
         for group in optimizer.param_groups:
             group["lr"] = training.rate * (1 + math.cos(math.pi * step / training.steps)) / 2
-        draws, rows, wanted = flow._drawn(stream, training.batch), [], []
+        source = torch.randint(curves.N_SOURCE, (training.batch,), generator=stream)
+        target = curves.N_SOURCE + torch.randint(curves.N_TARGET, (training.batch,), generator=stream)
+        uniform, time = (torch.rand(training.batch, generator=stream) for _ in range(2))
+        noise, rows, wanted = torch.randn(training.batch, 2, generator=stream), [], []
         for i in range(training.batch):
-            is_target = draws.uniform[0, i] < cell.ratio
-            k = draws.target[0, i] if is_target else draws.source[0, i]
-            action, eps, t = data.outputs[k] / 6.5, draws.noise[0, i], draws.time[0, i]
+            is_target = uniform[i] < cell.ratio
+            k = target[i] if is_target else source[i]
+            action, eps, t = data.outputs[k] / 6.5, noise[i], time[i]
             z = torch.tensor([1 + cell.dz if is_target else 1.0])
             waves = [f(2**j * t)[None] for f in (torch.sin, torch.cos) for j in range(4)]
             rows.append(torch.cat([data.positions[k], z, (1 - t) * eps + t * action, *waves]))
