@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from toy import Policy, batch
 
 from cotrain_losses import CoTrain, Method, MixedBatchSampler, Seam
 from cotrain_losses.importance import (
@@ -18,6 +17,7 @@ from cotrain_losses.importance import (
     TimeWindow,
 )
 from cotrain_losses.importance.samples import Samples
+from tests.toy import Policy, batch
 
 SEAM = Seam(head="head", condition="condition", time=1)
 N, TARGETS = 40, 8
