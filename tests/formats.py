@@ -57,11 +57,7 @@ def npz(path: Path, episodes, **extra) -> Path:
     return path
 
 
-# --- the report ---
-
-
-@pytest.fixture
-def pair(tmp_path):
+def two_domains(folder: Path) -> tuple[Path, Path]:
     """A small target and a larger source shifted by one deviation."""
-    target = lerobot(tmp_path / "real", demos(0, (10, 12, 8)), version="v3.0")
-    return target, npz(tmp_path / "sim.npz", demos(1, (100,) * 4, shift=1.0))
+    target = lerobot(folder / "real", demos(0, (10, 12, 8)), version="v3.0")
+    return target, npz(folder / "sim.npz", demos(1, (100,) * 4, shift=1.0))

@@ -15,7 +15,13 @@ from cotrain_losses.cli.advise.advice import batches
 from cotrain_losses.cli.advise.statistics import Moments, pooled, summarised
 from cotrain_losses.datasets import open_demonstrations
 from cotrain_losses.mixing import MixedBatchSampler
-from tests.formats import demos, npz
+from tests.formats import demos, npz, two_domains
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return two_domains(tmp_path)
+
 
 # --- statistics ---
 

@@ -11,7 +11,12 @@ import pytest
 
 from cotrain_losses.cli.advise import advice
 from cotrain_losses.datasets import Demonstrations, Frames, Unreadable, open_demonstrations, register
-from tests.formats import LENGTHS, demos, lerobot, npz
+from tests.formats import LENGTHS, demos, lerobot, npz, two_domains
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return two_domains(tmp_path)
 
 
 def hdf5(path: Path, episodes, *, key: str = "actions") -> Path:
