@@ -14,7 +14,7 @@ OLDEST := .venv-oldest
 MATRIX_PYTHON ?= $(PYTHON)
 # what the quick tier runs: the library alone, no simulator, no docs, nothing of the extras
 QUICK := $(wildcard $(patsubst %,tests/test_%.py,house package term terms* pair flags mmd* transport* discriminator* \
-  guidance mixing))
+  guidance mixing*))
 
 .PHONY: help demo quick test long matrix oldest mutants lines calls lint types docs integration robosuite slurm clean
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-import torch._dynamo  # DistributedDataParallel imports it: once here, not once in each process
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
@@ -20,6 +19,7 @@ from cotrain_losses import MMD, DomainClassifier, OptimalTransport, Rows, Sinkho
 from cotrain_losses.policy.gather import gathered
 from tests.processes import in_group
 
+torch.compiler.reset()  # loads what DistributedDataParallel imports: once here, not once in each process
 SOURCE, TARGET = (4, 0, 3, 2), (1, 3, 0, 3)  # rows by rank: uneven, and each side empty somewhere
 
 

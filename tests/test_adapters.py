@@ -1,8 +1,7 @@
-"""Policies are known by class, and everything a method does acts at the place their adapter names."""
+"""Known codebases' policies: the seam is found, losses are theirs, terms and weights reach what they should."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -13,29 +12,12 @@ from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam
 from cotrain_losses.policy import adapters, collect_features
 from cotrain_losses.policy.adapters import Adapter
 from cotrain_losses.policy.paths import network
+from tests.adapted import case, joined, named
 from tests.fakes import Case, diffusion_policy, gr00t, multi_task_dit, robomimic, vla
 from tests.toy import Policy
 from tests.toy import batch as toy_batch
 
-MODULES = (diffusion_policy, robomimic, vla, multi_task_dit, gr00t)
-COUNTS = {diffusion_policy: 5, robomimic: 1, vla: 7, multi_task_dit: 1, gr00t: 4}
-EVERY = [(module, k) for module in MODULES for k in range(COUNTS[module])]
 FROZEN = [(diffusion_policy, 1), (diffusion_policy, 2)]  # no encoder before the head
-named = pytest.mark.parametrize("module, k", EVERY, ids=lambda x: getattr(x, "__name__", x))
-
-
-def case(module: Any, k: int) -> Case:
-    torch.manual_seed(0)
-    return module.cases()[k]
-
-
-def joined(c: Case, method: Method, **more: Any) -> CoTrain:
-    loss = (
-        {"loss": lambda algo, batch: algo.losses(batch).mean()}
-        if isinstance(c.policy, robomimic.DiffusionPolicyUNet)
-        else {}
-    )
-    return CoTrain(c.policy, method, **loss, **more)
 
 
 def domain(c: Case) -> Tensor:
@@ -100,47 +82,6 @@ def test_a_term_at_the_seam_trains_what_lies_before_it(module: Any, k: int) -> N
     assert changed and not any(behind in name for name in changed)
 
 
-@named
-def test_guidance_mixes_the_two_predictions_of_every_sampling_step(module: Any, k: int) -> None:
-    c = case(module, k)
-    cotrain = joined(c, Method(guidance=DomainGuidance()))
-    assert c.sample is not None and cotrain.guidance is not None and cotrain.guidance.table is not None
-
-    def sampled(scale: float) -> Tensor:
-        torch.manual_seed(2)
-        with cotrain.guided(scale=scale):
-            return c.sample(c.policy)  # type: ignore[misc]
-
-    torch.manual_seed(2)
-    bare = c.sample(c.policy)
-    for scale in (0.0, 0.5, 1.0, 3.0):  # a zero table: any mixture of equal predictions is the prediction
-        torch.testing.assert_close(sampled(scale), bare, rtol=1e-5, atol=1e-5)
-    with torch.no_grad():
-        cotrain.guidance.table.copy_(torch.randn_like(cotrain.guidance.table))
-    torch.testing.assert_close(sampled(0.0), bare, rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(sampled(1.0), bare) and not torch.allclose(sampled(3.0), sampled(1.0))
-    torch.manual_seed(2)
-    torch.testing.assert_close(c.sample(c.policy), bare)  # outside the block it is the bare policy again
-
-
-@named
-def test_an_averaged_copy_is_guided_like_the_policy(module: Any, k: int) -> None:
-    c = case(module, k)
-    cotrain = joined(c, Method(guidance=DomainGuidance()))
-    assert cotrain.guidance is not None and cotrain.guidance.table is not None
-    with torch.no_grad():
-        cotrain.guidance.table.add_(1.0)
-    ema = copy.deepcopy(c.policy)
-    torch.manual_seed(3)
-    with cotrain.guided():
-        expected = c.sample(c.policy)  # type: ignore[misc]
-    torch.manual_seed(3)
-    with cotrain.guided(ema):
-        torch.testing.assert_close(c.sample(ema), expected)  # type: ignore[misc]
-    torch.manual_seed(3)
-    assert not torch.allclose(c.sample(ema), expected)  # type: ignore[misc]
-
-
 def test_tokens_that_are_padding_do_not_enter_the_features() -> None:
     c = case(gr00t, 0)
     cotrain = CoTrain(c.policy, Method(regularizer=0.0 * MMD()))
@@ -148,42 +89,6 @@ def test_tokens_that_are_padding_do_not_enter_the_features() -> None:
     before = value()
     c.batch["tokens"][~c.batch["mask"]] = 100.0
     assert torch.equal(value(), before)
-
-
-@pytest.mark.parametrize("k", range(COUNTS[gr00t]))
-def test_keys_kept_for_one_condition_do_not_serve_the_other(k: int) -> None:
-    c = case(gr00t, k)
-    cotrain = CoTrain(c.policy, Method(guidance=DomainGuidance()))
-    with torch.no_grad():
-        cotrain.guidance.table.normal_()  # type: ignore[union-attr]
-
-    def sampled(scale: float) -> Tensor:
-        torch.manual_seed(2)
-        with cotrain.guided(scale=scale):
-            return c.sample(c.policy)  # type: ignore[misc]
-
-    model = getattr(c.policy, "_groot_model", c.policy)
-    cached = sampled(3.0)
-    head = model.action_head.model
-    head.register_forward_pre_hook(
-        lambda _, args, kw: (args, {**kw, "kv_cache": None} if "kv_cache" in kw else kw), with_kwargs=True
-    )
-    torch.testing.assert_close(cached, sampled(3.0))
-    assert not torch.allclose(cached, sampled(1.0))
-
-
-def test_a_copy_of_the_whole_guides_a_sampler_whose_steps_are_a_method() -> None:
-    c = case(vla, 0)
-    cotrain = CoTrain(c.policy, Method(guidance=DomainGuidance()))
-    with torch.no_grad():
-        cotrain.guidance.table.add_(1.0)  # type: ignore[union-attr]
-    twin = copy.deepcopy(cotrain)
-    torch.manual_seed(2)
-    with cotrain.guided(scale=3.0):
-        expected = c.sample(c.policy)  # type: ignore[misc]
-    torch.manual_seed(2)
-    with twin.guided(scale=3.0):
-        torch.testing.assert_close(c.sample(twin.policy), expected)  # type: ignore[misc]
 
 
 def test_an_algo_that_keeps_its_loss_to_itself_says_how_to_train_it() -> None:
@@ -209,43 +114,6 @@ def test_a_frozen_encoder_refuses_a_term_and_keeps_the_rest() -> None:
     method = Method(regularizer=0.0 * MMD(), guidance=DomainGuidance())
     losses = CoTrain(policy, method)(batch, domain=is_target, weight=torch.ones(vla.B))
     assert losses.raw["mmd"] != 0.0
-
-
-def test_action_queues_keep_what_was_sampled_until_they_are_reset() -> None:
-    policy, batch = vla.PI0Policy(), vla.lerobot_batch()
-    cotrain = CoTrain(policy, Method(guidance=DomainGuidance()))
-    assert cotrain.guidance is not None and cotrain.guidance.table is not None
-    with torch.no_grad():
-        cotrain.guidance.table.add_(1.0)
-    torch.manual_seed(0)
-    with cotrain.guided():
-        first = policy.predict_action_chunk(batch)
-        torch.manual_seed(0)
-        queued = [policy.select_action(batch)]
-    queued += [policy.select_action(batch) for _ in range(vla.H - 1)]
-    torch.testing.assert_close(torch.stack(queued, 1), first)
-
-
-@pytest.mark.filterwarnings("ignore")  # dynamo's, of its own doings
-def test_a_sampler_compiled_and_run_before_wrapping_is_guided_like_an_eager_one() -> None:
-    policy, c = vla.PI0Pytorch(gradient_checkpointing=False).eval(), case(vla, 5)
-    policy.sample_actions = torch.compile(policy.sample_actions, backend="eager")  # as openpi's constructor does
-
-    def sampled() -> Tensor:
-        torch.manual_seed(0)
-        return policy.sample_actions("cpu", c.batch[0])
-
-    bare = sampled()
-    cotrain = CoTrain(policy, Method(guidance=DomainGuidance()))
-    with torch.no_grad():
-        cotrain.guidance.table.add_(1.0)  # type: ignore[union-attr]
-    with cotrain.guided(scale=3.0):
-        guided = sampled()
-    torch.testing.assert_close(sampled(), bare)
-    del policy.sample_actions
-    with cotrain.guided(scale=3.0):
-        torch.testing.assert_close(guided, sampled())
-    assert not torch.allclose(guided, bare)
 
 
 class Owner(nn.Module):
@@ -294,6 +162,7 @@ def test_a_setting_that_has_no_seam_is_refused() -> None:
 
 def test_a_policy_without_the_parts_of_its_adapter_is_told_so() -> None:
     policy = multi_task_dit.MultiTaskDiTPolicy()
-    policy.predictor = policy.__dict__["_modules"].pop("noise_predictor")
+    policy.predictor = policy.noise_predictor
+    del policy.noise_predictor
     with pytest.raises(ValueError, match="has the parts of none"):
         CoTrain(policy, Method())

@@ -1,11 +1,9 @@
-"""Advice: every format says the same of the same data, numbers are what they claim, and bad data is named."""
+"""`cotrain advise`: its statistics, its report and its command."""
 
 from __future__ import annotations
 
 import json
 import math
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,137 +13,14 @@ from hypothesis import strategies as st
 from cotrain_losses.cli.advise import advice
 from cotrain_losses.cli.advise.advice import batches
 from cotrain_losses.cli.advise.statistics import Moments, pooled, summarised
-from cotrain_losses.datasets import Demonstrations, Frames, Unreadable, open_demonstrations, register
+from cotrain_losses.datasets import open_demonstrations
 from cotrain_losses.mixing import MixedBatchSampler
-
-LENGTHS = (4, 1, 7)
-NAMES = ["x", "y"]
+from tests.formats import demos, npz, two_domains
 
 
-def demos(seed: int = 0, lengths: tuple[int, ...] = LENGTHS, width: int = 2, shift: float = 0.0):
-    """(action, state) of each episode."""
-    rng = np.random.default_rng(seed)
-    return [
-        (rng.normal(shift, 1, (n, width)).astype(np.float32), rng.normal(0, 1, (n, 3)).astype(np.float32))
-        for n in lengths
-    ]
-
-
-def lerobot(path: Path, episodes, *, version: str) -> Path:
-    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
-    width = episodes[0][0].shape[1]
-    features = {
-        "action": {"dtype": "float32", "shape": [width], "names": NAMES[:width]},
-        "observation.state": {"dtype": "float32", "shape": [3], "names": {"motors": ["a", "b", "c"]}},
-        "observation.images.top": {"dtype": "video", "shape": [3, 96, 96]},
-    }
-    info = {"codebase_version": version, "total_episodes": len(episodes), "features": features}
-    info["total_frames"] = sum(len(a) for a, _ in episodes)
-    (path / "meta").mkdir(parents=True)
-    (path / "meta" / "info.json").write_text(json.dumps(info))
-    folder = path / "data" / "chunk-000"
-    folder.mkdir(parents=True)
-    tables = []
-    for number, (action, state) in enumerate(episodes):
-        lists = lambda x: arrow.array(x.tolist(), arrow.list_(arrow.float32()))
-        fixed = lambda x: arrow.FixedSizeListArray.from_arrays(arrow.array(x.ravel()), x.shape[1])
-        column = fixed if version == "v3.0" else lists
-        columns = {"action": column(action), "observation.state": column(state)}
-        tables.append(arrow.table({**columns, "episode_index": np.full(len(action), number)}))
-    if version == "v3.0":
-        parquet.write_table(arrow.concat_tables(tables), folder / "file-000.parquet")
-    else:
-        for number, table in enumerate(tables):
-            parquet.write_table(table, folder / f"episode_{number:06d}.parquet")
-    return path
-
-
-def hdf5(path: Path, episodes, *, key: str = "actions") -> Path:
-    h5py = pytest.importorskip("h5py")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        for number, (action, state) in enumerate(episodes):
-            demo = file.create_group(f"data/demo_{number}")
-            demo[key] = action.astype(np.float64)
-            demo["obs/eef"], demo["obs/image"] = state, np.zeros((len(action), 8, 8, 3), np.uint8)
-    return path
-
-
-def replay(path: Path, episodes) -> Path:
-    zarr = pytest.importorskip("zarr")
-    root = zarr.open_group(str(path), mode="w", zarr_format=2)
-    root.create_array("data/action", data=np.concatenate([a for a, _ in episodes]))
-    root.create_array("data/state", data=np.concatenate([s for _, s in episodes]))
-    root.create_array("data/img", data=np.zeros((sum(len(a) for a, _ in episodes), 4, 4, 3), np.float32))
-    root.create_array("meta/episode_ends", data=np.cumsum([len(a) for a, _ in episodes]))
-    return path
-
-
-def zipped(path: Path, episodes) -> Path:
-    replay(path.with_suffix(""), episodes)
-    with zipfile.ZipFile(path, "w") as file:
-        for part in sorted(path.with_suffix("").rglob("*")):
-            if part.is_file():
-                file.write(part, part.relative_to(path.with_suffix("")))
-    return path
-
-
-def npz(path: Path, episodes, **extra) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"action": np.concatenate([a for a, _ in episodes]), "state": np.concatenate([s for _, s in episodes])}
-    np.savez(path, episode_lengths=[len(a) for a, _ in episodes], **{**arrays, **extra})
-    return path
-
-
-FORMATS = {
-    "v2.1": lambda folder, data: lerobot(folder / "v21", data, version="v2.1"),
-    "v3.0": lambda folder, data: lerobot(folder / "v3", data, version="v3.0"),
-    "robomimic": lambda folder, data: hdf5(folder / "demos.hdf5", data),
-    "zarr": lambda folder, data: replay(folder / "buffer.zarr", data),
-    "zarr zip": lambda folder, data: zipped(folder / "buffer.zarr.zip", data),
-    "npz": lambda folder, data: npz(folder / "data.npz", data),
-}
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_every_format_gives_back_the_frames_that_were_written(tmp_path, form):
-    data = demos()
-    found = open_demonstrations(FORMATS[form](tmp_path, data))
-    pieces = list(found.read())
-    assert (found.frames, found.episodes) == (sum(LENGTHS), len(LENGTHS))
-    np.testing.assert_allclose(np.concatenate([p.action for p in pieces]), np.concatenate([a for a, _ in data]))
-    np.testing.assert_allclose(np.concatenate([p.state for p in pieces]), np.concatenate([s for _, s in data]))
-    assert np.concatenate([p.episode for p in pieces]).tolist() == np.repeat(range(3), LENGTHS).tolist()
-    assert len(list(found.read())) == len(pieces)  # it can be read again
-
-
-def test_a_format_of_ones_own_is_one_function(tmp_path):
-    """Rows of text: episode, then the action.  Nothing else of the package is touched, and `advice` reads it too."""
-
-    @register("a .rows file", lambda path: path.suffix == ".rows")
-    def rows(path, action=None, state=None):
-        table = np.loadtxt(path)
-        read = lambda: iter([Frames(table[:, 0].astype(int), table[:, 1:], None)])
-        return Demonstrations(path, "rows", len(table), len(np.unique(table[:, 0])), read)
-
-    paths = tmp_path / "real.rows", tmp_path / "sim.rows"
-    for path, frames in zip(paths, (20, 60), strict=True):
-        episode = np.arange(frames)[:, None] // 10
-        np.savetxt(path, np.hstack([episode, np.random.default_rng(frames).normal(size=(frames, 2))]))
-    report = advice(source=[paths[1]], target=paths[0])
-    assert [(d["format"], d["episodes"], d["frames"]) for d in report["datasets"]] == [("rows", 2, 20), ("rows", 6, 60)]
-    with pytest.raises(Unreadable, match=r"Give .*an \.npz, .*or a \.rows file"):
-        open_demonstrations(broken(tmp_path, "not a dataset"))
-
-
-def test_lerobot_names_its_dimensions(tmp_path):
-    found = open_demonstrations(lerobot(tmp_path / "d", demos(), version="v3.0"))
-    assert found.action_names == ("x", "y") and found.state_names == ("a", "b", "c")
-
-
-def test_other_keys_can_be_named(tmp_path):
-    path = hdf5(tmp_path / "demos.hdf5", demos(), key="delta")
-    assert open_demonstrations(path, action="delta", state="eef").frames == sum(LENGTHS)
+@pytest.fixture
+def pair(tmp_path):
+    return two_domains(tmp_path)
 
 
 # --- statistics ---
@@ -166,16 +41,6 @@ def test_the_sample_is_of_distinct_frames_and_all_of_them_when_few(tmp_path):
     assert len(few.sample_action) == 7 and len(np.unique(few.sample_action[:, 0])) == 7
     assert len(summarised(opened, sample=1000, seed=0).sample_action) == 50
     assert few.lengths.tolist() == [30, 20] and few.action.count == 50
-
-
-# --- the report ---
-
-
-@pytest.fixture
-def pair(tmp_path):
-    """A small target and a larger source shifted by one deviation."""
-    target = lerobot(tmp_path / "real", demos(0, (10, 12, 8)), version="v3.0")
-    return target, npz(tmp_path / "sim.npz", demos(1, (100,) * 4, shift=1.0))
 
 
 def test_the_numbers_are_those_of_the_data(pair):
@@ -281,63 +146,6 @@ def test_what_cannot_be_read_is_one_sentence(command, pair, tmp_path):
     failed = command("--target", pair[0], "--source", tmp_path / "nowhere")
     assert failed.exit_code == 1 and failed.output.startswith("cotrain advise: ") and "does not exist" in failed.output
     assert "Traceback" not in failed.output
-
-
-# --- bad data ---
-
-
-def broken(tmp_path: Path, name: str) -> Path:
-    if name == "truncated hdf5":
-        whole = hdf5(tmp_path / "whole.hdf5", demos()).read_bytes()
-        (tmp_path / "cut.hdf5").write_bytes(whole[: len(whole) // 2])
-        return tmp_path / "cut.hdf5"
-    if name == "truncated parquet":
-        path = lerobot(tmp_path / "cut", demos(), version="v3.0")
-        file = path / "data" / "chunk-000" / "file-000.parquet"
-        file.write_bytes(file.read_bytes()[:-20])
-        return path
-    if name == "nan":
-        data = demos()
-        data[2][0][3, 1] = math.nan
-        return npz(tmp_path / "nan.npz", data)
-    if name == "empty":
-        return lerobot(
-            tmp_path / "empty", [(np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32))], version="v2.1"
-        )
-    if name == "wrong key":
-        return hdf5(tmp_path / "key.hdf5", demos(), key="delta")
-    if name == "width":
-        return npz(tmp_path / "wide.npz", demos(width=5))
-    if name == "no json":
-        path = lerobot(tmp_path / "json", demos(), version="v3.0")
-        (path / "meta" / "info.json").write_text("{")
-        return path
-    if name == "no tables":
-        path = lerobot(tmp_path / "tables", demos(), version="v3.0")
-        (path / "data" / "chunk-000" / "file-000.parquet").unlink()
-        return path
-    (tmp_path / "notes.txt").write_text("hello")
-    return tmp_path / "notes.txt"
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("truncated hdf5", "could not be read as robomimic HDF5"),
-        ("truncated parquet", "could not be read as parquet"),
-        ("nan", "1 NaN or infinite action values near frame 8 (episode 2, dimension 1)"),
-        ("empty", "is empty"),
-        ("wrong key", "has no 'actions', its keys are delta, obs"),
-        ("width", "got 2 dimensions in"),
-        ("no json", "could not be read as a LeRobot dataset"),
-        ("no tables", "holds no data/**/*.parquet"),
-        ("not a dataset", "is no dataset known here"),
-    ],
-)
-def test_bad_datasets_are_named(tmp_path, pair, name, says):
-    with pytest.raises(Unreadable) as caught:
-        advice(source=[broken(tmp_path, name)], target=pair[0])
-    assert says in str(caught.value)
 
 
 def test_a_missing_source_and_a_missing_ratio_are_errors(pair):

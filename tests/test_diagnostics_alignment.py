@@ -8,12 +8,12 @@ import numpy as np
 import ot
 import pytest
 import torch
-from drawn import features, seeds, sizes, widths
 from hypothesis import given, settings
 
 from cotrain_losses.measures import alignment as al
 from cotrain_losses.measures.neighbours import kernel_test, neighbour_mixing
 from cotrain_losses.measures.sides import Side, halves, replicates
+from tests.drawn import features, seeds, sizes, widths
 
 
 def normal(seed: int, n: int, d: int, shift: float = 0.0, scale: float = 1.0) -> torch.Tensor:

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from drawn import features, seeds, sizes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from cotrain_losses import DomainAdversary, DomainClassifier, Rows
+from tests.drawn import features, seeds, sizes
 
 weights = st.floats(0.01, 2.0)
 

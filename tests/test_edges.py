@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from drawn import features
 from test_terms import TERMS, every
 
 from cotrain_losses import MMD, DomainAdversary, DomainClassifier, OptimalTransport, Rows, Sinkhorn
 from cotrain_losses.terms import CORAL, EnergyDistance
+from tests.drawn import features
 
 TORCH_ONLY = {
     "MMD": MMD(),

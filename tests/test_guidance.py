@@ -7,12 +7,12 @@ import pickle
 
 import pytest
 import torch
-from drawn import seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cotrain_losses import DomainGuidance
 from cotrain_losses.guidance import guide
+from tests.drawn import seeds
 
 
 @given(seeds, st.floats(-3, 3))

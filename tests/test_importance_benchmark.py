@@ -9,10 +9,11 @@ import pytest
 import torch
 from cotrain_bench.estimators.measure import measured, quality
 from cotrain_bench.estimators.problems import NAMES, problem
-from drawn import seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
+
+from tests.drawn import seeds
 
 
 @settings(max_examples=10)

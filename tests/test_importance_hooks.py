@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from drawn import seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from cotrain_losses.importance import (
 )
 from cotrain_losses.importance.samples import Samples
 from cotrain_losses.mixing import MixedBatchSampler, ratio_weights
+from tests.drawn import seeds
 
 
 def samples(domain: list[int], **known) -> Samples:

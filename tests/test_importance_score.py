@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from drawn import seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from cotrain_losses.importance import (
     target_contribution,
 )
 from cotrain_losses.mixing import crossing_ratio
+from tests.drawn import seeds
 
 ratios = st.sampled_from([0.0, 0.016, 0.5, 1.0]) | st.floats(0, 1)
 

@@ -6,18 +6,10 @@ import math
 
 import pytest
 import torch
-from toy import Policy, batch
 
-from cotrain_losses import CoTrain, Method, MixedBatchSampler, Seam
-from cotrain_losses.importance import (
-    DiscrepancyWeights,
-    GroupDRO,
-    ProductWeights,
-    RatioWeights,
-    TableWeights,
-    TimeWindow,
-)
+from cotrain_losses import CoTrain, Method, MixedBatchSampler, Seam, importance
 from cotrain_losses.importance.samples import Samples
+from tests.toy import Policy, batch
 
 SEAM = Seam(head="head", condition="condition", time=1)
 N, TARGETS = 40, 8
@@ -57,19 +49,23 @@ def drawn_times(index: torch.Tensor, *, seed: int = 0) -> torch.Tensor:
 def test_every_hook_is_the_weighted_loss_it_says() -> None:
     policy, index = Policy(), torch.tensor([0, 3, 9, 30, 21, 9])
     domain, times = IS_TARGET[index].long(), drawn_times(index)
-    dro = GroupDRO({"source": 0.8, "target": 0.2})
+    dro = importance.GroupDRO({"source": 0.8, "target": 0.2})
     dro.update(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
-    sifted = DiscrepancyWeights(IS_TARGET)
+    sifted = importance.DiscrepancyWeights(IS_TARGET)
     sifted.observe(torch.arange(N), torch.rand(N))
     sifted.solve()
-    table, window, drawn = TableWeights(torch.rand(N)), TimeWindow({"source": (0.5, 1.0)}), RatioWeights(0.1, 0.5)
+    table, window, drawn = (
+        importance.TableWeights(torch.rand(N)),
+        importance.TimeWindow({"source": (0.5, 1.0)}),
+        importance.RatioWeights(0.1, 0.5),
+    )
     expected = {
         table: table.weights[index],
         window: ((domain == 1) | (times >= 0.5)).double(),
         drawn: torch.where(domain == 1, 0.2, 1.8),
         dro: (dro.alpha / torch.tensor([0.8, 0.2]))[domain],
         sifted: sifted.q[index],
-        ProductWeights(table, window): table.weights[index] * ((domain == 1) | (times >= 0.5)),
+        importance.ProductWeights(table, window): table.weights[index] * ((domain == 1) | (times >= 0.5)),
     }
     for hook, weights in expected.items():
         torch.testing.assert_close(weighted(policy, hook, index), by_hand(policy, weights, index), rtol=1e-6, atol=1e-8)
@@ -82,7 +78,7 @@ def test_on_full_batches_weighing_is_the_mixture_exactly(share) -> None:
     repeated = (
         torch.arange(N) if share == 0.2 else torch.cat([torch.arange(TARGETS).repeat(4), torch.arange(TARGETS, N)])
     )
-    found = weighted(policy, RatioWeights(ratio, share), repeated)
+    found = weighted(policy, importance.RatioWeights(ratio, share), repeated)
     losses = by_hand_losses(policy, repeated)
     mixture = ratio * losses[IS_TARGET[repeated]].mean() + (1 - ratio) * losses[~IS_TARGET[repeated]].mean()
     torch.testing.assert_close(found, gradient(mixture, policy), rtol=1e-6, atol=1e-8)
@@ -99,7 +95,7 @@ def test_sampling_weighing_and_a_mix_have_the_same_expected_gradient() -> None:
     for share in (ratio, 0.2, 0.6):
         sampler = MixedBatchSampler(IS_TARGET, 10, ratio, share=share)
         found = [
-            weighted(policy, RatioWeights(ratio, share), torch.tensor(sampler.batch(3 * k)), seed=k)[:12]
+            weighted(policy, importance.RatioWeights(ratio, share), torch.tensor(sampler.batch(3 * k)), seed=k)[:12]
             for k in range(draws)
         ]
         means.append(torch.stack(found).mean(0))
@@ -109,10 +105,10 @@ def test_sampling_weighing_and_a_mix_have_the_same_expected_gradient() -> None:
 
 
 def test_the_hooks_resume_with_the_wrappers_checkpoint() -> None:
-    def make() -> tuple[GroupDRO, DiscrepancyWeights, CoTrain]:
-        dro, sifted = GroupDRO({"source": 0.8, "target": 0.2}), DiscrepancyWeights(IS_TARGET)
+    def make() -> tuple[importance.GroupDRO, importance.DiscrepancyWeights, CoTrain]:
+        dro, sifted = importance.GroupDRO({"source": 0.8, "target": 0.2}), importance.DiscrepancyWeights(IS_TARGET)
         torch.manual_seed(5)
-        return dro, sifted, CoTrain(Policy(), Method(weights=ProductWeights(dro, sifted)), seam=SEAM)
+        return dro, sifted, CoTrain(Policy(), Method(weights=importance.ProductWeights(dro, sifted)), seam=SEAM)
 
     dro, sifted, cotrain = make()
     dro.update(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from drawn import features, seeds, sizes, widths
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from cotrain_losses import MMD, Rows
 from cotrain_losses.terms import Pair
 from cotrain_losses.terms.mmd import CORAL, EnergyDistance, median_square
 from cotrain_losses.terms.mmd.fused import median
+from tests.drawn import features, seeds, sizes, widths
 
 bandwidths = st.floats(0.3, 3.0)
 

@@ -32,9 +32,12 @@ def test_measured_weights_are_timed_with_a_reading_in_every_block_and_the_held_o
     assert len(calls) == 4 and 0 < cost.held_out < 1e-3 and cost.low <= cost.weights <= cost.high
 
 
-def test_a_ratio_is_of_medians_with_the_middle_half_of_neighbours() -> None:
-    found = overhead._ratio([(1.0, 2.0), (2.0, 3.0), (4.0, 4.0)])
-    assert found["ratio"] == pytest.approx(3.0 / 2.0) and found["low"] <= 1.5 <= found["high"]
+def test_a_ratio_is_of_medians_with_the_middle_half_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter([1.0, 2.0, 3.0, 2.0, 4.0, 4.0])  # bare and wrapped, then the other way round, then as at first
+    monkeypatch.setattr(overhead, "seconds", lambda job, device: next(took))
+    (row,) = overhead.measured("suite", 8, 3, "cpu", ["weights"])
+    assert row["bare"] == 2.0 and row["ratio"] == 3.0 / 2.0
+    assert (row["low"], row["high"]) == pytest.approx((1.0, 2.0))  # quartiles of 2, 3 / 2 and 1
 
 
 def test_a_policy_not_known_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawn import features, seeds, sizes
 from hypothesis import given, settings
 from test_terms import TERMS, every, value_and_gradients
 
 import cotrain_losses.terms.pair as pair_module
 from cotrain_losses import MMD, DomainClassifier, Rows, Sinkhorn
 from cotrain_losses.terms import CORAL, EnergyDistance, Pair
+from tests.drawn import features, seeds, sizes
 
 
 @every

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from drawn import features, seeds, sizes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from cotrain_losses.mixing.pairing import (
     alignments,
     dtw_distances,
 )
+from tests.drawn import features, seeds, sizes
 
 
 def dtw_by_loops(x, y, gamma=0.0):

@@ -9,12 +9,13 @@ import pytest
 from cotrain_bench.peers import definitions, outcomes
 from cotrain_bench.peers.problems import sides
 
+SETTINGS = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0, "device": "cpu"}
+
 
 def test_a_run_times_what_is_there_and_says_what_is_not(tmp_path):
     from cotrain_bench.peers.study import study
 
-    settings = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0, "device": "cpu"}
-    study(tmp_path, settings, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": None})
+    study(tmp_path, SETTINGS, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": None})
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     by_peer = {row["peer"]: row for row in rows}
     assert by_peer["ours"]["ratio"] == 1.0 and by_peer["ours"]["gradient_error"] < 1e-3
@@ -23,17 +24,19 @@ def test_a_run_times_what_is_there_and_says_what_is_not(tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
-def test_what_ran_in_a_process_of_its_own_is_set_against_ours_that_did_too():
-    from cotrain_bench.peers.study import _with_ratios
+def test_what_ran_in_a_process_of_its_own_is_set_against_ours_that_did_too(tmp_path, monkeypatch):
+    from cotrain_bench.peers import study
 
-    size = {"loss": "balanced", "n": 8, "d": 3}
-    timed = [("ours", 1.0, "one process"), ("POT", 3.0, "one process"), ("ours, alone", 0.5, "another process")]
-    rows = [{**size, "peer": peer, "ms": ms, "where": where} for peer, ms, where in timed]
-    rows += [
-        {**size, "peer": "OTT-JAX", "ms": 0.4, "where": "another process"},
-        {"peer": "x", "where": "another process"},
-    ]
-    assert [row.get("ratio") for row in _with_ratios(rows)] == [1.0, 3.0, 1.0, 0.8, None]
+    def timed(peer, ms):
+        measured = {"loss": "balanced", "n": 8, "d": 3, "ms": ms, "gradient_error": 0.0}
+        return {"peer": peer, "status": "ok", **measured}
+
+    answers = iter([[timed("ours", 1.0), timed("POT", 3.0)], [timed("OTT-JAX", 0.4)], [timed("ours", 0.5)]])
+    monkeypatch.setattr(study, "run", lambda python, libraries, settings: next(answers))
+    study.study(tmp_path, SETTINGS, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": "its own python"})
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    ratios = {"ours": 1.0, "POT": 3.0, "pytorch-adapt": None, "OTT-JAX": 0.8, "ours, alone": 1.0}
+    assert {row["peer"]: row.get("ratio") for row in rows} == ratios
 
 
 def test_ours_are_right_in_every_case_where_such_losses_fail(tmp_path, monkeypatch):
@@ -87,7 +90,6 @@ def test_a_device_that_is_not_there_is_a_row_that_says_so(tmp_path, monkeypatch)
     from cotrain_bench.peers.study import study
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    settings = {"losses": ["balanced"], "sizes": [8], "widths": [3], "repeats": 5, "seed": 0, "device": "cuda"}
-    study(tmp_path, settings, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": None})
+    study(tmp_path, {**SETTINGS, "device": "cuda"}, {"torch peers": None, "pytorch-adapt": None, "OTT-JAX": None})
     first = json.loads((tmp_path / "results.json").read_text())["rows"][0]
     assert first["peer"] == "cuda" and "finds no cuda device" in first["status"]

@@ -14,9 +14,11 @@ from cotrain_bench.sim2sim.cameras import CENTRE, both, cameras
 from cotrain_bench.sim2sim.demos import GATE_SEEDS, Request, attempt, demonstrations, expert_success
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.tasks import TASKS, meta_world
-from cotrain_bench.sim2sim.world import Episode, World, _environment
+from cotrain_bench.sim2sim.world import Episode, World
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.worlds import Kept
 
 HAND, OPENING, OBJECT, GOAL = slice(0, 3), 3, slice(4, 7), slice(-3, None)  # in Meta-World's observation
 
@@ -50,7 +52,7 @@ def acted(episode: Episode, steps: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("task", meta_world())
 def test_an_episode_is_meta_worlds_own_until_it_is_solved_and_is_solved_when_meta_world_says_so(task):
     world(task).episode(0)  # a first one, so that this one starts from what the first left behind
-    env, episode = _environment(meta_world()[task]), world(task).episode(1)
+    env, episode = World(task, Gap()).env, world(task).episode(1)
     env.seed(1)
     state, _ = env.reset()
     while not episode.success and episode.steps < TASKS[task].horizon:
@@ -84,13 +86,15 @@ def test_what_the_seed_moves_is_to_be_seen_and_the_rest_stays(task):
 
 @pytest.mark.parametrize("task", TARGETS)
 def test_the_goal_is_where_meta_world_draws_its_target(task):
-    episode = world(task).episode(2)
+    here = Kept(task, Gap())
+    episode = here.episode(2)
     episode.step(np.zeros(4))
-    np.testing.assert_allclose(episode.keypoints()[5], episode._env.data.site(TARGETS[task]).xpos, atol=1e-12)
+    np.testing.assert_allclose(episode.keypoints()[5], here.latest.data.site(TARGETS[task]).xpos, atol=1e-12)
 
 
 def test_the_goal_is_the_nail_of_the_hammer_the_top_of_the_wrenchs_peg_and_over_the_lids_box():
-    hammer, wrench, box = (world(task).episode(0) for task in ("hammer", "assembly", "box-close"))
+    hammer, pegs, boxes = world("hammer").episode(0), Kept("assembly", Gap()), Kept("box-close", Gap())
+    wrench, box = pegs.episode(0), boxes.episode(0)
     before = hammer.keypoints()[5]
     np.testing.assert_allclose(before, [0.24, 0.64, 0.11], atol=1e-6)
     while not hammer.step(hammer.expert()):
@@ -99,8 +103,8 @@ def test_the_goal_is_the_nail_of_the_hammer_the_top_of_the_wrenchs_peg_and_over_
     for episode in (wrench, box):
         episode.step(np.zeros(4))
     top = np.array([0, 0, 0.05])  # of the peg, from its middle
-    np.testing.assert_allclose(wrench.keypoints()[5] - top, wrench._env.data.body("peg").xpos, atol=1e-12)
-    np.testing.assert_allclose(box.keypoints()[5][:2], box._env.data.body("boxbody").xpos[:2], atol=1e-12)
+    np.testing.assert_allclose(wrench.keypoints()[5] - top, pegs.latest.data.body("peg").xpos, atol=1e-12)
+    np.testing.assert_allclose(box.keypoints()[5][:2], boxes.latest.data.body("boxbody").xpos[:2], atol=1e-12)
 
 
 @pytest.mark.parametrize("task", meta_world())

@@ -8,23 +8,16 @@ import warnings
 
 import pytest
 import torch
-from drawn import any_size, features, seeds, sizes, widths
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cotrain_losses import Regularizer, Rows, Term
 from cotrain_losses.strength.schedules import constant, linear, warmup
+from tests.drawn import any_size, features, seeds, sizes, widths
+from tests.training import Gap
 
 weights = st.floats(-2.0, 2.0).filter(lambda w: w == 0.0 or abs(w) > 1e-3)
-
-
-class Gap(Term):
-    """|mean source - mean target|^2, without parameters."""
-
-    def compare(self, pair) -> Tensor:
-        source, target = pair.source, pair.target
-        return (source.features.mean(0) - target.features.mean(0)).square().sum()
 
 
 class Critic(Term):

@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 import torch
-from drawn import features, seeds, sizes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import squares
 
 from cotrain_losses import OptimalTransport, Rows, Sinkhorn
 from cotrain_losses.terms.transport import Block
+from tests.drawn import features, seeds, sizes
+from tests.plans import squares
 
 
 @settings(max_examples=10)

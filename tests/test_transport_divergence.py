@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawn import features, seeds, sizes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cotrain_losses import OptimalTransport, Rows, Sinkhorn
 from cotrain_losses.terms.transport import Block, online
+from tests.drawn import features, seeds, sizes
 
 
 @settings(max_examples=4)

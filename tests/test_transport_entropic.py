@@ -8,14 +8,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from drawn import features, seeds, sizes, widths
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import objective, prices, regs, squares
 
 from cotrain_losses import OptimalTransport, Sinkhorn
 from cotrain_losses._core.distances import squared_distances
 from cotrain_losses.terms.transport import Block
+from tests.drawn import features, seeds, sizes, widths
+from tests.plans import objective, prices, regs, squares
 
 
 @given(seeds, sizes, sizes, widths, regs, prices, st.sampled_from(["product", "ones"]))

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from drawn import features, seeds, sizes, widths
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import objective, prices, squares
 
 from cotrain_losses import OptimalTransport, Rows, Sinkhorn
 from cotrain_losses.terms.transport import unbalanced
+from tests.drawn import features, seeds, sizes, widths
+from tests.plans import objective, prices, squares
 
 
 @given(seeds, st.integers(1, 5))

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from drawn import features, seeds, sizes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from cotrain_losses.terms.transport import fixed, squared
 from cotrain_losses.terms.transport.newton import newton
 from cotrain_losses.terms.transport.problem import Problem, dual_value
 from cotrain_losses.terms.transport.settings import Settings as problem_settings
+from tests.drawn import features, seeds, sizes
 
 
 def test_a_price_in_float32_leaves_the_iterations_in_float32():

@@ -21,8 +21,8 @@ class HeldOut(Observer):
             rows = {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
             if len(rows) != 1:
                 raise ValueError(
-                    f"a held-out batch has one row per sample, got tensors of {sorted(rows)} rows. Say how many samples "
-                    "there are with their labels: cotrain.hold_out(batch, domain=['target'] * samples)."
+                    f"a held-out batch has one row per sample, got tensors of {sorted(rows)} rows. Say how many "
+                    "samples there are with their labels: cotrain.hold_out(batch, domain=['target'] * samples)."
                 )
             domain = [step.domains.target] * rows.pop()
         self.step, self.batch = step, batch

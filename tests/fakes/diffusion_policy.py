@@ -83,25 +83,26 @@ def folded(obs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: x[:, :To].flatten(0, 1) for name, x in obs.items()}
 
 
+class OfImages(Base):
+    obs_encoder: nn.Module
+
+    def condition(self, obs: Any) -> dict[str, Any]:
+        return {"local_cond": None, "global_cond": self.obs_encoder(folded(obs)).reshape(B, -1)}
+
+
 @named(f"{ROOT}.diffusion_unet_image_policy")
-class DiffusionUnetImagePolicy(Base):
+class DiffusionUnetImagePolicy(OfImages):
     def __init__(self) -> None:
         super().__init__()
         self.obs_encoder, self.model = Encoder(), ConditionalUnet1D(Da, To * 7)
 
-    def condition(self, obs: Any) -> dict[str, Any]:
-        return {"local_cond": None, "global_cond": self.obs_encoder(folded(obs)).reshape(B, -1)}
-
 
 @named(f"{ROOT}.diffusion_unet_hybrid_image_policy")
-class DiffusionUnetHybridImagePolicy(Base):
+class DiffusionUnetHybridImagePolicy(OfImages):
     def __init__(self) -> None:
         super().__init__()
         self.obs_encoder = ObservationEncoder()
         self.model = ConditionalUnet1D(Da, self.obs_encoder.output_shape()[0] * To)
-
-    def condition(self, obs: Any) -> dict[str, Any]:
-        return {"local_cond": None, "global_cond": self.obs_encoder(folded(obs)).reshape(B, -1)}
 
 
 @named(f"{ROOT}.diffusion_unet_lowdim_policy")

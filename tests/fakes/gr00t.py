@@ -55,38 +55,21 @@ class DiT(nn.Module):
         super().__init__()
         self.timestep_encoder, self.transformer_blocks = Steps(E), nn.ModuleList([Block(), Block()])
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        timestep: Tensor | None = None,
-        encoder_attention_mask: Tensor | None = None,
-        return_all_hidden_states: bool = False,
-    ) -> Any:
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, timestep: Tensor, **how: Any) -> Any:
+        """With return_all_hidden_states a pair; `attended` says what a block reads."""
         x = hidden_states + self.timestep_encoder(timestep)[:, None]
-        for block in self.transformer_blocks:  # the mask is taken and not used, as in the sources
-            x = block(x, encoder_hidden_states, None)
-        return (x, [hidden_states, x]) if return_all_hidden_states else x
+        for k, block in enumerate(self.transformer_blocks):
+            x = block(x, encoder_hidden_states, *self.attended(k, **how))
+        return (x, [hidden_states, x]) if how.get("return_all_hidden_states") else x
+
+    def attended(self, k: int, **how: Any) -> tuple[Any, ...]:
+        return (None,)  # the mask is taken and not used, as in the sources
 
 
 class AlternateVLDiT(DiT):
-    def forward(  # type: ignore[override]
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        timestep: Tensor | None = None,
-        encoder_attention_mask: Tensor | None = None,
-        return_all_hidden_states: bool = False,
-        image_mask: Tensor | None = None,
-        backbone_attention_mask: Tensor | None = None,
-        kv_cache: dict[int, Any] | None = None,
-    ) -> Any:
-        assert image_mask is not None and backbone_attention_mask is not None
-        x = hidden_states + self.timestep_encoder(timestep)[:, None]
-        for k, block in enumerate(self.transformer_blocks):
-            wanted = image_mask if k % 2 else ~image_mask
-            x = block(x, encoder_hidden_states, wanted & backbone_attention_mask, kv_cache, k)
-        return (x, [hidden_states, x]) if return_all_hidden_states else x
+    def attended(self, k: int, **how: Any) -> tuple[Any, ...]:
+        wanted = how["image_mask"] if k % 2 else ~how["image_mask"]
+        return wanted & how["backbone_attention_mask"], how.get("kv_cache"), k
 
 
 class ActionHead(nn.Module):

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+BY_TEXT = ("getattr", "setattr", "delattr", "hasattr", "attrgetter", "patch", "object")
+"""calls that take the name of an attribute as text; the last is `patch.object`"""
+
 
 @dataclass(frozen=True)
 class Import:
@@ -109,6 +112,14 @@ def private_reads(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and private(node.attr) and not _of_self(node):
             yield node.lineno, node.attr, ast.unparse(node)
+
+
+def private_strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Private names given as text to `getattr`, `setattr` and their kin, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in BY_TEXT:
+            texts = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
+            yield from ((node.lineno, text) for text in texts if any(map(private, text.split("."))))
 
 
 def _of_self(node: ast.Attribute) -> bool:

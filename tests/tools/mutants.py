@@ -33,7 +33,7 @@ ROOMS = {
     "terms/mmd": ("test_mmd*.py", "test_terms*.py"),
     "mixing": ("test_mixing*.py", "test_pair*.py"),
     "guidance.py": ("test_guidance*.py", "test_cotrain*.py"),
-    "strength": ("test_strength*.py", "test_balance*.py", "test_relative*.py", "test_term.py"),
+    "strength": ("test_strength*.py", "test_term.py"),
     "policy": (
         "test_policy*.py",
         "test_cotrain*.py",

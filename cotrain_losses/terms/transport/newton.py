@@ -5,8 +5,8 @@
     [ P'                        diag(c + b~ eps / rho)   ] [dg] = eps * [b~ - c]
 
 r, c are the marginals of P and a~ = a exp(-f / rho) (a where it is a constraint).  D is concave.  Newton with a line
-search starts where Sinkhorn's iterations stop, with marginals near those asked for, and converges quadratically at every
-eps; from potentials whose plan is nearly empty it may not move.  A step costs O(n m min(n, m)).
+search starts where Sinkhorn's iterations stop, with marginals near those asked for, and converges quadratically at
+every eps; from potentials whose plan is nearly empty it may not move.  A step costs O(n m min(n, m)).
 The larger side is eliminated (Brauer, Clason, Lorenz, Wirth 2017, "A Sinkhorn-Newton method").
 """
 
