@@ -18,7 +18,7 @@ from ..._core.distances import squared_distances
 from ..gradients import check_followed, with_gradients
 from ..pair import Pair
 from ..term import Term
-from .converged import check_converged
+from .coupling import check_converged
 from .fixed import fixed, symmetric
 from .online import online, streamed
 from .optimal import masses_of

@@ -26,9 +26,8 @@ from ..._core.rows import Rows
 from ..gradients import check_followed, with_gradients
 from ..pair import Pair
 from ..term import Term
-from .converged import check_converged
 from .costs import Block, Callback, joined_rows, total_cost
-from .coupling import Coupling, spread_out
+from .coupling import Coupling, check_converged, spread_out
 from .fixed import Fixed, diagonal, fixed
 from .matrix import coupled
 from .problem import INF, Array, Solution
