@@ -161,12 +161,6 @@ def neighbour_contribution(
     return float(torch.sigmoid(odds - torch.tensor(1 - ratio, dtype=torch.float64).log() - of_source).mean())
 
 
-def _to_other_episodes(side: Side) -> Tensor:
-    """(n, n) squared distances, infinite to rows of the same episode."""
-    same = side.groups[:, None] == side.groups
-    return squared_distances(side.features, side.features).masked_fill(same, torch.inf)
-
-
 def _gradients(loss: Loss, batches: Batches, parameters: list[nn.Parameter], seed: int) -> tuple[Tensor, list[Tensor]]:
     """Losses (b,), and the mean gradients of even and of odd batches."""
     values, sums = [], [torch.zeros(1)] * 2
