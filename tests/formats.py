@@ -29,7 +29,7 @@ def lerobot(path: Path, episodes, *, version: str) -> Path:
         "observation.state": {"dtype": "float32", "shape": [3], "names": {"motors": ["a", "b", "c"]}},
         "observation.images.top": {"dtype": "video", "shape": [3, 96, 96]},
     }
-    info = {"codebase_version": version, "total_episodes": len(episodes), "features": features}
+    info = {"codebase_version": version, "total_episodes": len(episodes), "features": features, "fps": 30}
     info["total_frames"] = sum(len(a) for a, _ in episodes)
     (path / "meta").mkdir(parents=True)
     (path / "meta" / "info.json").write_text(json.dumps(info))

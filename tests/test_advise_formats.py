@@ -95,6 +95,13 @@ def test_lerobot_names_its_dimensions(tmp_path):
     assert found.action_names == ("x", "y") and found.state_names == ("a", "b", "c")
 
 
+def test_the_rate_is_the_datasets_own_fps_or_that_of_its_timestamps(tmp_path):
+    assert open_demonstrations(lerobot(tmp_path / "d", demos(), version="v3.0")).rate == 30
+    times = np.concatenate([np.arange(n) / 50 for n in LENGTHS])
+    assert open_demonstrations(npz(tmp_path / "timed.npz", demos(), timestamp=times)).rate == 50
+    assert open_demonstrations(npz(tmp_path / "untimed.npz", demos())).rate is None
+
+
 def test_other_keys_can_be_named(tmp_path):
     path = hdf5(tmp_path / "demos.hdf5", demos(), key="delta")
     assert open_demonstrations(path, action="delta", state="eef").frames == sum(LENGTHS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, readable, register
+from .demonstrations import Array, Demonstrations, Frames, as_columns, check_key, rate_of, readable, register
 
 
 @register("an .npz", lambda path: path.suffix == ".npz")
@@ -28,7 +28,9 @@ def arrays(path: Path, action: str | None = None, state: str | None = None) -> D
     episode = _episodes(held, len(actions))
 
     whole = Frames(episode, actions, states)
-    return Demonstrations(path, "npz", len(actions), len(np.unique(episode)), lambda: iter([whole]))
+    times = next((held[key] for key in ("timestamp", "timestamps", "time") if key in held), None)
+    rate = None if times is None else rate_of(times)
+    return Demonstrations(path, "npz", len(actions), len(np.unique(episode)), lambda: iter([whole]), rate=rate)
 
 
 def _episodes(held: Mapping[str, Array], frames: int) -> Array:

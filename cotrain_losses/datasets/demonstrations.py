@@ -44,6 +44,8 @@ class Demonstrations:
     """makes a fresh iterator over all frames, in order; holds one piece in memory at a time"""
     action_names: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
+    rate: float | None = None
+    """frames per second, where the dataset says"""
 
 
 @contextmanager
@@ -77,6 +79,17 @@ def check_key(path: Path, key: str | None, held: Iterable[str], option: str) -> 
 def as_columns(values: Array) -> Array:
     """(n, width) float from (n,) or (n, ...)."""
     return values.reshape(len(values), -1).astype(np.float32, copy=False)
+
+
+def rate_of(times: Array) -> float | None:
+    """Frames per second from (n,) timestamps in seconds; None where time never rises.
+
+    >>> rate_of(np.array([0.0, 0.1, 0.2, 0.0, 0.1]))
+    10.0
+    """
+    steps = np.diff(np.asarray(times, np.float64).reshape(-1))
+    rising = steps[np.isfinite(steps) & (steps > 0)]
+    return float(f"{1 / np.median(rising):.4g}") if len(rising) else None
 
 
 def is_proprioception(shape: tuple[int, ...], dtype: Any) -> bool:

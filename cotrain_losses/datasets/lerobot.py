@@ -33,8 +33,10 @@ def lerobot(path: Path, action: str | None = None, state: str | None = None) -> 
     files = sorted((path / "data").rglob("*.parquet"))
     if not files:
         raise Unreadable(f"{path} holds no data/**/*.parquet, got {sorted(p.name for p in path.iterdir())}.")
-    names = (_names(features[key]) for key in (action, state) if key)
-    return Demonstrations(path, f"LeRobot {version}", frames, episodes, partial(_read, files, action, state), *names)
+    of_action, of_state = (_names(features[key]) if key else () for key in (action, state))
+    rate = float(info["fps"]) if isinstance(info.get("fps"), (int, float)) else None
+    read = partial(_read, files, action, state)
+    return Demonstrations(path, f"LeRobot {version}", frames, episodes, read, of_action, of_state, rate)
 
 
 def _read(files: list[Path], action: str, state: str | None) -> Iterator[Frames]:
