@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ class MixedBatchSampler(Sampler[list[int]]):
     Each batch holds the floor or the ceiling of its expected rows per domain.  A domain is shuffled and passed whole
     before any of its frames comes again, across epochs too (a batch in which a pass ends may hold a frame twice).
     An epoch passes the largest domain drawn once, shuffled anew: exactly with two domains, to within a few rows with
-    more.  Each iteration is the next epoch, as with a shuffling DataLoader; `set_epoch` says otherwise.  Nothing is
-    counted while batches are drawn, so workers that prefetch disturb nothing.
+    more.  Each iteration is the next epoch, as with a shuffling DataLoader; `set_epoch` says otherwise.  No batch
+    depends on what was drawn before it, so workers that prefetch disturb nothing.
 
     Cost: 8 bytes per frame below 2^31 frames (the indices and one shuffled copy), under a second of shuffling per
     pass of 10^7 frames, tens of microseconds per batch.  The order is that of the installed NumPy's generator.
@@ -50,6 +50,9 @@ class MixedBatchSampler(Sampler[list[int]]):
     >>> len(batches), [sum(i < 3 for i in batch) for batch in batches]
     (3, [1, 1, 1])
     """
+
+    drop_last = False
+    """every batch is full; Accelerate asks."""
 
     def __init__(
         self,
@@ -87,20 +90,58 @@ class MixedBatchSampler(Sampler[list[int]]):
         self._length = max(1, math.ceil(round(self.sizes[largest] / (self._global * self.share[largest]), 9)))
         self._shuffled: dict[int, tuple[int, NDArray[Any]]] = {}
         self.epoch, self._start = divmod(whole("start", start), self._length)
+        self._named = range(1)  # what whoever calls `set_epoch` may take to be next, counting from 0 again
+        self._drawn: tuple[int, int] | None = None  # in the iteration that is under way: its epoch, its batches
 
     def __len__(self) -> int:
         """Batches of a whole epoch, whatever `start`."""
         return self._length
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Which epoch is next and where it begins; naming the epoch that is next anyway keeps its `start`."""
-        if whole("epoch", epoch) != self.epoch or start:
-            self.epoch, self._start = epoch, whole("start", start)
+        """Which epoch is next and where it begins.
+
+        Naming the epoch that is next anyway keeps its `start`.  So does a loop that counts on by one an iteration:
+        resumed in epoch 3, it may say 3, 4, ... or, as Accelerate does, begin at 0 again.
+        """
+        whole("epoch", epoch)
+        if start or not (epoch == self.epoch or epoch in self._named):
+            self.epoch, self._start, self._drawn = epoch, whole("start", start), None
+        self._named = range(epoch, epoch + 1)
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start = self.epoch, self._start
         self.epoch, self._start = epoch + 1, 0  # on the first draw: a DataLoader with workers makes two iterators
-        yield from self._batches(epoch, start)
+        certain = int(start < self._length)  # a loader that resumes after the last batch may drop an empty iteration
+        self._named = range(self._named.start + certain, self._named.stop + 1)
+        for number, batch in enumerate(self._batches(epoch, start), start + 1):
+            self._drawn = epoch, number
+            yield batch
+        self._drawn = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which batch is drawn next, and what makes it that batch: plain numbers, alike on all ranks.
+
+        Of a loader that draws ahead (workers) save the loader: torchdata's StatefulDataLoader asks here in time.
+        """
+        epoch, batch = self._drawn or (self.epoch, self._start)
+        return {"epoch": epoch, "batch": batch, **self._order()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on at the batch that the state names, in the next iteration."""
+        order = self._order()
+        if wrong := [name for name in order if state.get(name) != order[name]]:
+            received = ", ".join(f"{name} {state.get(name)!r} for {order[name]!r}" for name in wrong)
+            raise ValueError(
+                f"a state belongs to a sampler of the same data and settings, got {received}. Make the sampler as it "
+                "was, or begin elsewhere with MixedBatchSampler(start=)."
+            )
+        self.epoch, self._start = whole("epoch", state["epoch"]), whole("batch", state["batch"])
+        self._drawn = None
+
+    @property
+    def sampler(self) -> MixedBatchSampler:
+        """Itself: Accelerate and Lightning look here for `set_epoch`."""
+        return self
 
     def batch(self, number: int) -> list[int]:
         """The dataset indices of one batch, by its number counted over epochs."""
@@ -128,6 +169,10 @@ class MixedBatchSampler(Sampler[list[int]]):
     def _shares(self, what: str, value: Ratio) -> dict[str, float]:
         each = shares(what, value, self.names, target=self.target, sizes=list(self.sizes.values()))
         return dict(zip(self.names, each, strict=True))
+
+    def _order(self) -> dict[str, Any]:
+        """What the batches are a function of, their number apart."""
+        return {"seed": self.seed, "rows": self._global, "share": self.share, "sizes": self.sizes}
 
     def _batches(self, epoch: int, start: int) -> Iterator[list[int]]:
         begin = epoch * self._length
