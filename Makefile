@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 POLICIES := .venv-integration
 ROBOSUITE := .venv-robosuite
+LEROBOT := .venv-lerobot
 POLICY_PIP := $(POLICIES)/bin/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
@@ -16,13 +17,20 @@ MATRIX_PYTHON ?= $(PYTHON)
 QUICK := $(wildcard $(patsubst %,tests/test_%.py,house package term terms* pair flags mmd* transport* discriminator* \
   guidance mixing*))
 
-.PHONY: help demo quick test long matrix oldest mutants lines calls lint types docs integration robosuite slurm clean
+# LeRobot of today needs Python 3.12: the one on the path, else pyenv's newest.
+WHERE := -c 'import sys; print(sys.executable)' 2>/dev/null
+PYTHON312 ?= $(shell python3.12 $(WHERE) || \
+  PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.12' | tail -n 1) python3.12 $(WHERE))
+
+.PHONY: help demo quick test long matrix oldest mutants lines calls lint types docs integration integration-lerobot \
+  python312 robosuite slurm clean
 
 help:
 	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
 	@echo "make quick   the library's own tests, under a minute;   make test   the whole test suite"
 	@echo "make oldest  the quick tier with Python 3.11 and the oldest versions that are promised"
 	@echo "make integration   real LeRobot and robomimic policies, wrapped, trained and rolled out (an environment of its own)"
+	@echo "make integration-lerobot   LeRobot of today, with Python 3.12: adapters, lerobot-train and cotrain lerobot-train"
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
 	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines, make calls   how much there is and runs"
 
@@ -68,6 +76,12 @@ docs: $(VENV)/.installed
 integration: $(POLICIES)/.installed slurm
 	$(POLICIES)/bin/python -m pytest -m integration tests/integration
 
+python312:
+	@test -n "$(PYTHON312)"
+
+integration-lerobot: $(LEROBOT)/.installed
+	$(LEROBOT)/bin/python -m pytest -m integration_lerobot tests/integration_lerobot
+
 # A real Slurm node is started by the tests, on loopback; only its programs are installed here.
 slurm:
 	@which sbatch slurmctld slurmd munged >/dev/null 2>&1 || { echo "Installing slurm-wlm and munge"; \
@@ -107,6 +121,15 @@ $(POLICIES)/.installed: setup.cfg tests/integration/requirements.txt tests/integ
 	@$(POLICY_PIP) install --quiet --no-deps -e .
 	@touch $@
 
+# LeRobot caps torch below 2.12, whose wheel on the index is built for CUDA: 6 GB in all.
+$(LEROBOT)/.installed: setup.cfg tests/integration_lerobot/requirements.txt
+	@test -n "$(PYTHON312)" || { \
+	  echo "LeRobot 0.6.1 needs Python 3.12, got none on the path or in pyenv. Name one: make PYTHON312=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON312) -m venv $(LEROBOT)
+	@echo "Installing LeRobot into $(LEROBOT) (several minutes the first time)"
+	@$(LEROBOT)/bin/python -m pip --disable-pip-version-check install --quiet -r tests/integration_lerobot/requirements.txt -e '.[cli,data,test]'
+	@touch $@
+
 # robosuite needs numpy 1 and another MuJoCo.
 robosuite: $(ROBOSUITE)/.installed
 	$(ROBOSUITE)/bin/python -m pytest -m robosuite tests/integration_robosuite
@@ -120,4 +143,4 @@ $(ROBOSUITE)/.installed: setup.cfg tests/integration_robosuite/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(POLICIES) $(ROBOSUITE) .venv-matrix .mutants build site runs *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(POLICIES) $(ROBOSUITE) $(LEROBOT) .venv-matrix .mutants build site runs *.egg-info

@@ -1,4 +1,4 @@
-"""LeRobot 0.4.4's own policies, small, with a batch and the loss of each sample told by their own code."""
+"""Policies of LeRobot 0.4.4 and 0.6.1, small, with a batch and the loss of each sample told by their own code."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def features(*kinds: str) -> dict[str, Any]:
 
 
 UNET = {"crop_shape": None, "down_dims": (32, 64), "horizon": 8, "n_action_steps": 4, "num_inference_steps": 3}
-VISION = {"spatial_softmax_num_keypoints": 8}
+VISION = {"spatial_softmax_num_keypoints": 8, "pretrained_backbone_weights": None}
 
 
 def image_diffusion(**more: Any) -> DiffusionPolicy:
-    return DiffusionPolicy(DiffusionConfig(**features("state", "images"), **UNET, **VISION, **more))
+    settings = {"use_group_norm": True, "use_separate_rgb_encoder_per_camera": False, **VISION, **more}
+    return DiffusionPolicy(DiffusionConfig(**features("state", "images"), **UNET, **settings))
 
 
 def state_diffusion() -> DiffusionPolicy:
