@@ -62,6 +62,8 @@ def _calls(node: ast.expr) -> list[tuple[str, dict[str, Any]]]:
         return [(node.id, {})]
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
         raise ValueError(ast.dump(node))
+    if any(given.arg is None for given in node.keywords):
+        raise ValueError("**")
     return [(node.func.id, {str(given.arg): ast.literal_eval(given.value) for given in node.keywords})]
 
 
