@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
+from typing import Annotated
 
 import typer
 
 from .advise.command import advise
 from .diagnose import diagnose
+from .doctor import doctor
 
 app = typer.Typer(
     name="cotrain",
@@ -17,7 +19,25 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"cotrain {version('cotrain-losses')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and end")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
 app.command()(advise)
 app.command()(diagnose)
+app.command()(doctor)
 for plugin in entry_points(group="cotrain_losses.commands"):
     app.add_typer(plugin.load(), name=plugin.name)
