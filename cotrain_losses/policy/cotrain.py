@@ -42,7 +42,7 @@ class CoTrain(nn.Module):
         seam: where features are read, the token enters and predictions leave; None looks the policy up in `adapters`.
         loss: the policy's loss entry, by name or as a function `loss(policy, batch)`; None takes the adapter's, else
             `compute_loss` if there is one, else the policy's call.  It may return a scalar, a loss per sample,
-            (loss, info), or a dict or output object with `loss`.
+            (loss, info), or a dict or output object that holds the loss under `loss_key`.
         extras: function of the batch giving named tensors (b, ...) for terms whose cost uses more than features.
         groups: function of the batch giving (b,) integers; alignment never crosses groups (tasks, languages).
         valid: function of the batch giving (b, h) bool, the steps that are not padding.
@@ -70,6 +70,7 @@ class CoTrain(nn.Module):
         target: str | None = None,
         sources: str = "pooled",
         gather: bool = False,
+        loss_key: str = "loss",
     ) -> None:
         super().__init__()
         named = Domains.named(domains, target, sources)
@@ -84,7 +85,7 @@ class CoTrain(nn.Module):
         self.policy, self.method, self.seam, self.domains = policy, method, seam, named
         self.regularizer, self.guidance, self.weights = method.regularizer, method.guidance, method.weights
         entry = adapters.loss_of(policy, loss)
-        self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather)
+        self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather, loss_key)
         self._installation: Installation | None = None
 
     def forward(

@@ -72,7 +72,7 @@ class InstalledStep:
         return loss() if labels is None else self.trained(batch, labels, loss)
 
     def trained(self, batch: Any, labels: Labels, loss: Callable[[], Any], key: str | None = None) -> Any:
-        """What `loss` returns under the method, the total in place of the loss (at a key)."""
+        """What `loss` returns under the method, the total in place of the loss (at a key), the log told of all."""
         returned: list[Any] = []
 
         def run() -> Any:
@@ -80,7 +80,8 @@ class InstalledStep:
             return returned[0] if key is None else returned[0][key]
 
         self.latest = losses = self.step(batch, labels, run)
-        return _with_loss(returned[0], losses, key or "loss")
+        with_total = _with_loss(returned[0], losses, key or self.step.loss_key)
+        return _with_scalars(with_total, losses, self.step.domains.target) if self.step.learns else with_total
 
     def sealed(self, original: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any) -> Any:
         """An entry that keeps forward, backward and step to itself."""
@@ -129,9 +130,22 @@ def _with_loss(returned: Any, losses: Losses, key: str) -> Any:
     if isinstance(returned, Tensor):
         return losses.total if returned.ndim == 0 else returned + (losses.total - returned.mean())
     if isinstance(returned, tuple):
-        return type(returned)((_with_loss(returned[0], losses, key), *returned[1:]))
+        return _rebuilt(returned, _with_loss(returned[0], losses, key), *returned[1:])
     if isinstance(returned, Mapping):
         kind: Any = type(returned)
         return kind({**returned, key: _with_loss(returned[key], losses, key)})
-    returned.loss = _with_loss(returned.loss, losses, key)
+    setattr(returned, key, _with_loss(getattr(returned, key), losses, key))
     return returned
+
+
+def _with_scalars(returned: Any, losses: Losses, target: str) -> Any:
+    """(loss, info) with what the step was made of in its info, where that is a mapping or nothing: scripts log it."""
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping | None):
+        return returned
+    loss, info = returned
+    return _rebuilt(returned, loss, {**losses.scalars(target), **(info or {})})
+
+
+def _rebuilt(like: tuple[Any, ...], *items: Any) -> Any:
+    kind: Any = type(like)
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)

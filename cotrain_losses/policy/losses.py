@@ -37,6 +37,23 @@ class Losses(NamedTuple):
     shares: dict[str, float]
     """each domain's share of the policy's loss by count: of the samples, or of their steps that are not padding."""
 
+    def scalars(self, target: str = "target", more: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """Everything as plain numbers for a logger, under the names that `Watch` lists; one copy from the device.
+
+        `ratio` is the share of target samples in this batch, `more` are tensors to be read along.
+        """
+        tensors = {"policy": self.policy, "total": self.total}
+        tensors |= {f"raw/{name}": value for name, value in self.raw.items()} | dict(more or {})
+        numbers = torch.stack([value.detach().double().to(self.total.device) for value in tensors.values()]).tolist()
+        values: dict[str, float] = dict(zip(tensors, numbers, strict=True))
+        parts = {name: abs(weight * values[f"raw/{name}"]) for name, weight in self.strengths.items()}
+        whole = abs(values["policy"]) + sum(parts.values())
+        for name, weight in self.strengths.items():
+            values |= {f"strength/{name}": weight, f"share/{name}": parts[name] / whole if whole else 0.0}
+        values |= {f"reading/{name}": value for name, value in self.readings.items()}
+        values["ratio"] = self.counts.get(target, 0) / max(sum(self.counts.values()), 1)
+        return values | {f"loss_share/{name}": share for name, share in self.shares.items()}
+
 
 class PolicyLoss(NamedTuple):
     """What a policy's loss entry returned: a scalar, a loss per sample if there is one, and the rest."""
@@ -46,18 +63,20 @@ class PolicyLoss(NamedTuple):
     info: Any
 
     @classmethod
-    def of(cls, returned: Any, samples: int) -> PolicyLoss:
-        """Read a scalar, (b, ...) losses, (loss, info), or a dict or object with `loss`."""
+    def of(cls, returned: Any, samples: int, key: str = "loss") -> PolicyLoss:
+        """Read a scalar, (b, ...) losses, (loss, info), or a dict or object that holds it under `key`."""
         loss, info = returned, None
         if isinstance(returned, tuple) and returned:
             loss, info = returned[0], returned[1] if len(returned) == 2 else returned[1:]
         elif not isinstance(returned, Tensor):
-            loss = returned.get("loss") if isinstance(returned, Mapping) else getattr(returned, "loss", None)
+            loss = returned.get(key) if isinstance(returned, Mapping) else getattr(returned, key, None)
             info = returned
         if not isinstance(loss, Tensor):
+            inside = f" of {', '.join(map(str, returned))}" if isinstance(returned, Mapping) else ""
             raise TypeError(
-                "a loss entry returns a tensor, (loss, info), or a dict or object with `loss`, got "
-                f"{type(returned).__name__}. Pass CoTrain(loss=lambda policy, batch: ...) that picks it."
+                f"a loss entry returns a tensor, (loss, info), or a dict or object with `{key}`, got "
+                f"{type(returned).__name__}{inside}. Say which it is, CoTrain(loss_key='action_loss'), or pick it: "
+                "CoTrain(loss=lambda policy, batch: ...)."
             )
         if loss.ndim == 0:
             return cls(loss, None, info)

@@ -81,6 +81,7 @@ class TrainingStep:
     groups: OfBatch | None = None
     valid: OfBatch | None = None
     gather: bool = False
+    loss_key: str = "loss"
 
     def __post_init__(self) -> None:
         method, seam, policy = self.method, self.seam, self.policy
@@ -109,7 +110,7 @@ class TrainingStep:
         acting = self.begin(batch, labels, TrainingPass)
         known = acting.samples.domain
         with nullcontext() if self.hooks is None else self.hooks.use(acting):
-            returned = PolicyLoss.of(self.loss(self.policy, batch) if run is None else run(), len(known))
+            returned = PolicyLoss.of(self.loss(self.policy, batch) if run is None else run(), len(known), self.loss_key)
         acting.check_fired(self.hooks)
         policy, weighted = acting.weighed(returned) if acting.weighs else (returned.scalar, None)
         evaluation = self.evaluate(acting, batch, observers) if acting.regularizes else None

@@ -91,21 +91,14 @@ class Watch(Observer):
             self.to(self.values, step=self.step)
 
     def _record(self, losses: Losses) -> dict[str, float]:
+        target = self._watched.domains.target
         seen, self._seen = self._seen, {}
-        tensors = {"policy": losses.policy, "total": losses.total.detach()}
-        tensors |= {f"raw/{name}": value for name, value in losses.raw.items()} | seen
-        numbers = torch.stack([value.detach().double().to(losses.total.device) for value in tensors.values()]).tolist()
-        values: dict[str, float] = dict(zip(tensors, numbers, strict=True))
-        parts = {name: abs(weight * values[f"raw/{name}"]) for name, weight in losses.strengths.items()}
-        whole = abs(values["policy"]) + sum(parts.values())
-        for name, weight in losses.strengths.items():
-            values |= {f"strength/{name}": weight, f"share/{name}": parts[name] / whole if whole else 0.0}
+        values = losses.scalars(target, seen)
         if "norm/source" in values:
             values["norm/ratio"] = values["norm/target"] / values["norm/source"] if values["norm/source"] else 0.0
-        values |= {f"reading/{name}": value for name, value in losses.readings.items()}
-        values["ratio"] = self._counts[self._watched.domains.target] / max(self._counts.total(), 1)
+        values["ratio"] = self._counts[target] / max(self._counts.total(), 1)
         self._counts.clear()
-        return values | {f"loss_share/{name}": share for name, share in losses.shares.items()}
+        return values
 
 
 class Divergence:
