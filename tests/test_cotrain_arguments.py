@@ -63,7 +63,7 @@ def test_labels_may_be_masks_integers_or_names(domain) -> None:
             ValueError,
             "takes noisy, time, condition",
         ),
-        (lambda p: CoTrain(p, Method(), seam=Seam(head="sample", condition=0)), TypeError, "is a method"),
+        (lambda p: CoTrain(p, Method(), seam=Seam(head="training", condition=0)), TypeError, "is a bool"),
         (lambda p: Seam(head="head"), ValueError, "says where the features are"),
         (lambda p: CoTrain(p, Method(guidance=DomainGuidance()), seam=SEAM), ValueError, "does not know"),
         (

@@ -8,7 +8,7 @@ collected features) reads them here, so that one array means the same domains ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,10 +72,10 @@ class Domains:
     def labels(self, domain: Any, batch: Any = None) -> Tensor:
         """(b,) integer labels on the CPU, checked against the batch they label."""
         labels, _ = read_labels(domain, self.names, self.target)
-        rows = {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
+        rows = _rows(batch)
         if rows and len(labels) not in rows:
             raise ValueError(
-                f"domain has one label per sample, got shape {tuple(labels.shape)} for a batch whose tensors have "
+                f"domain has one label per sample, got shape {tuple(labels.shape)} for a batch of "
                 f"{' or '.join(map(str, sorted(rows)))} rows. Index it with the samples: it must travel with the batch."
             )
         return labels
@@ -90,6 +90,13 @@ class Domains:
         places = [mask.nonzero().squeeze(1) for mask in (of_target, *masks.values())]
         target, *sources = [rows[place.to(rows.features.device, non_blocking=True)] for place in places]
         return [(name, source, target) for name, source in zip(masks, sources, strict=True)]
+
+
+def _rows(batch: Any) -> set[int]:
+    """How many samples a batch may have: the items of a list of samples, else what its tensors count."""
+    if isinstance(batch, list | tuple) and batch and all(isinstance(sample, Mapping) for sample in batch):
+        return {len(batch)}
+    return {len(x) for x in tree_leaves(batch) if isinstance(x, Tensor) and x.ndim}
 
 
 def read_labels(

@@ -57,7 +57,7 @@ def checked(step: TrainingStep, batch: Any, domain: Any, at: int | None) -> Chec
         ValueError: when part of the policy's loss reaches parameters around the seam, naming some of them.
     """
     labels = Labels(step.domains.labels(domain, batch), step=at)
-    head, seen = step.seam and step.seam.head, _Seen()
+    head, seen = None if step.seam is None or not step.seam.heads else step.seam.left, _Seen()
     with _without_trace(step):
         step.observers = [seen]
         losses = step(batch, labels)

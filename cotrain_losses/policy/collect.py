@@ -20,6 +20,7 @@ from .hooks import Hooks
 from .passes import Pass
 from .paths import networks
 from .seam import Seam
+from .sites import Captured
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,15 @@ def collect_features(
             stack.enter_context(hooks.use(layer))
         stack.enter_context(evaluating(*networks(policy)))
         for batch in loader:
-            is_target.append(named.is_target(named.labels(_of_batch(batch, domain, "domain"), batch)))
+            labels = named.labels(_of_batch(batch, domain, "domain"), batch)
+            is_target.append(named.is_target(labels))
             if groups is not None:
                 episodes.append(torch.as_tensor(_of_batch(batch, groups, "groups")).detach().cpu().reshape(-1))
+            for layer in layers.values():
+                layer.domain = labels
             run(policy, batch)
             for name, layer in layers.items():
-                layer.collect(name, len(is_target[-1]))
+                layer.collect(name)
             if limit is not None and torch.cat(is_target).long().bincount(minlength=2).min() >= limit:
                 break
     if not is_target:
@@ -106,21 +110,21 @@ class _Layer(Pass):
 
     def __init__(self, seam: Seam | str) -> None:
         self.seam = Seam(feature=seam) if isinstance(seam, str) else seam
-        self.passed, self.rows = list[Tensor](), list[Tensor]()
+        self.passed, self.rows = list[Captured](), list[Tensor]()
 
-    def on_features(self, z: Tensor, read: Tensor | None) -> Tensor:
-        if read is not None:
-            self.passed.append(read.detach())
+    def on_features(self, z: Tensor, captured: Captured | None) -> Tensor:
+        if captured is not None:
+            self.passed.append(captured._replace(z=captured.z.detach()))
         return z
 
-    def collect(self, name: str, samples: int) -> None:
+    def collect(self, name: str) -> None:
         """Keep (b, d) features of one run of the policy."""
         if not self.passed:
             raise ValueError(
                 f"features are what passes {name} while the policy runs, got a run in which it was not called. "
                 "Name a module that is, or pass run=lambda policy, batch: ... that reaches it."
             )
-        self.rows.append(self.seam.rows(self.passed, samples).float().cpu())
+        self.rows.append(self.seam.features_in(self.passed).float().cpu())
         self.passed.clear()
 
 

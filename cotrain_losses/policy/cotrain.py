@@ -127,7 +127,8 @@ class CoTrain(nn.Module):
             yield
             return
         label = self.domains.position(domain or self.domains.target)
-        acting = GuidedPass(self.guidance, label, self.guidance.scale if scale is None else checked_scale(scale))
+        strength = self.guidance.scale if scale is None else checked_scale(scale)
+        acting = GuidedPass(self.guidance, label, strength, self.step.hooks.seam.steps is not None)
         with guided_sampling(acting, self.step.hooks, self.policy, policy):
             yield
 

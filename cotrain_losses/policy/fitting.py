@@ -62,7 +62,7 @@ def check_synchronised(policy: Any, entry: str) -> None:
 
 def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
     """Say which BatchNorm layers above the seam take their statistics from a mixed batch."""
-    head = set() if seam.head is None else set(submodule(policy, seam.head).modules())
+    head = {part for site in seam.heads for part in submodule(policy, site.call).modules()}
     named = network(policy).named_modules()
     mixing = [name for name, m in named if isinstance(m, _BATCH_NORM) and m.training and m not in head]
     if mixing:
@@ -76,9 +76,8 @@ def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
 
 
 def _first_trainable(policy: Any, seam: Seam) -> str:
-    if seam.head is None:
+    if not seam.heads:
         return "not known (the seam names no head)"
-    inside = submodule(policy, seam.head).named_modules()
-    names = (name for name, part in inside if any(p.requires_grad for p in part.parameters(recurse=False)))
-    first = next(names, None)
-    return "none: the head is frozen too" if first is None else f"{seam.head}.{first}".rstrip(".")
+    inside = [(site.call, *each) for site in seam.heads for each in submodule(policy, site.call).named_modules()]
+    names = (f"{call}.{name}" for call, name, part in inside if any(p.requires_grad for p in part.parameters(False)))
+    return next(names, "none: the head is frozen too").rstrip(".")

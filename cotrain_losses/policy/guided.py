@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -14,7 +15,10 @@ from ..guidance import DomainGuidance, guide
 from .hooks import Hooks
 from .override import Override
 from .passes import HeadCall, Pass
-from .paths import resolved, unwrapped
+from .paths import resolved, submodule, unwrapped
+from .seam import Seam
+from .sites import Owners
+from .training import not_called
 
 
 class GuidedPass(Pass):
@@ -26,20 +30,26 @@ class GuidedPass(Pass):
 
     replaces_conditions = True
 
-    def __init__(self, guidance: DomainGuidance, label: int, scale: float) -> None:
+    def __init__(self, guidance: DomainGuidance, label: int, scale: float, by_steps: bool = False) -> None:
         self.guidance, self.scale = guidance, scale
         self.label = label if scale != 0.0 else -1
-        self.replaces_predictions = self.predicts_twice = scale not in (0.0, 1.0)
+        self.predicts_twice = scale not in (0.0, 1.0)
+        self.replaces_predictions = self.predicts_twice and not by_steps
+        self.mixed = 0
+        """predictions made of two, or calls of the sampler's method"""
 
-    def replace_condition(self, condition: Tensor) -> Tensor:
+    def replace_condition(self, condition: Tensor, owners: Owners) -> Tensor:
         return self._with_token(condition, self.label)
 
     def two_conditions(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         return self._with_token(condition, self.label), self._with_token(condition, -1)
 
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
-        if call.condition is None:
+        if call.again is None:  # a second call would be the same prediction
             return output
+        self.mixed += 1
+        if call.condition is None:
+            return self._mixed(output, call.again(None))
         rows, tensors = len(call.condition), [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim]
         if call.doubled and all(len(x) == 2 * rows for x in tensors):
             return self._mixed(tree_map(lambda x: x[:rows], output), tree_map(lambda x: x[rows:], output))
@@ -49,6 +59,7 @@ class GuidedPass(Pass):
 
     def around(self, predict: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What the caller of the sampler's method receives in place of predict(...)."""
+        self.mixed += 1
         conditional, label = predict(*args, **kwargs), self.label
         if not self.predicts_twice:
             return conditional
@@ -71,17 +82,58 @@ class GuidedPass(Pass):
 
 @contextmanager
 def guided_sampling(guided: GuidedPass, hooks: Hooks, policy: Any, other: Any = None) -> Iterator[None]:
-    """Let `guided` act in the policy that has the hooks, or in another of its kind, while the block runs."""
+    """Let `guided` act in the policy that has the hooks, or in another of its kind, while the block runs.
+
+    A block that ends without an error, in which a head ran that guidance did not reach, is one: RuntimeError.
+    """
     own, seam = other is None or unwrapped(other) is unwrapped(policy), hooks.seam
     sampled = policy if own else other
+    wired = [hooks] if own else []
     with ExitStack() as stack:
-        if own:
-            stack.enter_context(hooks.use(guided))
-        for each in (() if own else (seam,)) + seam.copies(sampled):
-            added = Hooks(each).attach(sampled)
-            stack.callback(added.remove)
-            stack.enter_context(added.use(guided))
-        if isinstance(seam.sampler, str):  # the method that makes one prediction makes two
-            owner, _, name = seam.sampler.rpartition(".")
+        for copy in (() if own else (seam,)) + seam.copies(sampled):
+            wired.append(Hooks(copy).attach(sampled))
+            stack.callback(wired[-1].remove)
+        for each in wired:
+            stack.enter_context(each.use(guided))
+        if seam.steps is not None:  # the method that makes one prediction makes two
+            owner, _, name = seam.steps.rpartition(".")
             stack.callback(Override(resolved(sampled, owner), name, guided.around).remove)
+        inside = stack.enter_context(_Inside(sampled, seam))
         yield
+        _check_acted(guided, wired, inside.ran, hooks)
+
+
+class _Inside:
+    """Whether a part of the head ran while the block did, itself called or not."""
+
+    def __init__(self, policy: Any, seam: Seam) -> None:
+        self.ran, self._handles = False, list[Any]()
+        heads = [submodule(policy, head.call) for head in seam.heads]
+        self._parts = [part for head in heads for part in head.modules() if not any(True for _ in part.children())]
+
+    def __enter__(self) -> _Inside:
+        self._handles = [part.register_forward_pre_hook(self._note) for part in self._parts]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _note(self, part: Any, args: Any) -> None:
+        self.ran = True
+
+
+def _check_acted(guided: GuidedPass, wired: list[Hooks], inside: bool, hooks: Hooks) -> None:
+    """Every role of guidance acted, if the policy predicted anything; the first block must see it predict."""
+    seam, fired = hooks.seam, sum((each.fired for each in wired), Counter[str]())
+    sites = seam.tokens or seam.heads
+    acted = fired["token" if seam.tokens else "head"] > 0
+    if not acted and (inside or fired["head"] or not hooks.run.guided):
+        raise not_called(sites, "a guided block")
+    hooks.run.guided = hooks.run.guided or acted
+    if acted and guided.predicts_twice and not guided.mixed:
+        raise RuntimeError(
+            f"guidance combines two predictions, got a block in which a scale of {guided.scale:g} changed nothing: "
+            f"{' or '.join(site.call for site in seam.tokens)} adds the token outside of {seam.left}. Name the method "
+            "that makes one prediction, token included: Seam(sampler='model.denoise_step')."
+        )

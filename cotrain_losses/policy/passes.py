@@ -1,4 +1,4 @@
-"""What acts at the seam while a policy runs, and the calls of modules that it acts on."""
+"""What acts at the seam while a policy runs, and the calls that it acts on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
+
+from .paths import nearest, part_of, with_part
+from .sites import Captured, Owners
 
 
 class HeadCall(NamedTuple):
@@ -16,8 +19,9 @@ class HeadCall(NamedTuple):
 
     condition: Tensor | None
     time: Tensor | None
-    again: Callable[[Tensor], Any]
-    """calls the head once more, with another condition."""
+    owners: Owners
+    again: Callable[[Tensor | None], Any] | None
+    """calls the head once more, with another condition; None where that would be the same prediction."""
     doubled: bool = False
     """whether it was one call for two conditions, whose rows follow one another."""
 
@@ -31,12 +35,14 @@ class Pass:
     """whether it wants a second prediction, under another condition."""
     replaces_predictions = False
     """whether it is given predictions at all."""
+    domain = torch.zeros(0, dtype=torch.long)
+    """(b,) labels of the samples, where it has any"""
 
-    def on_features(self, z: Tensor, read: Tensor | None) -> Tensor:
+    def on_features(self, z: Tensor, captured: Captured | None) -> Tensor:
         """Sees the features read from z, None where autograd recomputes them; gives what the policy goes on with."""
         return z
 
-    def replace_condition(self, condition: Tensor) -> Tensor:
+    def replace_condition(self, condition: Tensor, owners: Owners) -> Tensor:
         """Gives the condition the head receives, or what the token is added to."""
         return condition
 
@@ -50,35 +56,72 @@ class Pass:
 
 
 class Argument:
-    """The argument, by name or position, of a module at some path of the policy that holds one tensor."""
+    """The argument of a call, by name, position or a path into one, that holds one tensor."""
 
-    def __init__(self, module: nn.Module, path: str, name: str | int) -> None:
+    def __init__(self, call: Callable[..., Any], path: str, name: str | int) -> None:
         self.path, self.name = path, name
-        parameters = inspect.signature(module.forward).parameters
-        self._place = name if isinstance(name, int) else list(parameters).index(name) if name in parameters else -1
+        self._first, *self._inside = str(name).split(".")
+        parameters = inspect.signature(getattr(call, "forward", call)).parameters
+        self._place = (
+            int(self._first)
+            if self._first.isdigit()
+            else list(parameters).index(self._first)
+            if (self._first in parameters)
+            else -1
+        )
         kinds = {p.kind for p in parameters.values()}
-        if isinstance(name, str) and self._place < 0 and inspect.Parameter.VAR_KEYWORD not in kinds:
+        if self._place < 0 and inspect.Parameter.VAR_KEYWORD not in kinds:
+            near = nearest(self._first, parameters) or list(parameters)
             raise ValueError(
-                f"a seam's condition is an argument of the head's forward, got {name!r}, but {path} "
-                f"({type(module).__name__}) takes {', '.join(parameters)}."
+                f"a site names an argument of its call, got {name!r}, but {path} "
+                f"({type(call).__name__}) takes {', '.join(near)}."
             )
 
     def of(self, args: Any, kwargs: Any) -> Tensor:
         """The tensor that a call passes."""
-        value = args[self._place] if 0 <= self._place < len(args) else kwargs.get(self.name)
+        whole = args[self._place] if 0 <= self._place < len(args) else kwargs.get(self._first)
+        value = part_of(whole, self._inside) if self._inside else whole
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"the seam reads argument {self.name!r} of {self.path} as a tensor, got {type(value).__name__} in a "
-                f"call with {len(args)} positional arguments and {sorted(kwargs)}. "
-                "Name the argument that holds the features."
+                f"call with {len(args)} positional arguments and {sorted(kwargs)}{self._near(whole)}. "
+                "Name the argument that holds the features, or a path into it: 'states.state_images'."
             )
         return value
 
     def replaced(self, args: Any, kwargs: Any, value: Tensor) -> tuple[Any, Any]:
         """The call's arguments with another tensor in its place."""
         if 0 <= self._place < len(args):
-            return (*args[: self._place], value, *args[self._place + 1 :]), kwargs
-        return args, {**kwargs, self.name: value}
+            new = with_part(args[self._place], self._inside, value) if self._inside else value
+            return (*args[: self._place], new, *args[self._place + 1 :]), kwargs
+        return args, {**kwargs, self._first: with_part(kwargs.get(self._first), self._inside, value)}
+
+    def _near(self, whole: Any) -> str:
+        """What the argument holds, where a path goes into it."""
+        held = list(whole) if isinstance(whole, dict) else list(getattr(whole, "__dict__", {}))
+        return f", where it holds {', '.join(map(str, held[:5]))}" if held else ""
+
+
+def tensor_of(output: Any, path: str | int | None, place: str) -> Tensor:
+    """The tensor at a path of what a call returned, or the one it returned, alone or in a container."""
+    if path is not None:
+        found = part_of(output, str(path).split("."))
+        tensors = [found] if isinstance(found, Tensor) else []
+    else:
+        tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor)]
+    if len(tensors) != 1:
+        raise TypeError(
+            f"a site holds one tensor, got {len(tensors)} from {place} ({type(output).__name__}). "
+            "Name the call that returns just that, or the path to it: Site(call, output='last_hidden_state')."
+        )
+    return tensors[0]
+
+
+def with_tensor(output: Any, path: str | int | None, old: Tensor, new: Tensor) -> Any:
+    """What a call returned, with another tensor in the place of `old`."""
+    if path is not None:
+        return with_part(output, str(path).split("."), new)
+    return tree_map(lambda x: new if x is old else x, output)
 
 
 def doubled(args: Any, kwargs: Any, rows: int) -> tuple[Any, Any] | None:

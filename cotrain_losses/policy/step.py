@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -89,7 +90,7 @@ class TrainingStep:
         self.hooks = None if seam is None else Hooks(seam).attach(policy)
         self.observers: list[Observer] = []
         self._inner, self._roots = unwrapped(policy), networks(policy)
-        self._place, self._warned_of_batch_norm = (seam and seam.prediction) or "the head", False
+        self._place, self._warned_of_batch_norm = "the head" if seam is None else seam.left, False
         for strength in self.measured_strengths():
             strength.gathered = self.gather
 
@@ -113,6 +114,8 @@ class TrainingStep:
             returned = PolicyLoss.of(self.loss(self.policy, batch) if run is None else run(), len(known), self.loss_key)
         acting.check_fired(self.hooks)
         policy, weighted = acting.weighed(returned) if acting.weighs else (returned.scalar, None)
+        if self.hooks is not None and policy.requires_grad:
+            policy.register_hook(partial(self.hooks.run.recompute_for, acting))  # type: ignore[no-untyped-call]
         evaluation = self.evaluate(acting, batch, observers) if acting.regularizes else None
         worth = evaluation or Evaluation(policy.new_zeros(()), {}, {}, 0, 0, ())
         value, counts = worth.value.to(policy.device), self.domains.counts(known)
@@ -150,7 +153,7 @@ class TrainingStep:
         regularizer, seam, step, known = self.regularizer, self.seam, acting.samples.step, acting.samples.domain
         if regularizer is None or seam is None or not acting.regularizes:
             return None
-        features, extras = seam.rows(acting.features, len(known)), self.extras(batch) if self.extras else {}
+        features, extras = seam.features_in(acting.features), self.extras(batch) if self.extras else {}
         acting.features.clear()
         group, valid = (None if part is None else part(batch) for part in (self.groups, self.valid))
         rows = Rows(features, extras, group=group, valid=valid)

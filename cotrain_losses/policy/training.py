@@ -16,6 +16,7 @@ from ..terms.term import Regularizer
 from .hooks import Hooks
 from .losses import PolicyLoss
 from .passes import HeadCall, Pass
+from .sites import Captured, Owners, Site
 
 
 class TrainingPass(Pass):
@@ -27,77 +28,93 @@ class TrainingPass(Pass):
 
     def __init__(self, place: str, method: Method, samples: Samples, weight: Tensor | None, learns: bool) -> None:
         self.place, self.samples, self.weights, self.guidance = place, samples, method.weights, method.guidance
+        self.domain = samples.domain
         self.learns, self.regularizer = learns, method.regularizer if learns else None
         self.regularizes, self.replaces_conditions = self.regularizer is not None, self.guidance is not None
         self.weight = None if weight is None else _checked_weight(weight, len(samples.domain))
         self.replaces_predictions = self.weighs = learns and (weight is not None or self.weights is not None)
-        self.features = list[Tensor]()
+        self.features = list[Captured]()
         self.token = samples.domain if self.guidance is None or not learns else self.guidance.dropped(samples.domain)
+        self.weighed_at_head = False
         self.weights_used: Tensor | None = None
+        """(b,) the weight of each sample, where the rows of a sample weigh alike"""
 
-    def on_features(self, z: Tensor, read: Tensor | None) -> Tensor:
+    def on_features(self, z: Tensor, captured: Captured | None) -> Tensor:
         if not isinstance(self.regularizer, Regularizer):
             return z
-        if read is not None:
-            self.features.append(read)
+        if captured is not None:
+            self.features.append(captured)
         return self.regularizer.seam(z)
 
-    def replace_condition(self, condition: Tensor) -> Tensor:
+    def replace_condition(self, condition: Tensor, owners: Owners) -> Tensor:
         if self.guidance is None:
             return condition
-        rows, token = len(condition), self.token.to(condition.device, non_blocking=True)
-        if rows % len(token):
-            raise ValueError(
-                f"the head's condition holds one row (or a whole number of rows) per sample, got {rows} rows for "
-                f"{len(token)} domain labels. Pass a label for each sample of the batch."
-            )
-        return self.guidance(condition, token.repeat_interleave(rows // len(token)))  # type: ignore[no-any-return]
+        token = owners.of(self.token, len(condition)).to(condition.device, non_blocking=True)
+        return self.guidance(condition, token)  # type: ignore[no-any-return]
 
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
-        self.weights_used = self._row_weights(call.time)
-        return _with_row_gradients(output, self.weights_used, self.place)
+        self.weighed_at_head = True
+        time, of = call.time, call.owners.of
+        if time is not None and self.weights is not None:
+            return _with_row_gradients(output, self.place, lambda n: self._timed_weights(time, call.owners, n))
+        self.weights_used = weights = self._weights(self.samples)
+        return _with_row_gradients(output, self.place, lambda n: of(weights, n))
 
-    def _row_weights(self, time: Tensor | None) -> Tensor:
-        """(b,) the product of the weights given and the method's."""
-        b = len(self.samples.domain)
-        weight = torch.ones(b) if self.weight is None else self.weight
+    def _weights(self, samples: Samples, weight: Tensor | None = None) -> Tensor:
+        """(n,) the product of the weights given and the method's, at samples or at rows of theirs."""
+        n, weight = len(samples.domain), self.weight if weight is None else weight
+        weight = torch.ones(n) if weight is None else weight
         if self.weights is None:
             return weight
-        if time is not None:
-            time = time.expand(b) if time.ndim == 0 or len(time) == 1 else time.reshape(b, -1)[:, 0]
-        own = _checked_weight(self.weights(replace(self.samples, time=time)), b)
+        own = _checked_weight(self.weights(samples), n)
         return weight.to(own.device) * own
+
+    def _timed_weights(self, time: Tensor, owners: Owners, n: int) -> Tensor:
+        """(n,) weights at the rows of one call, each with its own time."""
+        of, samples = owners.of, self.samples
+        if time.ndim == 0 or len(time) == 1:
+            time = time.reshape(-1)[:1].expand(n)
+        elif len(time) == len(self.domain) != n:
+            time = of(time, n)
+        index, weight = (None if x is None else of(x, n) for x in (samples.index, self.weight))
+        domain, is_target, time = of(samples.domain, n), of(samples.is_target, n), time.reshape(n, -1)[:, 0]
+        used = self._weights(replace(samples, domain=domain, is_target=is_target, index=index, time=time), weight)
+        self.weights_used = used if n == len(self.domain) and not owners.start else None
+        return used
 
     def weighed(self, returned: PolicyLoss) -> tuple[Tensor, Tensor | None]:
         """The policy's loss with its samples weighed, here if they were not at the head; and the weighted value."""
         if returned.per_sample is None:
-            if self.weights_used is None:
+            if not self.weighed_at_head:
                 raise ValueError(
                     "sample weights act on the head's predictions or on a loss per sample, got a policy that returns "
                     "one scalar and no seam with a head. Pass Seam(head=..., ...), or a loss with reduction='none'."
                 )
             return returned.scalar, None
-        each = returned.per_sample
-        weight = (self._row_weights(None) if self.weights_used is None else self.weights_used).to(each.device)
+        each, weight = returned.per_sample, self.weights_used
+        if not self.weighed_at_head:
+            weight = self._weights(self.samples)
+        if weight is None:  # the rows of a sample weigh differently
+            return returned.scalar, None
+        weight = weight.to(each.device)
         weighted = (weight * each.detach().flatten(1).mean(1) if each.ndim > 1 else weight * each.detach()).mean()
-        if self.weights_used is not None:
+        if self.weighed_at_head:
             return returned.scalar, weighted
-        return _with_row_gradients(each, weight, "the policy's loss").mean(), weighted
+        return _with_row_gradients(each, "the policy's loss", lambda n: weight).mean(), weighted
 
     def check_fired(self, hooks: Hooks | None) -> None:
-        """Every module that must run in this step did."""
+        """Every role that must act in this step did."""
         if hooks is None or not self.learns:
             return
-        guides, regularizes = self.guidance is not None, self.regularizes
-        needs_head = guides or self.weighs or (regularizes and hooks.seam.feature is None)
-        for role, needed in {"feature": regularizes, "token": guides, "head": needs_head}.items():
-            path = getattr(hooks.seam, role)
-            if path is not None and needed and not hooks.fired[role]:
-                raise RuntimeError(
-                    f"the seam's modules must run in every training step, got a step in which {path} was not called.\n"
-                    "Either the policy calls a method of it rather than the module (name the module around it), or it "
-                    "was compiled and run before CoTrain was attached (attach first, or call torch._dynamo.reset())."
-                )
+        guides, regularizes, fired = self.guidance is not None, self.regularizes, hooks.run.fired
+        needed = {
+            "feature": hooks.features if regularizes else (),
+            "token": hooks.tokens if guides else (),
+            "head": hooks.heads if guides or self.weighs or (regularizes and not hooks.features) else (),
+        }
+        for role, sites in needed.items():
+            if sites and not fired[role]:
+                raise not_called(sites, "a training step")
 
 
 class Backward(torch.autograd.Function):
@@ -117,13 +134,22 @@ class Backward(torch.autograd.Function):
         return *ctx.rule(gradient, *ctx.saved_tensors), None
 
 
+def not_called(sites: tuple[Site, ...], block: str) -> RuntimeError:
+    """What must run in a block and did not."""
+    calls = " or ".join(dict.fromkeys(site.call for site in sites))
+    return RuntimeError(
+        f"what a seam names runs in every training step or guided block, got {block} in which {calls} was not called.\n"
+        "Either the policy calls a method of it rather than the module (name that: Seam(head='net.forward')), or it "
+        "was compiled and run before CoTrain was attached (attach first, or call torch._dynamo.reset())."
+    )
+
+
 def _scaled_rows(gradient: Tensor, weight: Tensor) -> tuple[Tensor, None]:
-    rows = weight.repeat_interleave(len(gradient) // len(weight)).to(gradient)
-    return gradient * rows.reshape(-1, *[1] * (gradient.ndim - 1)), None
+    return gradient * weight.to(gradient).reshape(-1, *[1] * (gradient.ndim - 1)), None
 
 
-def _with_row_gradients(output: Any, weight: Tensor, place: str) -> Any:
-    """`output`, bit for bit, its rows' gradients multiplied by `weight` (b,).
+def _with_row_gradients(output: Any, place: str, weights: Callable[[int], Tensor]) -> Any:
+    """`output`, bit for bit, its rows' gradients multiplied by `weights(rows)`, one for each row.
 
     For a loss that is a sum over samples of functions of each sample's own prediction this equals
     weighting the samples' losses, whatever their reduction, inside loops nobody can edit.
@@ -132,12 +158,12 @@ def _with_row_gradients(output: Any, weight: Tensor, place: str) -> Any:
     def scaled(x: Any) -> Any:
         if not (isinstance(x, Tensor) and x.requires_grad):
             return x
-        if x.ndim == 0 or len(x) % len(weight):
+        if x.ndim == 0:
             raise ValueError(
-                f"sample weights scale predictions with a row per sample, got an output of shape {tuple(x.shape)} from "
-                f"{place} for {len(weight)} samples. Choose as head the module whose outputs have the samples first."
+                f"sample weights scale predictions with a row per sample, got a number from {place}. "
+                "Choose as head the module whose outputs have the samples first."
             )
-        return Backward.apply(x, weight, _scaled_rows)  # type: ignore[no-untyped-call]
+        return Backward.apply(x, weights(len(x)), _scaled_rows)  # type: ignore[no-untyped-call]
 
     return tree_map(scaled, output)
 

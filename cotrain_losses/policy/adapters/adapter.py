@@ -58,8 +58,14 @@ class Adapter:
                 f"a policy that has the parts of none: {', '.join(seam.place for seam in self.seams)}. "
                 "Its version may differ: pass CoTrain(seam=Seam(...))."
             )
-        learning = (seam for seam in fitting if not seam.feature or [*submodule(policy, seam.feature).parameters()])
+        learning = (seam for seam in fitting if _learns(policy, seam))
         return next(learning, fitting[0] if fitting else None)
+
+
+def _learns(policy: object, seam: Seam) -> bool:
+    """Whether modules that hold the features have something to learn."""
+    read = seam.features if seam.feature is not None else ()
+    return not read or any(True for site in read for _ in submodule(policy, site.call).parameters())
 
 
 def over_tokens(z: Tensor) -> Tensor:

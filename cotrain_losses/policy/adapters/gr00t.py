@@ -23,16 +23,10 @@ class ActionHeadSeam(Seam):
     While actions are sampled the transformer keeps the keys it made of one condition; the other is given none of them.
     """
 
-    decoder: str | None = None
-
-    @property
-    def prediction(self) -> str | None:
-        return self.decoder
-
     def features_of(self, condition: Tensor, head: nn.Module, args: Any, kwargs: Any) -> Tensor:
         if not torch.is_grad_enabled() and _MASK not in kwargs:  # while actions are sampled
             return condition
-        real = Argument(head, self.head or "", _MASK).of(args, kwargs).to(condition)[..., None]
+        real = Argument(head, self.left, _MASK).of(args, kwargs).to(condition)[..., None]
         return (condition * real).sum(1) / real.sum(1).clamp_min(1.0)
 
     def call_again(self, head: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -44,7 +38,7 @@ class Gr00t(Adapter):
 
     def seam_of(self, policy: object) -> Seam | None:
         seam = super().seam_of(policy)
-        head = resolved(policy, (seam.head if seam and seam.head else "").rpartition(".")[0])
+        head = resolved(policy, (seam.heads[0].call if seam else "").rpartition(".")[0])
         if (times := getattr(head.config, "expand_batch", None)) is not None:
             raise ValueError(
                 f"{type(unwrapped(policy)).__name__} is wrapped as its codebase trains it by default, got "
@@ -58,7 +52,7 @@ def _seam(prefix: str = "") -> Seam:
         head=f"{prefix}action_head.model",
         condition="encoder_hidden_states",
         time="timestep",
-        decoder=f"{prefix}action_head.action_decoder",
+        prediction=f"{prefix}action_head.action_decoder",
         width=f"{prefix}action_head.config.backbone_embedding_dim",
     )
 
