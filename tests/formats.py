@@ -1,8 +1,9 @@
-"""Demonstrations drawn at random, and written in every format that is read."""
+"""Demonstrations drawn at random, and written in every format that is read by the library that owns it."""
 
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ def demos(seed: int = 0, lengths: tuple[int, ...] = LENGTHS, width: int = 2, shi
     ]
 
 
-def lerobot(path: Path, episodes, *, version: str) -> Path:
+def lerobot(path: Path, episodes, *, version: str, matrix: bool = False) -> Path:
+    """As LeRobot lays it out: v2 a table per episode, v3 one for all; `matrix` writes actions as lists of lists."""
     parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
-    width = episodes[0][0].shape[1]
+    width, v3 = episodes[0][0].shape[1], version.startswith("v3")
     features = {
         "action": {"dtype": "float32", "shape": [width], "names": NAMES[:width]},
         "observation.state": {"dtype": "float32", "shape": [3], "names": {"motors": ["a", "b", "c"]}},
@@ -31,6 +33,8 @@ def lerobot(path: Path, episodes, *, version: str) -> Path:
     }
     info = {"codebase_version": version, "total_episodes": len(episodes), "features": features, "fps": 30}
     info["total_frames"] = sum(len(a) for a, _ in episodes)
+    own = "file-{file_index:03d}" if v3 else "episode_{episode_index:06d}"
+    info["data_path"] = f"data/chunk-{{{'chunk_index' if v3 else 'episode_chunk'}:03d}}/{own}.parquet"
     (path / "meta").mkdir(parents=True)
     (path / "meta" / "info.json").write_text(json.dumps(info))
     folder = path / "data" / "chunk-000"
@@ -39,21 +43,92 @@ def lerobot(path: Path, episodes, *, version: str) -> Path:
     for number, (action, state) in enumerate(episodes):
         lists = lambda x: arrow.array(x.tolist(), arrow.list_(arrow.float32()))
         fixed = lambda x: arrow.FixedSizeListArray.from_arrays(arrow.array(x.ravel()), x.shape[1])
-        column = fixed if version == "v3.0" else lists
-        columns = {"action": column(action), "observation.state": column(state)}
-        tables.append(arrow.table({**columns, "episode_index": np.full(len(action), number)}))
-    if version == "v3.0":
+        column = fixed if v3 else lists
+        actions = arrow.array([[[float(v)] for v in row] for row in action]) if matrix else column(action)
+        places = {"episode_index": np.full(len(action), number), "frame_index": np.arange(len(action))}
+        tables.append(arrow.table({"action": actions, "observation.state": column(state), **places}))
+    listed = [{"episode_index": number, "length": len(action)} for number, (action, _) in enumerate(episodes)]
+    if v3:
         parquet.write_table(arrow.concat_tables(tables), folder / "file-000.parquet")
+        (path / "meta" / "episodes" / "chunk-000").mkdir(parents=True)
+        parquet.write_table(arrow.Table.from_pylist(listed), path / "meta/episodes/chunk-000/file-000.parquet")
     else:
         for number, table in enumerate(tables):
             parquet.write_table(table, folder / f"episode_{number:06d}.parquet")
+        (path / "meta" / "episodes.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in listed))
+    return path
+
+
+def hdf5(path: Path, episodes, *, key: str = "actions", first: int = 0, nested: bool = False) -> Path:
+    """As robomimic writes it; `nested` and one observation more, as Isaac Lab does."""
+    h5py = pytest.importorskip("h5py")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        for number, (action, state) in enumerate(episodes):
+            demo = data.create_group(f"demo_{number + first}")
+            demo.attrs["num_samples"] = len(action)
+            demo[key] = action.astype(np.float64)
+            demo["obs/policy/eef" if nested else "obs/eef"] = np.vstack([state, state[-1:]]) if nested else state
+            demo["obs/image"] = np.zeros((len(action), 8, 8, 3), np.uint8)
+            if nested:
+                demo["obs/datagen_info/object_pose/cube"] = np.zeros((len(action), 4, 4), np.float32)
+                demo["initial_state/robot/joint_position"] = np.zeros((1, 9), np.float32)
+        data.attrs["total"] = sum(len(action) for action, _ in episodes)
+        data.attrs["env_args"] = json.dumps({"env_name": "Lift", "env_kwargs": {"control_freq": 20}})
+    return path
+
+
+def replay(path: Path, episodes, *, zarr_format: int = 2, state: str = "data/state") -> Path:
+    """As diffusion_policy writes it, with chunks of five frames."""
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(str(path), mode="w", zarr_format=zarr_format)
+    actions, states = (np.concatenate(parts) for parts in zip(*episodes, strict=True))
+    for key, values in (("data/action", actions), (state, states)):
+        root.create_array(key, data=values, chunks=(5, values.shape[1]))
+    root.create_array("data/img", data=np.zeros((len(actions), 4, 4, 3), np.float32))
+    root.create_array("meta/episode_ends", data=np.cumsum([len(a) for a, _ in episodes]))
+    return path
+
+
+def umi(path: Path, episodes) -> Path:
+    """As UMI writes it: poses and no action, images in a codec that is not installed here."""
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(str(path), mode="w", zarr_format=2)
+    states = np.concatenate([state for _, state in episodes])
+    for part in ("eef_pos", "eef_rot_axis_angle"):
+        root.create_array(f"data/robot0_{part}", data=states)
+    root.create_array("data/robot0_gripper_width", data=states[:, :1])
+    root.create_array("data/camera0_rgb", data=np.ones((len(states), 4, 4, 3), np.uint8))
+    root.create_array("meta/episode_ends", data=np.cumsum([len(a) for a, _ in episodes]))
+    metadata = path / "data" / "camera0_rgb" / ".zarray"
+    jpeg = {"id": "imagecodecs_jpegxl", "level": 99}
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"compressor": jpeg}))
+    return path
+
+
+def zipped(path: Path, folder: Path, *, top: str = "") -> Path:
+    """A folder as a zip, its files under `top`."""
+    with zipfile.ZipFile(path, "w") as file:
+        for part in sorted(folder.rglob("*")):
+            if part.is_file():
+                file.write(part, Path(top, part.relative_to(folder)))
     return path
 
 
 def npz(path: Path, episodes, **extra) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {"action": np.concatenate([a for a, _ in episodes]), "state": np.concatenate([s for _, s in episodes])}
-    np.savez(path, episode_lengths=[len(a) for a, _ in episodes], **{**arrays, **extra})
+    np.savez(path, **{**arrays, "episode_lengths": [len(a) for a, _ in episodes], **extra})
+    return path
+
+
+def imitation(path: Path, episodes) -> Path:
+    """As the imitation library writes it: the last observation of each episode too, and pickled infos."""
+    actions = [action for action, _ in episodes]
+    infos = np.array([{"step": 0}] * sum(map(len, actions)), dtype=object)
+    arrays = {"acts": np.concatenate(actions), "obs": np.concatenate([np.vstack([s, s[-1:] + 9]) for _, s in episodes])}
+    np.savez(path, **arrays, indices=np.cumsum([len(a) for a in actions[:-1]]), infos=infos)
     return path
 
 
@@ -61,3 +136,24 @@ def two_domains(folder: Path) -> tuple[Path, Path]:
     """A small target and a larger source shifted by one deviation."""
     target = lerobot(folder / "real", demos(0, (10, 12, 8)), version="v3.0")
     return target, npz(folder / "sim.npz", demos(1, (100,) * 4, shift=1.0))
+
+
+FORMATS = {
+    "LeRobot v2.0": lambda folder, data: lerobot(folder / "v20", data, version="v2.0"),
+    "LeRobot v2.1": lambda folder, data: lerobot(folder / "v21", data, version="v2.1"),
+    "LeRobot v3.0": lambda folder, data: lerobot(folder / "v30", data, version="v3.0"),
+    "LeRobot v3.1": lambda folder, data: lerobot(folder / "v31", data, version="v3.1"),
+    "LeRobot matrix": lambda folder, data: lerobot(folder / "matrix", data, version="v3.0", matrix=True),
+    "robomimic": lambda folder, data: hdf5(folder / "demos.hdf5", data),
+    "robosuite": lambda folder, data: hdf5(folder / "demo.hdf5", data, first=1),
+    "one action": lambda folder, data: hdf5(folder / "one.hdf5", data, key="action"),
+    "Isaac Lab": lambda folder, data: hdf5(folder / "isaac.hdf5", data, nested=True),
+    "zarr v2": lambda folder, data: replay(folder / "buffer.zarr", data),
+    "zarr v3": lambda folder, data: replay(folder / "v3.zarr", data, zarr_format=3),
+    "zarr nested": lambda folder, data: replay(folder / "nested.zarr", data, state="data/obs/pos"),
+    "zarr zip": lambda folder, data: zipped(folder / "a.zarr.zip", replay(folder / "a.zarr", data)),
+    "zarr zip, top": lambda folder, data: zipped(folder / "b.zip", replay(folder / "b.zarr", data), top="b.zarr"),
+    "npz": lambda folder, data: npz(folder / "data.npz", data),
+    "imitation": lambda folder, data: imitation(folder / "imitation.npz", data),
+}
+"""every format and each way in which it occurs"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,64 +10,12 @@ import pytest
 
 from cotrain_losses.cli.advise import advice
 from cotrain_losses.datasets import Demonstrations, Frames, Unreadable, open_demonstrations, register
-from tests.formats import LENGTHS, demos, lerobot, npz, two_domains
+from tests.formats import LENGTHS, demos, hdf5, lerobot, npz, two_domains
 
 
 @pytest.fixture
 def pair(tmp_path):
     return two_domains(tmp_path)
-
-
-def hdf5(path: Path, episodes, *, key: str = "actions") -> Path:
-    h5py = pytest.importorskip("h5py")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        for number, (action, state) in enumerate(episodes):
-            demo = file.create_group(f"data/demo_{number}")
-            demo[key] = action.astype(np.float64)
-            demo["obs/eef"], demo["obs/image"] = state, np.zeros((len(action), 8, 8, 3), np.uint8)
-    return path
-
-
-def replay(path: Path, episodes) -> Path:
-    zarr = pytest.importorskip("zarr")
-    root = zarr.open_group(str(path), mode="w", zarr_format=2)
-    root.create_array("data/action", data=np.concatenate([a for a, _ in episodes]))
-    root.create_array("data/state", data=np.concatenate([s for _, s in episodes]))
-    root.create_array("data/img", data=np.zeros((sum(len(a) for a, _ in episodes), 4, 4, 3), np.float32))
-    root.create_array("meta/episode_ends", data=np.cumsum([len(a) for a, _ in episodes]))
-    return path
-
-
-def zipped(path: Path, episodes) -> Path:
-    replay(path.with_suffix(""), episodes)
-    with zipfile.ZipFile(path, "w") as file:
-        for part in sorted(path.with_suffix("").rglob("*")):
-            if part.is_file():
-                file.write(part, part.relative_to(path.with_suffix("")))
-    return path
-
-
-FORMATS = {
-    "v2.1": lambda folder, data: lerobot(folder / "v21", data, version="v2.1"),
-    "v3.0": lambda folder, data: lerobot(folder / "v3", data, version="v3.0"),
-    "robomimic": lambda folder, data: hdf5(folder / "demos.hdf5", data),
-    "zarr": lambda folder, data: replay(folder / "buffer.zarr", data),
-    "zarr zip": lambda folder, data: zipped(folder / "buffer.zarr.zip", data),
-    "npz": lambda folder, data: npz(folder / "data.npz", data),
-}
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_every_format_gives_back_the_frames_that_were_written(tmp_path, form):
-    data = demos()
-    found = open_demonstrations(FORMATS[form](tmp_path, data))
-    pieces = list(found.read())
-    assert (found.frames, found.episodes) == (sum(LENGTHS), len(LENGTHS))
-    np.testing.assert_allclose(np.concatenate([p.action for p in pieces]), np.concatenate([a for a, _ in data]))
-    np.testing.assert_allclose(np.concatenate([p.state for p in pieces]), np.concatenate([s for _, s in data]))
-    assert np.concatenate([p.episode for p in pieces]).tolist() == np.repeat(range(3), LENGTHS).tolist()
-    assert len(list(found.read())) == len(pieces)  # it can be read again
 
 
 def test_a_format_of_ones_own_is_one_function(tmp_path):

@@ -21,6 +21,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .faults import check_file, readable
+from .hdf5 import filter_keys
+from .names import listed, shown
+
 
 class Labelled(NamedTuple):
     """A sample (or a collated batch), the position of its domain's name, and its place in the joined dataset."""
@@ -105,12 +109,14 @@ class EpisodeDomains:
         """The domains of a robomimic file whose filter keys (`mask/<key>`) list the demonstrations of each."""
         import h5py  # type: ignore[import-untyped, unused-ignore]  # only those who read robomimic files need it
 
-        with h5py.File(path, "r") as file:
-            absent = [key for key in filters.values() if f"mask/{key}" not in file]
-            if absent:
-                held = ", ".join(file["mask"]) if "mask" in file else "none"
-                raise ValueError(f"a filter key lists demonstrations, got {absent[0]!r}; {path} holds {held}.")
-            return cls({name: [demo.decode() for demo in file[f"mask/{key}"]] for name, key in filters.items()})
+        path = Path(path)
+        with readable(path, "robomimic HDF5"), h5py.File(check_file(path), "r") as file:
+            held = filter_keys(path, file)
+        absent = [key for key in filters.values() if key not in held]
+        if absent:
+            text = f"a filter key lists demonstrations, got {shown(absent[0])!r}"
+            raise ValueError(f"{text}; {shown(path)} holds {listed(held)}.")
+        return cls({name: held[key] for name, key in filters.items()})
 
 
 def episode_of_frames(ends: Any) -> Tensor:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..._core.checks import check_share
-from ...datasets import Unreadable, open_demonstrations
+from ...datasets import Unreadable, named_apart, open_demonstrations
 from ...importance import LogisticRatio, effective_sample_size, normalised_weights
 from ...mixing import crossing_ratio, natural_ratio, ratio_range
 from .noise import over_noise
@@ -36,15 +36,18 @@ def advice(
     enough: int = 2,
     action_key: str | None = None,
     state_key: str | None = None,
+    partial: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """What the datasets imply for co-training a policy for the target.
 
     Args:
-        source, target: one or more datasets to help, and the dataset of the domain the policy is for.
+        source, target: one or more datasets to help, and the dataset of the domain the policy is for; each a path, with
+            settings of its own behind it where need be: "merged::domain=real", "sim.hdf5::action=delta".
         batch_size, enough: rows per batch, and the target rows that it needs (most alignment terms need 2).
         ratios: candidate shares of the target; None: the search range, its geometric middle, the crossing and .5.
         action_key, state_key: where the formats' own keys are not used.
+        partial: read datasets that are partial, doubled or unsorted nevertheless, with a note.
 
     Every dataset is read once, in pieces; moments are of all frames, distances and overlaps of 3000 frames each.
     Raises Unreadable, a ValueError that names the dataset and what is wrong with it.
@@ -53,7 +56,8 @@ def advice(
         raise ValueError("co-training needs at least one source dataset, got none. Pass --source PATH.")
     if batch_size < 1 or enough < 1:
         raise ValueError(f"batch_size and enough are at least 1, got {batch_size} and {enough}.")
-    opened = [open_demonstrations(path, action=action_key, state=state_key) for path in (target, *source)]
+    settings: dict[str, Any] = {"action": action_key, "state": state_key, "partial": partial}
+    opened = named_apart([open_demonstrations(path, **settings) for path in (target, *source)])
     own, *others = (summarised(d, sample=SAMPLE, seed=seed + k) for k, d in enumerate(opened))
     _check_widths(others, own)
     frames = {"source": sum(other.frames for other in others), "target": own.frames}
@@ -109,7 +113,8 @@ def _described(summary: Summary, role: str) -> dict[str, Any]:
     return {
         "role": role,
         "path": str(summary.demonstrations.path),
-        "name": summary.demonstrations.path.stem,
+        "name": summary.demonstrations.name,
+        "notes": list(summary.demonstrations.notes),
         "format": summary.demonstrations.format,
         "episodes": len(lengths),
         "frames": summary.frames,
@@ -130,7 +135,7 @@ def _shifts(what: str, sources: Sequence[Summary], target: Summary) -> list[dict
         sides = {"target": own, "source": other, "pooled": own.merged(other)}
         for k in range(len(own.mean)):
             name = names[k] if k < len(names) else str(k)
-            row = {"source": source.demonstrations.path.stem, "dimension": k, "name": name}
+            row = {"source": source.demonstrations.name, "dimension": k, "name": name}
             for side, moments in sides.items():
                 row |= {f"{side}_{part}": float(getattr(moments, part)[k]) for part in ("mean", "std", "low", "high")}
             rows.append(row | _difference(row))

@@ -17,27 +17,33 @@ def advise(
     enough: Annotated[int, typer.Option(min=1, help="Target rows that a batch needs.")] = 2,
     action_key: Annotated[str, typer.Option(help="Key of the actions, where it is not the format's own.")] = "",
     state_key: Annotated[str, typer.Option(help="Key of the proprioception.")] = "",
+    partial: Annotated[bool, typer.Option("--partial", help="Read datasets that are not whole, with a note.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Directory for advise.json, advise.png and advise.html.")] = None,
     seed: Annotated[int, typer.Option(help="Of the frames that distances and overlaps are taken on.")] = 0,
 ) -> None:
     """What the datasets alone imply for co-training: ratio, shifts, overlap, batches.
 
-    Reads LeRobot directories (v2.1, v3), robomimic HDF5, zarr replay buffers and npz; never decodes video.
+    Reads LeRobot directories (v2, v3), robomimic HDF5, zarr replay buffers and npz; never decodes video.  Settings of
+    one dataset follow its path: `::domain=NAME`, `::episodes=0-49,60`, `::action=KEY`, `::state=KEY+KEY`.
 
         cotrain advise --target data/real --source data/sim --source data/other_robot --out advice
+        cotrain advise --target merged::domain=real --source merged::domain=sim
     """
     from .advice import advice
     from .render import text
 
     try:
         settings: dict[str, Any] = {"batch_size": batch_size, "ratios": ratio, "enough": enough, "seed": seed}
-        settings |= {"action_key": action_key or None, "state_key": state_key or None}
+        settings |= {"action_key": action_key or None, "state_key": state_key or None, "partial": partial}
         report = advice(source=source, target=target, **settings)
         written = _files(report, out) if out else []
     except (ValueError, OSError, ModuleNotFoundError) as error:
         typer.echo(f"cotrain advise: {error}", err=True)
         raise typer.Exit(1) from error
+    for data in report["datasets"]:
+        for note in data["notes"]:
+            typer.echo(f"{data['name']}: {note}", err=True)
     if as_json:
         print(json.dumps(report, indent=1, allow_nan=False))
     else:
