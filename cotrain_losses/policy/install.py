@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from .adapters import Adapter
 from .entries import InstalledStep
 from .gather import ReplicatedParameters
@@ -36,7 +38,7 @@ class Installation(InstalledStep):
         calls = adapter.overrides(self)
         if self._plugin and hasattr(self.policy, "get_optim_params"):
             calls["get_optim_params"] = self._optim_params
-        self._overrides = [Override(self.policy, name, call) for name, call in calls.items()]
+        self._overrides = [Override(self.policy, _called(self.policy, name), call) for name, call in calls.items()]
         for optimizer in adapter.optimizers(self.policy) if self._plugin else []:
             held = {id(p) for group in optimizer.param_groups for p in group["params"]}
             if not any(id(p) in held for p in self._plugin):
@@ -86,3 +88,9 @@ class Installation(InstalledStep):
                 "optimizer step that left them as they were. Give them to the optimizer: "
                 "optimizer.add_param_group({'params': cotrain.plugin_parameters(), 'weight_decay': 0.0})."
             )
+
+
+def _called(policy: Any, name: str) -> str:
+    """The method that a call of the policy runs: `forward`, or what its class does itself when called."""
+    calls_itself = isinstance(policy, nn.Module) and type(policy).__call__ is not nn.Module.__call__
+    return "__call__" if name == "forward" and calls_itself else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -37,11 +38,18 @@ class Uncompiled:
 
 
 class Override:
-    """`owner.name` calls `call(original, ...)`; a copy or a pickle of the owner has its own method again."""
+    """`owner.name` calls `call(original, ...)`; a copy or a pickle of the owner has its own method again.
+
+    Of several of one method the last calls the others; they are removed in any order.
+    """
 
     def __init__(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
         self.owner, self.name, self.call = owner, name, call
-        self.own, self.original = vars(owner).get(name), getattr(owner, name)
+        if name == "__call__":
+            _look_in_the_object_first(type(owner))
+        self.own = vars(owner).get(name)
+        called_by_class = name == "__call__" and self.own is None
+        self.original = _own_method(owner, name) if called_by_class else getattr(owner, name)
         self.__signature__ = inspect.signature(self.original)
         self.functions = list[Uncompiled]()
         object.__setattr__(owner, name, self)
@@ -56,10 +64,17 @@ class Override:
         return self.call(self.original, *args, **kwargs)
 
     def remove(self) -> None:
-        """Give the owner its method back."""
-        if vars(self.owner).get(self.name) is self:
+        """Give the owner its method back; what others have put around this one calls it."""
+        self.call = _as_it_was
+        above = top = vars(self.owner).get(self.name)
+        while isinstance(above, Override) and above.own is not self:
+            above = above.own
+        if top is not self:
+            if isinstance(above, Override):
+                above.own, above.original = self.own, self.original
+        elif self.own is None:
             object.__delattr__(self.owner, self.name)
-        if self.own is not None:
+        else:
             object.__setattr__(self.owner, self.name, self.own)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -69,5 +84,25 @@ class Override:
         return _own_method, (self.owner, self.name)
 
 
+def _as_it_was(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return original(*args, **kwargs)
+
+
 def _own_method(owner: Any, name: str) -> Any:
-    return MethodType(getattr(type(owner), name), owner)
+    method = getattr(type(owner), name)
+    return MethodType(getattr(method, "in_the_class", method), owner)
+
+
+def _look_in_the_object_first(kind: type) -> None:
+    """Python looks `__call__` up in the class; of this class it is from now on the object's own, if it has one."""
+    original: Any = kind.__call__
+    if hasattr(original, "in_the_class"):
+        return
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        own = vars(self).get("__call__")
+        return original(self, *args, **kwargs) if own is None else own(*args, **kwargs)
+
+    call.in_the_class = original  # type: ignore[attr-defined]
+    kind.__call__ = call  # type: ignore[method-assign]
