@@ -147,14 +147,17 @@ class CoTrain(nn.Module):
         weight: Callable[[Any], Tensor] | None = None,
         index: Callable[[Any], Tensor] | None = None,
         step: Callable[[], int] | None = None,
+        optimizer: Any = None,
     ) -> Installation:
         """Make the policy's own loss entry return task + regularizer, for training scripts nobody edits.
 
         The functions give what `forward` takes beside the batch; without `domain` each training call is made within
-        `labelled`.
+        `labelled`.  `optimizer` gets the method's own parameters as a group that its schedules treat as the policy's:
+        one that exists, a list, or "any" for whichever steps the policy's parameters, built before or after.
         """
         self.uninstall()
-        self._installation = Installation(self.step, self.adapter, LabelReaders(domain, weight, index, step))
+        readers = LabelReaders(domain, weight, index, step)
+        self._installation = Installation(self.step, self.adapter, readers, optimizer)
         return self._installation
 
     def uninstall(self) -> None:

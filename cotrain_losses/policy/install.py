@@ -9,7 +9,6 @@ processes the method's own parameters start alike, and their gradients are avera
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -17,6 +16,7 @@ from torch import nn
 from .adapters import Adapter
 from .entries import InstalledStep
 from .gather import ReplicatedParameters
+from .optimizers import MethodGroup
 from .override import Override
 from .paths import network
 from .step import LabelReaders, Labels, TrainingStep
@@ -25,7 +25,7 @@ from .step import LabelReaders, Labels, TrainingStep
 class Installation(InstalledStep):
     """A method at work inside one policy's loss entry, until `remove`.  Without a reader it waits for `labelled`."""
 
-    def __init__(self, step: TrainingStep, adapter: Adapter, readers: LabelReaders) -> None:
+    def __init__(self, step: TrainingStep, adapter: Adapter, readers: LabelReaders, optimizer: Any = None) -> None:
         super().__init__(step, readers)
         if not hasattr(self.policy, adapter.entry):
             raise ValueError(
@@ -33,22 +33,24 @@ class Installation(InstalledStep):
                 f"{type(self.policy).__name__} lacks. Name it: CoTrain(..., loss='compute_loss')."
             )
         self._plugin = step.method.parameters()
+        self._group = MethodGroup(self.policy, self._plugin)
         self._replicas = ReplicatedParameters(self._plugin)
         self._versions = self._counted()
         calls = adapter.overrides(self)
         if self._plugin and hasattr(self.policy, "get_optim_params"):
-            calls["get_optim_params"] = self._optim_params
+            calls["get_optim_params"] = self._group.optim_params
         self._overrides = [Override(self.policy, _called(self.policy, name), call) for name, call in calls.items()]
-        for optimizer in adapter.optimizers(self.policy) if self._plugin else []:
-            held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-            if not any(id(p) in held for p in self._plugin):
-                optimizer.add_param_group(self._group())
+        for one in [*adapter.optimizers(self.policy), *_optimizers(optimizer)]:
+            self._group.join(one)
+        if optimizer == "any" and self._plugin:
+            self._group.join_any()
 
     def remove(self) -> None:
         """Give the policy its own entries back."""
         for override in self._overrides:
             override.remove()
         self._overrides.clear()
+        self._group.leave()
         self._replicas.remove()
 
     def labels(self, batch: Any) -> Labels | None:
@@ -56,17 +58,6 @@ class Installation(InstalledStep):
         if (labels := super().labels(batch)) is not None:
             self._check_learns()
         return labels
-
-    def _group(self) -> dict[str, Any]:
-        return {"params": self._plugin, "weight_decay": 0.0}
-
-    def _optim_params(self, original: Callable[..., Any]) -> Any:
-        """The policy's own groups, and one of the method's parameters."""
-        own = original()
-        groups = list(own.values()) if isinstance(own, dict) else list(own)
-        if groups and not isinstance(groups[0], dict):
-            groups = [{"params": groups}]
-        return [*groups, self._group()]
 
     def _counted(self) -> tuple[list[int], list[int]]:
         own = network(self.policy).parameters()
@@ -85,7 +76,8 @@ class Installation(InstalledStep):
         elif own != own_now and before == now:
             raise RuntimeError(
                 "the method's own parameters (discriminators, domain tokens) must learn with the policy's, got an "
-                "optimizer step that left them as they were. Give them to the optimizer: "
+                "optimizer step that left them as they were. Give them to the optimizer: cotrain.install(optimizer="
+                "optimizer), or 'any' for one that the script builds, or "
                 "optimizer.add_param_group({'params': cotrain.plugin_parameters(), 'weight_decay': 0.0})."
             )
 
@@ -94,3 +86,15 @@ def _called(policy: Any, name: str) -> str:
     """The method that a call of the policy runs: `forward`, or what its class does itself when called."""
     calls_itself = isinstance(policy, nn.Module) and type(policy).__call__ is not nn.Module.__call__
     return "__call__" if name == "forward" and calls_itself else name
+
+
+def _optimizers(optimizer: Any) -> list[Any]:
+    """What `install` was given, one by one; "any" is none yet."""
+    given = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
+    for each in given:
+        if not (each is None or each == "any" or hasattr(each, "add_param_group")):
+            raise TypeError(
+                f"install gives the method's own parameters to an optimizer, got a {type(each).__name__}. Pass the "
+                "optimizer, a list of them, or 'any' for the one that steps the policy's parameters."
+            )
+    return [each for each in given if hasattr(each, "add_param_group")]
