@@ -1,4 +1,4 @@
-"""How plans are found: precision, leaps, early stops, the fixed budget, what is out of reach."""
+"""How plans are found: precision, leaps, early stops, what is out of reach."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cotrain_losses import OptimalTransport, Rows, Sinkhorn
-from cotrain_losses.terms import Pair
-from cotrain_losses.terms.transport import fixed, squared
+from cotrain_losses import OptimalTransport, Sinkhorn
+from cotrain_losses.terms.transport import squared
 from cotrain_losses.terms.transport.newton import newton
 from cotrain_losses.terms.transport.problem import Problem, dual_value
 from cotrain_losses.terms.transport.settings import Settings as problem_settings
-from tests.drawn import features, seeds, sizes
+from tests.drawn import features
 
 
 def test_a_price_in_float32_leaves_the_iterations_in_float32():
@@ -101,26 +98,3 @@ def test_features_far_beyond_reach_are_finite_in_float32(term, n, m):
     price = term.settings.rho[0]
     assert 1.9 * price < value <= 2 * price + term.settings.eps + 1e-6
     assert all(g.isfinite().all() for g in torch.autograd.grad(value, (x, y)))
-
-
-@pytest.mark.filterwarnings("ignore:OptimalTransport did not converge")
-@settings(max_examples=8)
-@given(seeds, sizes, sizes, st.sampled_from([None, 2.0]), st.booleans())
-def test_the_fixed_budget_agrees_with_the_solver(seed, n, m, price, grouped):
-    x, y = (side.requires_grad_() for side in features(seed, n, m, 3))
-    group = (torch.arange(n) % 2, torch.arange(m) % 2) if grouped else (None, None)
-    sides = Rows(x, group=group[0]), Rows(y, group=group[1])
-    for term in (OptimalTransport(0.5, unbalanced=price), Sinkhorn(0.7, reach=price)):
-        solved = term(*sides)
-        budgeted = term.evaluate(Pair(*sides, eager=False))
-        torch.testing.assert_close(budgeted, solved, rtol=2e-3, atol=1e-5)
-        found, expected = (torch.autograd.grad(v, (x, y), retain_graph=True) for v in (budgeted, solved))
-        torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-3)
-
-
-def test_exact_transport_has_no_fixed_budget(monkeypatch):
-    monkeypatch.setattr("cotrain_losses.terms.pair.check_features", lambda *sides: False)  # as on another device
-    with pytest.raises(ValueError, match="Use a small reg there"):
-        OptimalTransport(0.0)(*features(0, 3, 2, 1))
-    assert OptimalTransport(0.2).coupling(*features(0, 3, 2, 1)).solver == "fixed budget"
-    assert fixed.LAST > 0

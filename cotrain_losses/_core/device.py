@@ -1,4 +1,8 @@
-"""Where a step runs: op by op on the CPU, where numpy's solvers may look at values, or elsewhere."""
+"""Where a step runs: op by op on the CPU, where numpy's solvers may look at values, or elsewhere.
+
+Elsewhere nothing waits: `moved` is the one function that takes tensors to another device, and `Pending` looks at a flag
+only once its copy has arrived.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +36,48 @@ def autocasts(device: torch.device) -> bool:
 def as_array(x: Tensor | None) -> Any:
     """The same memory as numpy's array; None stays None."""
     return None if x is None else (x.detach() if x.requires_grad else x).numpy()
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """x on another device, from pinned memory, so that the host does not wait; itself where it is there."""
+    if x.device == device:
+        return x
+    if x.device.type == "cpu" and device.type == "cuda":
+        x = x.pin_memory()
+    return x.to(device, non_blocking=device.type != "cpu")
+
+
+def accurate(x: Tensor) -> torch.dtype:
+    """The type for differences of large numbers: float64 where the device has it.
+
+    Its products are never rounded to TF32, whatever torch.backends allows.
+    """
+    return x.dtype if x.device.type == "mps" else torch.float64
+
+
+class Pending:
+    """Whether a flag on a device is known to be set; asking does not wait for the device.
+
+    On CUDA a copy of the flag is under way to pinned memory, and is looked at once it has arrived.  While a graph is
+    captured, and on devices without such copies, nothing is ever known.
+    """
+
+    def __init__(self) -> None:
+        self._copy: Tensor | None = None
+        self._arrived: torch.cuda.Event | None = None
+
+    def known(self, flag: Tensor) -> bool:
+        """Whether the flag, or an earlier one, is known to be set."""
+        if flag.device.type == "cpu":
+            return bool(flag)
+        if flag.device.type != "cuda" or torch.cuda.is_current_stream_capturing():
+            return False
+        if self._arrived is not None and self._copy is not None:
+            if not self._arrived.query():  # type: ignore[no-untyped-call]
+                return False
+            if self._copy:
+                return True
+        self._copy = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(flag, non_blocking=True)
+        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._arrived.record()
+        return False

@@ -19,7 +19,8 @@ from ..gradients import check_followed, with_gradients
 from ..pair import Pair
 from ..term import Term
 from .coupling import check_converged
-from .fixed import fixed, symmetric
+from .direct import symmetric
+from .elsewhere import costs, planned, pulls
 from .online import online, streamed
 from .optimal import masses_of
 from .settings import Settings, prices
@@ -62,33 +63,37 @@ class Sinkhorn(Term):
         if streamed(len(x), len(y), device=x.device, grouped=pair.grouped):
             a, b = (mass.to(x) for mass in pair.masses())
             return online(x, y, a, b, blur=self.blur, reach=self.reach)
-        return self._solved(pair.present()) if pair.eager else self._fixed(pair)
+        return self._solved(pair.present()) if pair.eager else self._elsewhere(pair)
 
     def _solved(self, pair: Pair) -> Tensor:
         x, y = (rows.features * 0.5**0.5 for rows in (pair.source, pair.target))
         (a, b), (same_x, same_y) = masses_of(pair), pair.within
         across = cross(self.settings, as_array(x), as_array(y), a, b, as_array(pair.across))
-        check_converged("Sinkhorn", across.solution, self.settings, pair.flags)
+        check_converged("Sinkhorn", across.solution, self.settings)
         at_x, of_x = own(self.settings, as_array(x), a, as_array(same_x))
         at_y, of_y = own(self.settings, as_array(y), b, as_array(same_y))
         pulls = (x, torch.from_numpy(across.at_x - at_x)), (y, torch.from_numpy(across.at_y - at_y))
         return with_gradients(across.value - 0.5 * of_x - 0.5 * of_y, *pulls)
 
-    def _fixed(self, pair: Pair) -> Tensor:
-        x, y = pair.source.features, pair.target.features
-        check_followed(x, y)
-        (a, b), (same_x, same_y) = pair.masses(), pair.within
-        costs = [0.5 * squared_distances(*sides) for sides in ((x, y), (x, x), (y, y))]
-        plans = (
-            fixed(costs[0].detach(), a, b, self.settings, pair.across),
-            symmetric(costs[1].detach(), a, self.settings, same_x),
-            symmetric(costs[2].detach(), b, self.settings, same_y),
-        )
-        check_converged("Sinkhorn", plans[0], self.settings, pair.flags)
-        value = plans[0].value - 0.5 * plans[1].value - 0.5 * plans[2].value
-        return with_gradients(
-            value, (costs[0], plans[0].plan), (costs[1], -0.5 * plans[1].plan), (costs[2], -0.5 * plans[2].plan)
-        )
+    def _elsewhere(self, pair: Pair) -> Tensor:
+        check_followed(pair.source.features, pair.target.features)
+        sides = tuple(rows.features * 0.5**0.5 for rows in (pair.source, pair.target))
+        x, y, cost = costs(*sides)
+        a, b = (mass.to(cost) for mass in pair.masses())
+        across = planned("Sinkhorn", cost, a, b, self.settings, pair.across, pair.flags)
+        within = zip((x, y), (a, b), pair.within, strict=True)
+        own = [symmetric(_own(z), mass, self.settings, same) for z, mass, same in within]
+        value = across.value - 0.5 * own[0].value - 0.5 * own[1].value
+        at = pulls(across.plan, x, y)
+        less = [pulls(plan.plan, z, z)[0] for plan, z in zip(own, (x, y), strict=True)]
+        moved = [(side, (pull - half).to(side)) for side, pull, half in zip(sides, at, less, strict=True)]
+        return with_gradients(value.to(sides[0].dtype), *moved)
 
     def extra_repr(self) -> str:
         return f"blur={self.blur}" + ("" if self.reach is None else f", reach={self.reach}")
+
+
+def _own(x: Tensor) -> Tensor:
+    """All |x_i - x_j|^2, zero on the diagonal."""
+    squared = squared_distances(x, x)
+    return squared - torch.diag(squared.diagonal())

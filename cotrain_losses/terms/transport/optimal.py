@@ -14,6 +14,7 @@ before 0.9.5 took R = 1 1' ("ones"), since then a b' ("product").
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -21,16 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._core.device import as_array
+from ..._core.device import accurate, as_array
 from ..._core.rows import Rows
 from ..gradients import check_followed, with_gradients
 from ..pair import Pair
 from ..term import Term
 from .costs import Block, Callback, joined_rows, total_cost
 from .coupling import Coupling, check_converged, spread_out
-from .fixed import Fixed, diagonal, fixed
+from .direct import diagonal
+from .elsewhere import check_error, costs, exactly, planned, pulls
 from .matrix import coupled
 from .problem import INF, Array, Solution
+from .rounds import Plan
 from .settings import Settings, prices
 from .squared import cross
 
@@ -39,7 +42,7 @@ class OptimalTransport(Term):
     """What it costs to carry the source rows onto the target rows.
 
     Args:
-        reg: weight of the entropy, in cost units.  0 is exact transport (on the CPU, not compiled).
+        reg: weight of the entropy, in cost units.  0 is exact transport, on the CPU wherever the rows are; not compiled.
         unbalanced: price of a unit of mass left behind, in cost units; a pair prices (source, target) apart.
             None carries everything.
         cost: blocks that are summed, see `Block`; any function (source, target) -> (n, m) may be one of them.
@@ -86,10 +89,12 @@ class OptimalTransport(Term):
         self.settings = Settings(float(reg), rho, reference == "ones", tolerance, max_iterations)
         blocks: Sequence[Callback] = (Block(),) if cost is None else (cost,) if callable(cost) else tuple(cost)
         self.cost, self.reference, self.pairing, self.value = blocks, reference, pairing, value
+        self._told = False
 
     def compare(self, pair: Pair) -> Tensor:
         value, solution = self._solve(pair)
-        check_converged("OptimalTransport", solution, self.settings, pair.flags)
+        if isinstance(solution, Solution):
+            check_converged("OptimalTransport", solution, self.settings)
         return value
 
     @torch.no_grad()
@@ -108,12 +113,12 @@ class OptimalTransport(Term):
         value, solution = self._solve(pair, potentials=True)
         return spread_out(solution, value, *pair.masses())
 
-    def _solve(self, pair: Pair, *, potentials: bool = False) -> tuple[Tensor, Solution | Fixed]:
+    def _solve(self, pair: Pair, *, potentials: bool = False) -> tuple[Tensor, Solution | Plan]:
         if self.reference == "diagonal":
             return self._diagonal(pair)
         if not pair.eager:
             check_followed(pair.source.features, pair.target.features)
-            return self._fixed(pair)
+            return self._elsewhere(pair)
         pair = pair.present()
         rows = None if self.pairing else joined_rows(self.cost, pair.source, pair.target)
         if rows is None:
@@ -125,7 +130,7 @@ class OptimalTransport(Term):
         pulls = (x, torch.from_numpy(moved.at_x)), (y, torch.from_numpy(moved.at_y))
         return with_gradients(moved.value, *pulls), moved.solution
 
-    def _matrix(self, pair: Pair, potentials: bool) -> tuple[Tensor, Solution | Fixed]:
+    def _matrix(self, pair: Pair, potentials: bool) -> tuple[Tensor, Solution | Plan]:
         cost, same, (a, b) = self._cost(pair), pair.across, masses_of(pair)
         held = cost.detach() if same is None else cost.detach().where(same, cost.new_tensor(INF))
         matrix, bound = held.numpy(), float(cost.detach().max())
@@ -135,13 +140,36 @@ class OptimalTransport(Term):
         value = cost.new_tensor(solution.value()) if self.value == "objective" else (plan * cost.detach()).sum()
         return with_gradients(value, (cost, plan)), solution
 
-    def _fixed(self, pair: Pair) -> tuple[Tensor, Solution | Fixed]:
-        cost, (a, b) = self._cost(pair), pair.masses()
-        solution = fixed(cost.detach(), a.to(cost), b.to(cost), self.settings, pair.across)
-        value = solution.value if self.value == "objective" else (solution.plan * cost.detach()).sum()
-        return with_gradients(value, (cost, solution.plan)), solution
+    def _elsewhere(self, pair: Pair) -> tuple[Tensor, Plan]:
+        rows = None if self.pairing else joined_rows(self.cost, pair.source, pair.target)
+        if rows is not None:
+            x, y, cost = costs(*rows)
+            solution = self._planned(cost, pair)
+            each = zip(rows, pulls(solution.plan, x, y), strict=True)
+            known = [(side, pull.to(side)) for side, pull in each]
+        else:
+            held = self._cost(pair)
+            cost = held.detach().to(accurate(held))
+            solution = self._planned(cost, pair)
+            known = [(held, solution.plan.to(held))]
+        value = solution.value if self.value == "objective" else (solution.plan * cost).sum()
+        return with_gradients(value.to(pair.source.features.dtype), *known), solution
 
-    def _diagonal(self, pair: Pair) -> tuple[Tensor, Solution | Fixed]:
+    def _planned(self, cost: Tensor, pair: Pair) -> Plan:
+        a, b = (mass.to(cost) for mass in pair.masses())
+        if self.settings.eps > 0:
+            return planned("OptimalTransport", cost, a, b, self.settings, pair.across, pair.flags)
+        plan = exactly(cost, a, b, self.settings, pair.across)
+        if not self._told:
+            self._told = True
+            warnings.warn(
+                "OptimalTransport(reg=0) is exact and is solved on the CPU: every step waits for the device. "
+                "A small reg, such as 0.01, is solved where the features are.",
+                stacklevel=2,
+            )
+        return plan
+
+    def _diagonal(self, pair: Pair) -> tuple[Tensor, Solution | Plan]:
         n, m = pair.n, pair.m
         if n != m:
             raise ValueError(
@@ -150,6 +178,7 @@ class OptimalTransport(Term):
             )
         cost, (a, b) = self._cost(pair).diagonal(), pair.masses()
         solution = diagonal(cost.detach(), a.to(cost), b.to(cost), self.settings)
+        check_error("OptimalTransport", solution, self.settings, pair.flags)
         paired = solution.plan.diagonal()
         value = solution.value if self.value == "objective" else (paired * cost.detach()).sum()
         return with_gradients(value, (cost, paired)), solution

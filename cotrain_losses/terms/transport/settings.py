@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .problem import INF
 
@@ -33,6 +33,11 @@ class Settings:
     def balanced(self) -> bool:
         """Whether all mass is carried."""
         return self.rho == (INF, INF)
+
+    @property
+    def transposed(self) -> Settings:
+        """The same with the sides exchanged."""
+        return replace(self, rho=self.rho[::-1])
 
 
 def prices(name: str, unbalanced: float | tuple[float, float] | None) -> tuple[float, float]:

@@ -1,0 +1,130 @@
+"""Transport on a device other than the CPU, and under torch.compile: plans, and what they do to the rows.
+
+The compiler sees one operator, whose rounds run as they do without it.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from ..._core.device import accurate
+from ..._core.distances import squared_distances
+from ..._core.flags import Flags, common
+from .matrix import coupled
+from .problem import INF
+from .rounds import ROUNDS, Plan, solved
+from .settings import Settings
+
+
+def planned(
+    name: str, cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None, flags: Flags
+) -> Plan:
+    """The plan at cost (n, m); where it is not the one asked for, a flag says so."""
+    if torch.compiler.is_compiling():
+        numbers = (settings.eps, *settings.rho, settings.ones, settings.tolerance, settings.limit)
+        return Plan(*_operator(name, cost, a, b, same, *numbers))
+    plan = solved(cost, a, b, settings, same)
+    check_plan(name, plan, settings, flags)
+    return plan
+
+
+@torch.library.custom_op(
+    "cotrain_losses::transport",
+    mutates_args=(),
+    schema="(str name, Tensor cost, Tensor a, Tensor b, Tensor? same, float eps, float rho_a, float rho_b, bool ones, "
+    "float tolerance, int limit) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _operator(
+    name: str,
+    cost: Tensor,
+    a: Tensor,
+    b: Tensor,
+    same: Tensor | None,
+    eps: float,
+    rho_a: float,
+    rho_b: float,
+    ones: bool,
+    tolerance: float,
+    limit: int,
+) -> tuple[Tensor, ...]:
+    settings = Settings(eps, (rho_a, rho_b), ones, tolerance, limit)
+    plan = solved(cost, a, b, settings, same)
+    check_plan(name, plan, settings, common)
+    return tuple(x.contiguous().clone() for x in plan)
+
+
+@_operator.register_fake
+def _shapes(name: str, cost: Tensor, a: Tensor, b: Tensor, *rest: object) -> tuple[Tensor, ...]:
+    return cost.new_empty(cost.shape), *(torch.empty_like(x) for x in (a, b)), *(cost.new_empty(()) for _ in range(3))
+
+
+def check_plan(name: str, plan: Plan, settings: Settings, flags: Flags) -> None:
+    """Flags for a plan that is not the one asked for, or that is next to nothing."""
+    check_error(name, plan, settings, flags)
+    if not settings.balanced:
+        carried = plan.plan.sum()
+        share = torch.where((carried > 0) & (carried < 1e-3), 1e-3 / carried.clamp_min(1e-30), 0.0)
+        flags.post(f"{name} carries", share, lambda inverse: leaves_behind(name, 1e-3 / inverse))
+
+
+def check_error(name: str, plan: Plan, settings: Settings, flags: Flags) -> None:
+    """A flag for a plan whose marginals are off."""
+    off = torch.where(plan.error > settings.tolerance, plan.error, 0.0)
+    flags.post(f"{name} error", off, lambda error: not_converged(name, error, f"{ROUNDS} rounds", settings))
+
+
+def not_converged(name: str, error: float, done: str, settings: Settings) -> None:
+    """The warning of a solve that stopped before its tolerance."""
+    warnings.warn(
+        f"{name} did not converge: after {done} the plan's marginals are off by {error:.1e} in sum (tolerance "
+        f"{settings.tolerance:.0e}). Raise reg or blur, raise max_iterations, or loosen the tolerance.",
+        stacklevel=2,
+    )
+
+
+def leaves_behind(name: str, carried: float) -> None:
+    """The warning of a plan that is next to nothing."""
+    warnings.warn(
+        f"{name} leaves nearly all mass behind: the plan carries {carried:.1e} of it, so hardly any gradient is "
+        "left. The sides are farther apart than the price of leaving pays for: raise unbalanced or reach.",
+        stacklevel=2,
+    )
+
+
+def exactly(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None) -> Plan:
+    """The exact plan, found on the CPU; the host waits for the device."""
+    if torch.compiler.is_compiling():
+        raise ValueError(
+            "exact transport (reg=0) calls an external solver, which torch.compile cannot trace, got a compiled call.\n"
+            "Use a small reg there, such as 0.01."
+        )
+    held = cost if same is None else cost.where(same, INF)
+    matrix, of_a, of_b = (x.detach().cpu().double() for x in (held, a, b))
+    i, j = (mass.nonzero()[:, 0] for mass in (of_a, of_b))
+    if not (len(i) and len(j)):
+        nothing = torch.zeros_like(cost)
+        return Plan(nothing, torch.zeros_like(a), torch.zeros_like(b), *(nothing.sum() for _ in range(3)))
+    present = matrix[i[:, None], j]
+    bound = float(present.where(present < INF, 0.0).max())
+    solution = coupled(present.numpy().astype, bound, of_a[i].numpy(), of_b[j].numpy(), settings, potentials=True)
+    plan, f, g = matrix.new_zeros(matrix.shape), torch.zeros_like(of_a), torch.zeros_like(of_b)
+    plan[i[:, None], j] = torch.from_numpy(solution.plan).to(plan)
+    f[i], g[j] = torch.from_numpy(solution.f), torch.from_numpy(solution.g)
+    numbers = (torch.tensor(x, dtype=torch.float64) for x in (solution.value(), solution.error, 0.0))
+    return Plan(*(x.to(cost) for x in (plan, f, g, *numbers)))
+
+
+def pulls(plan: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of <P, |x - y|^2> at x and at y, the plan held fixed."""
+    at_x = 2.0 * (plan.sum(1)[:, None] * x - plan @ y)
+    at_y = 2.0 * (plan.sum(0)[:, None] * y - plan.T @ x)
+    return at_x, at_y
+
+
+def costs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows as constants in the accurate type, and all |x_i - y_j|^2."""
+    x, y = x.detach().to(accurate(x)), y.detach().to(accurate(y))
+    return x, y, squared_distances(x, y)
