@@ -1,24 +1,30 @@
-"""One step tried on a batch: is the seam where it was meant to be?
+"""One step tried on a batch: is the seam where it was meant to be, and does the method act there?
 
-Three faults that training would not show are looked for: features without gradient, a head that the loss does not
-pass, and sample weights that part of the loss goes around (with all weights zero, no parameter may get a gradient).
+raises   a loss that weights reach in part only: with all weights zero no parameter may get a gradient
+         rows that are not those of the samples they are taken for: samples of weight zero are exchanged
+tells    features without gradient, a layer that couples samples, a scale that changes nothing, terms that were
+         skipped, a method that no optimizer holds, a loss that an installed method did not see
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import gc
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .._core.modes import training
 from .._core.rows import Rows
-from .losses import Losses
-from .paths import network, networks, unwrapped
+from .guided import GuidedPass, guided_sampling
+from .losses import Losses, PolicyLoss
+from .ownership import LIMIT, Ownership, ownership, random_tokens
+from .paths import network, unwrapped
 from .step import Labels, Observer, Sides, TrainingStep
+from .untraced import untraced
+
+Sample = Callable[[Any], Any]
 
 
 class Check(NamedTuple):
@@ -36,6 +42,10 @@ class Check(NamedTuple):
     """samples of each domain."""
     losses: Losses
     """the step's losses."""
+    turned: float | None = None
+    """1 - cos by which the policy's gradient turned when samples of weight zero were exchanged, if measured."""
+    told: tuple[str, ...] = ()
+    """what does not act as a user would expect, a sentence each."""
 
     def __str__(self) -> str:
         lines = {
@@ -43,36 +53,57 @@ class Check(NamedTuple):
             "features carry a gradient": self.gradient,
             "head calls a step": self.head_calls,
             "sample weights reach the whole loss": self.weights_reach_all,
+            "gradient turned by samples of weight zero": None if self.turned is None else f"{self.turned:.1e}",
             "samples": self.counts,
             "policy loss": round(float(self.losses.policy), 6),
             "terms": {name: round(float(value), 6) for name, value in self.losses.raw.items()},
         }
-        return "\n".join(f"{name}: {value}" for name, value in lines.items() if value not in (None, {}))
+        found = [f"{name}: {value}" for name, value in lines.items() if value not in (None, {})]
+        return "\n".join([*found, *(f"! {sentence}" for sentence in self.told)])
 
 
-def checked(step: TrainingStep, batch: Any, domain: Any, at: int | None) -> Check:
-    """Run one step with the method's weights and one with zero weights, leaving no trace.
+def checked(
+    step: TrainingStep,
+    batch: Any,
+    domain: Any,
+    at: int | None,
+    sample: Sample | None = None,
+    told: tuple[str, ...] = (),
+) -> Check:
+    """Run one step with the method's weights, one with zero weights, two with some, leaving no trace.
 
     Raises:
-        ValueError: when part of the policy's loss reaches parameters around the seam, naming some of them.
+        ValueError: when part of the policy's loss reaches parameters around the seam, naming some of them, or when rows
+            are not those of the samples they are taken for, naming the site.
     """
     labels = Labels(step.domains.labels(domain, batch), step=at)
     head, seen = None if step.seam is None or not step.seam.heads else step.seam.left, _Seen()
-    with _without_trace(step):
+    with untraced(step):
         step.observers = [seen]
         losses = step(batch, labels)
         calls = None if step.hooks is None or head is None else step.hooks.fired["head"]
         weighs = head is not None and step.seam is not None and not step.seam.dormant(unwrapped(step.policy))
         around = _gradients_around(step, batch, labels) if weighs else None
-    if around:
-        raise ValueError(
-            "sample weights must scale the whole policy loss, got a gradient with all weights zero at "
-            f"{', '.join(around[:3])}{' and others' if len(around) > 3 else ''}: part of the loss does not pass "
-            f"{head}. Name as head the module that all predictions leave."
+        if around:
+            raise ValueError(_around(around, head))
+    owned = None
+    if around is not None:
+        with untraced(step):
+            owned = ownership(step, batch, labels)
+        if owned is not None and owned.misplaced:
+            raise ValueError(_misplaced(owned))
+    with untraced(step):
+        said = (
+            *_unequal(owned),
+            *_skipped(losses),
+            *_unguided(step, batch, len(labels.domain), sample),
+            *_unheld(step),
+            *told,
         )
     z, reaches = seen.features, None if around is None else True
     shape, gradient = (None, None) if z is None else ((len(z), z.shape[1]), z.requires_grad)
-    return Check(shape, gradient, calls, reaches, losses.counts, losses)
+    turned = None if owned is None else owned.turned
+    return Check(shape, gradient, calls, reaches, losses.counts, losses, turned, said)
 
 
 class _Seen(Observer):
@@ -94,42 +125,73 @@ def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[st
     return [name for (name, _), g in zip(named, gradients, strict=True) if g is not None and bool((g != 0).any())]
 
 
-@contextmanager
-def _without_trace(step: TrainingStep) -> Iterator[None]:
-    """The step, random numbers, buffers, counters, modes, draws and measured strengths are afterwards as before."""
-    policy, roots = unwrapped(step.policy), [*networks(step.policy), *step.method.modules()]
-    modules = [module for root in roots for module in root.modules()]
-    restored = [_restoring(owner) for owner in (*modules, *([] if isinstance(policy, nn.Module) else [policy]))]
-    method, observers = step.method, step.observers
-    states = [(m, m.get_extra_state()) for m in modules if type(m).get_extra_state is not _NO_STATE]
-    try:
-        with training(*roots), torch.random.fork_rng(), torch.enable_grad():
-            yield
-    finally:
-        step.method, step.observers = method, observers
-        for restore in restored:
-            restore()
-        for module, state in states:
-            module.set_extra_state(state)
+def _around(names: list[str], head: str | None) -> str:
+    return (
+        "sample weights must scale the whole policy loss, got a gradient with all weights zero at "
+        f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''}: part of the loss does not pass "
+        f"{head}. Name as head the module that all predictions leave."
+    )
 
 
-def _restoring(owner: Any) -> Callable[[], None]:
-    """Puts an object's buffers, replaced ones included, and its plain attributes (mode, counters) back."""
-    plain = {name: value for name, value in getattr(owner, "__dict__", {}).items() if isinstance(value, _PLAIN)}
-    module = owner if isinstance(owner, nn.Module) else nn.Module()
-    buffers = {name: (buffer, buffer.clone()) for name, buffer in module.named_buffers(recurse=False)}
-
-    def restore() -> None:
-        for name, attribute in plain.items():
-            object.__setattr__(owner, name, attribute)
-        for name in dict(module.named_buffers(recurse=False)).keys() - buffers.keys():
-            setattr(module, name, None)
-        with torch.no_grad():
-            for name, (buffer, value) in buffers.items():
-                setattr(module, name, buffer.copy_(value))
-
-    return restore
+def _misplaced(owned: Ownership) -> str:
+    site, _, rule = owned.misplaced.partition(", where ")
+    return (
+        "each row weighs as its own sample, got a gradient that turned by "
+        f"{owned.turned:.2g} (1 - cosine) when samples of weight zero were exchanged: rows at {site} are other "
+        f"samples'. Say whose they are: Seam(rows={rule.removesuffix(' fits')})."
+    )
 
 
-_NO_STATE = nn.Module.get_extra_state
-_PLAIN = (bool, int, float, str, type(None))
+def _unequal(owned: Ownership | None) -> list[str]:
+    if owned is None or owned.turned <= LIMIT:
+        return []
+    cause = f"{owned.coupled} couples" if owned.coupled else "the loss, or a layer that was not seen, couples"
+    return [
+        f"{cause} the samples of a batch, so a sample's weight is not its loss's alone: the gradient turned by "
+        f"{owned.turned:.2g} (1 - cosine) when samples of weight zero were exchanged."
+    ]
+
+
+def _skipped(losses: Losses) -> list[str]:
+    names, counts = ", ".join(losses.skipped), ", ".join(f"{n} {name}" for name, n in losses.counts.items())
+    cure = "Mix the domains in a batch, or keep rows of earlier ones: CoTrain(memory=64)."
+    return [f"{names} was skipped: this batch has {counts}. {cure}"] if names else []
+
+
+def _unguided(step: TrainingStep, batch: Any, samples: int, sample: Sample | None) -> list[str]:
+    """Whether a scale changes what the head predicts, in its loss or in the sampler given."""
+    guidance, hooks = random_tokens(step.method.guidance), step.hooks
+    if guidance is None or hooks is None or (sample is None and hooks.seam.steps is not None):
+        return []
+
+    def run(scale: float) -> Any:
+        acting = GuidedPass(guidance, step.domains.position(step.domains.target), scale, hooks.seam.steps is not None)
+        torch.manual_seed(0)
+        if sample is not None:
+            with guided_sampling(acting, hooks, step.policy):
+                return sample(step.policy)
+        with hooks.use(acting):
+            return PolicyLoss.of(step.loss(step.policy, batch), samples).scalar
+
+    with torch.no_grad():
+        one, three = run(1.0), run(3.0)
+    alike = torch.equal(torch.as_tensor(one), torch.as_tensor(three))
+    where = "the sampler's actions" if sample is not None else f"what {hooks.seam.left} predicts"
+    cure = "Name the condition, or the method that makes one prediction: Seam(sampler='model.denoise_step')."
+    return [f"guidance's scale changes nothing in {where}. {cure}"] if alike else []
+
+
+def _unheld(step: TrainingStep) -> list[str]:
+    """Whether some optimizer steps the policy and none steps the method."""
+    both = network(step.policy).parameters(), step.method.parameters()
+    own, plugin = ({id(p) for p in each if p.requires_grad} for each in both)
+    if not plugin:
+        return []
+    optimizers = [x for x in gc.get_objects() if issubclass(type(x), torch.optim.Optimizer)]
+    held = [{id(p) for group in x.param_groups for p in group["params"]} for x in optimizers]
+    if not any(each & own for each in held) or any(each & plugin for each in held):
+        return []
+    return [
+        "no optimizer holds the method's own parameters yet (discriminators, domain tokens); where install() does not "
+        "do it: optimizer.add_param_group({'params': cotrain.plugin_parameters(), 'weight_decay': 0.0})."
+    ]

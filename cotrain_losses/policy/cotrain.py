@@ -10,7 +10,7 @@ of Sim-and-Real Co-Training in Generative Robot Policies", ICML 2026.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from .losses import Losses
 from .paths import network, unwrapped
 from .seam import Seam
 from .step import LabelReaders, Labels, TrainingStep
+from .telling import Unseen, Unstepped
 from .watch import Watch
 
 
@@ -50,6 +51,8 @@ class CoTrain(nn.Module):
         target: name of the target domain; None takes the last of the default pair.
         sources: "pooled" compares the target with all sources together, "each" with each in turn (mean).
         gather: under DDP, compare the rows of all ranks rather than each rank's own.
+        memory: rows kept of each domain, without gradient, that fill up a side of which a batch holds fewer; 0 keeps
+            none.  For batches of one domain each.
 
     Raises:
         ValueError, TypeError: wrong labels, a seam the policy does not have, features without gradient.
@@ -71,6 +74,7 @@ class CoTrain(nn.Module):
         sources: str = "pooled",
         gather: bool = False,
         loss_key: str = "loss",
+        memory: int = 0,
     ) -> None:
         super().__init__()
         named = Domains.named(domains, target, sources)
@@ -85,8 +89,9 @@ class CoTrain(nn.Module):
         self.policy, self.method, self.seam, self.domains = policy, method, seam, named
         self.regularizer, self.guidance, self.weights = method.regularizer, method.guidance, method.weights
         entry = adapters.loss_of(policy, loss)
-        self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather, loss_key)
+        self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather, loss_key, memory)
         self._installation: Installation | None = None
+        self._unstepped, self._unseen = Unstepped(network(policy), method.modules()), Unseen(self.adapter.entry)
 
     def forward(
         self,
@@ -108,6 +113,8 @@ class CoTrain(nn.Module):
 
         In eval mode or under no_grad it is the policy's loss alone, with the true label as condition.
         """
+        if self._unstepped.watches and self.step.learns:
+            self._unstepped.look()
         return self.step(batch, Labels(domain, weight, index, step))
 
     def plugin_parameters(self) -> Iterator[nn.Parameter]:
@@ -132,9 +139,15 @@ class CoTrain(nn.Module):
         with guided_sampling(acting, self.step.hooks, self.policy, policy):
             yield
 
-    def check(self, batch: Any, *, domain: Any, step: int | None = 0) -> Check:
-        """Tries one step on a batch and says what happens at the seam; see `Check`."""
-        return checked(self.step, batch, domain, step)
+    def check(
+        self, batch: Any, *, domain: Any, step: int | None = 0, sample: Callable[[Any], Any] | None = None
+    ) -> Check:
+        """Tries four steps on a batch and says what happens at the seam; see `Check`.
+
+        `sample(policy)` samples actions, as a tensor, so that guidance is tried there too.
+        """
+        told = (self._unseen.sentence,) if self._unseen.site else ()
+        return checked(self.step, batch, domain, step, sample, told)
 
     def watch(self, *, every: int = 100, to: Callable[..., Any] | None = None) -> Watch:
         """Record terms, shares, probe accuracy and feature norms every so many steps; see `Watch`."""
@@ -158,21 +171,34 @@ class CoTrain(nn.Module):
         self.uninstall()
         readers = LabelReaders(domain, weight, index, step)
         self._installation = Installation(self.step, self.adapter, readers, optimizer)
+        self._unseen = Unseen(self.adapter.entry)
+        if self.step.hooks is not None:
+            self.step.hooks.run.on_idle = self._told_of
         return self._installation
 
     def uninstall(self) -> None:
         """Give the policy its own loss entry back."""
         if self._installation is not None:
             self._installation.remove()
+        if self.step.hooks is not None:
+            self.step.hooks.run.on_idle = None
         self._installation = None
 
+    @contextmanager
     def labelled(
         self, domain: Any, *, weight: Tensor | None = None, index: Tensor | None = None, step: int | None = None
-    ) -> AbstractContextManager[None]:
-        """Labels for the installed loss entry's calls in the block."""
+    ) -> Iterator[None]:
+        """Labels for the installed loss entry's calls in the block; one that trains without calling it is an error."""
         if self._installation is None:
             raise RuntimeError("labelled gives labels to an installed method, got none. Call cotrain.install() first.")
-        return self._installation.labelled(Labels(domain, weight, index, step))
+        begun = self.step.begun
+        with self._installation.labelled(Labels(domain, weight, index, step)):
+            yield
+        if self.step.learns and self.step.begun == begun:
+            raise RuntimeError(
+                f"a labelled block trains by the loss entry that a method is installed in, got one in which "
+                f"{self.adapter.entry} was not called. Name what the script calls: CoTrain(..., loss='compute_loss')."
+            )
 
     def hold_out(self, batch: Any, *, domain: Any = None) -> None:
         """Target samples the policy does not train on: balanced strengths go by its loss there, measured when due.
@@ -200,8 +226,14 @@ class CoTrain(nn.Module):
         self.uninstall()
         if self.step.hooks is not None:
             self.step.hooks.remove()
+        self._unstepped.remove()
         release(self.method)
         return self.policy
+
+    def _told_of(self, site: str) -> None:
+        """A site ran while no pass acted."""
+        if self.step.learns:
+            self._unseen(site)
 
     def _forget_held_out(self) -> None:
         self.step.observers = [each for each in self.step.observers if not isinstance(each, HeldOut)]

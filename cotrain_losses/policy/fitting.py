@@ -13,7 +13,7 @@ from ..terms.term import Regularizer
 from .paths import network, submodule
 from .seam import Seam
 
-_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def fit_guidance(guidance: DomainGuidance, seam: Seam, policy: Any, domains: Domains) -> None:
@@ -64,7 +64,7 @@ def warn_of_batch_norm(policy: Any, seam: Seam) -> None:
     """Say which BatchNorm layers above the seam take their statistics from a mixed batch."""
     head = {part for site in seam.heads for part in submodule(policy, site.call).modules()}
     named = network(policy).named_modules()
-    mixing = [name for name, m in named if isinstance(m, _BATCH_NORM) and m.training and m not in head]
+    mixing = [name for name, m in named if isinstance(m, BATCH_NORM) and m.training and m not in head]
     if mixing:
         more = f" and {len(mixing) - 1} more" if len(mixing) > 1 else ""
         warnings.warn(

@@ -27,8 +27,10 @@ from .fitting import refuse_features, warn_of_batch_norm
 from .gather import gathered
 from .hooks import Hooks
 from .losses import Losses, PolicyLoss, mean_over_sources
+from .memory import Memory
 from .paths import networks, unwrapped
 from .seam import Seam
+from .telling import Unmet
 from .training import TrainingPass
 
 OfBatch = Callable[[Any], Any]
@@ -83,12 +85,14 @@ class TrainingStep:
     valid: OfBatch | None = None
     gather: bool = False
     loss_key: str = "loss"
+    memory: int = 0
 
     def __post_init__(self) -> None:
         method, seam, policy = self.method, self.seam, self.policy
         self.regularizer = method.regularizer if isinstance(method.regularizer, Regularizer) else None
         self.hooks = None if seam is None else Hooks(seam).attach(policy)
         self.observers: list[Observer] = []
+        self.kept, self.unmet, self.begun = Memory(self.memory), Unmet(), 0
         self._inner, self._roots = unwrapped(policy), networks(policy)
         self._place, self._warned_of_batch_norm = "the head" if seam is None else seam.left, False
         for strength in self.measured_strengths():
@@ -117,6 +121,8 @@ class TrainingStep:
         if self.hooks is not None and policy.requires_grad:
             policy.register_hook(partial(self.hooks.run.recompute_for, acting))  # type: ignore[no-untyped-call]
         evaluation = self.evaluate(acting, batch, observers) if acting.regularizes else None
+        if evaluation is not None and self.unmet.names != set():
+            self.unmet.count(evaluation.skipped, self.domains.counts(known))
         worth = evaluation or Evaluation(policy.new_zeros(()), {}, {}, 0, 0, ())
         value, counts = worth.value.to(policy.device), self.domains.counts(known)
         counted = counts if self.valid is None else self.domains.steps(known, self.valid(batch))
@@ -139,6 +145,7 @@ class TrainingStep:
 
     def begin(self, batch: Any, labels: Labels, kind: type[P]) -> P:
         """The pass that acts in one step."""
+        self.begun += 1
         known = self.domains.labels(labels.domain, batch)
         samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
         learns = self.learns and (self.seam is None or not self.seam.dormant(self._inner))
@@ -159,7 +166,8 @@ class TrainingStep:
         rows = Rows(features, extras, group=group, valid=valid)
         if not rows.features.requires_grad:
             refuse_features(self.policy, seam, regularizer, step)
-        sides = self.domains.sides(rows, known)
+        compared, known = self.kept.filled(rows, known) if self.memory else (rows, known)
+        sides = self.domains.sides(compared, known)
         if self.gather:
             sides = [(name, gathered(source), gathered(target)) for name, source, target in sides]
         evaluations = [(name, regularizer.evaluate(source, target, step=step)) for name, source, target in sides]

@@ -1,0 +1,52 @@
+"""Rows of earlier steps, for batches that hold too few of a domain.
+
+    side = [rows of this batch; the latest kept rows of its domain, until there are `size`]
+
+Kept rows carry no gradient: the encoder learns from the rows of the batch.  They are as old as the steps since their
+domain was last seen, so a fast encoder wants a small memory.  Wang et al., "Cross-Batch Memory", CVPR 2020.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .._core.rows import Rows
+
+
+class Memory:
+    """The latest `size` rows of each domain."""
+
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"memory is a number of rows kept of each domain, got {size}. 0 keeps none.")
+        self.size = size
+        self.kept: dict[int, Rows] = {}
+
+    def filled(self, rows: Rows, labels: Tensor) -> tuple[Rows, Tensor]:
+        """The rows of a batch and of its memory, with their labels (n,) on the CPU; the batch is kept in turn."""
+        parts, of = [rows], [labels]
+        for domain, kept in sorted(self.kept.items()):
+            short = min(self.size - int((labels == domain).sum()), len(kept))
+            if short > 0:
+                parts.append(kept[-short:])
+                of.append(torch.full((short,), domain))
+        self._keep(rows, labels)
+        return _joined(parts), torch.cat(of)
+
+    def _keep(self, rows: Rows, labels: Tensor) -> None:
+        for domain in labels.unique().tolist():  # type: ignore[no-untyped-call]
+            place = (labels == domain).nonzero().squeeze(1).to(rows.features.device, non_blocking=True)
+            own = rows[place].map(lambda x: x.detach())
+            self.kept[domain] = _joined([self.kept[domain], own] if domain in self.kept else [own])[-self.size :]
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    """One after another, with all that is known of them."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    extras = {name: torch.cat([part.extras[name] for part in parts]) for name in first.extras}
+    more = [[getattr(part, name) for part in parts] for name in ("mass", "group", "valid")]
+    known = [None if each[0] is None else torch.cat(each) for each in more]
+    return Rows(torch.cat([part.features for part in parts]), extras, *known)

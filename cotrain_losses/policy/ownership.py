@@ -1,0 +1,173 @@
+"""Whose rows are they: measured by exchanging samples that do not count.
+
+    w_i = 1 for the samples kept, 0 for the others        g  = d/dtheta sum_i w_i l_i
+    the others are exchanged for samples kept             g' = the same
+    turned = 1 - cos(g, g')                               zero where every row is its own sample's
+
+Both with the same random numbers (dropout draws the same masks), BatchNorm on its running statistics, a random domain
+token, and other domain labels for the samples exchanged.  Two steps of the policy.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ..guidance import DomainGuidance
+from .coupling import coupling
+from .fitting import BATCH_NORM
+from .losses import PolicyLoss
+from .passes import HeadCall
+from .paths import network
+from .sites import WHOLE, Captured, Owners, Site
+from .step import Labels, TrainingStep
+from .training import TrainingPass
+
+LIMIT = 1e-4
+"""of 1 - cos, above which rows are not their own samples'"""
+
+
+class Ownership(NamedTuple):
+    """What an exchange of samples of weight zero did."""
+
+    turned: float
+    """1 - cos of the policy's gradients before and after"""
+    misplaced: str
+    """a site whose rows are other samples', and the rule that fits them; "" where there is none"""
+    coupled: str
+    """a layer that couples the samples of a batch; "" where none was seen"""
+
+
+class Kept(TrainingPass):
+    """A training pass without drawing labels, that notes features and predictions."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.token, self.predictions = self.samples.domain, list[tuple[Tensor, Owners]]()
+
+    def on_features(self, z: Tensor, captured: Captured | None) -> Tensor:
+        if captured is not None:
+            self.features.append(captured._replace(z=captured.z.detach()))
+        return z
+
+    def replace_prediction(self, output: Any, call: HeadCall) -> Any:
+        tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim]
+        if tensors and torch.is_grad_enabled():
+            self.predictions.append((tensors[0].detach(), call.owners))
+        return super().replace_prediction(output, call)
+
+
+def ownership(step: TrainingStep, batch: Any, labels: Labels) -> Ownership | None:
+    """Measure it; None where there is one sample, nothing to learn or nothing to weigh."""
+    b, domains = len(labels.domain), len(step.domains)
+    kept = torch.arange(b) < (b + 1) // 2
+    place = torch.where(kept, torch.arange(b), torch.arange(b) % kept.sum())
+    other = torch.where(kept, labels.domain, (labels.domain + 1) % domains)
+    others = exchanged(batch, place)
+    _prepare(step)
+    runs = [(batch, labels.domain), (others, other)]
+    passes = [_gradient(step, x, Labels(domain, kept.float())) for x, domain in runs]
+    (first, before), (second, after) = passes
+    lengths = before.norm() * after.norm()
+    if b < 2 or not lengths:
+        return None
+    turned = float(1 - before @ after / lengths)
+    if turned <= LIMIT:
+        return Ownership(max(turned, 0.0), "", "")
+    return Ownership(turned, _misplaced(first, second, kept), coupling(step, runs, kept, _seed))
+
+
+def exchanged(batch: Any, place: Tensor) -> Any:
+    """A batch with sample place[i] in the place of sample i, whatever holds the samples."""
+    b = len(place)
+
+    def again(x: Any) -> Any:
+        return exchanged(x, place)
+
+    if isinstance(batch, Tensor):
+        return batch[place.to(batch.device)] if batch.ndim and len(batch) == b else batch
+    if isinstance(batch, np.ndarray):
+        return batch[place.numpy()] if batch.ndim and len(batch) == b else batch
+    if isinstance(batch, list | tuple):
+        whole = len(batch) == b and not any(isinstance(x, Tensor | np.ndarray) for x in batch)
+        items = [batch[j] for j in place.tolist()] if whole else [again(x) for x in batch]
+        return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)
+    if isinstance(batch, dict):
+        changed = copy.copy(batch)
+        changed.update({key: again(x) for key, x in batch.items()})
+        return changed
+    if isinstance(batch, Mapping) or not hasattr(batch, "__dict__") or callable(batch):
+        return batch
+    changed = copy.copy(batch)
+    for name, value in vars(batch).items():
+        object.__setattr__(changed, name, again(value))
+    return changed
+
+
+def _prepare(step: TrainingStep) -> None:
+    """Only weights and a random token act; BatchNorm uses its running statistics."""
+    step.method = replace(step.method, regularizer=None, weights=None, guidance=random_tokens(step.method.guidance))
+    for module in network(step.policy).modules():
+        if isinstance(module, BATCH_NORM) and module.track_running_stats:
+            module.eval()
+
+
+def random_tokens(guidance: DomainGuidance | None) -> DomainGuidance | None:
+    """Guidance whose tokens are not zero."""
+    if guidance is None or guidance.table is None:
+        return guidance
+    other = copy.deepcopy(guidance)
+    nn.init.normal_(other.table)  # type: ignore[arg-type]
+    return other
+
+
+def _seed() -> None:
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+
+
+def _gradient(step: TrainingStep, batch: Any, labels: Labels) -> tuple[Kept, Tensor]:
+    """One step with weights of 0 and 1: what was noted, and the policy's gradient in double precision."""
+    parameters = [p for p in network(step.policy).parameters() if p.requires_grad]
+    _seed()
+    acting = step.begin(batch, labels, Kept)
+    if step.hooks is None:
+        returned = step.loss(step.policy, batch)
+    else:
+        with step.hooks.use(acting):
+            returned = step.loss(step.policy, batch)
+    loss, _ = acting.weighed(PolicyLoss.of(returned, len(labels.domain)))
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    each = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+    return acting, torch.cat([g.detach().double().flatten().cpu() for g in each])
+
+
+def _misplaced(first: Kept, second: Kept, kept: Tensor) -> str:
+    """A site whose kept rows changed with the samples exchanged, and what fits it."""
+    calls = zip(first.predictions, second.predictions, strict=False)
+    seen = [(old, new, owners) for (old, owners), (new, _) in calls if old.shape == new.shape]
+    for old, new, owners in seen:
+        changed = (old != new).reshape(len(old), -1).any(1).cpu()
+        if _touches(changed, owners, kept):
+            fitting = [rule for rule in WHOLE[::-1] if not _touches(changed, _with_rule(owners, rule), kept)]
+            return f"{owners.site.call}, where {fitting[0]!r} fits" if fitting else ""
+    return ""
+
+
+def _touches(changed: Tensor, owners: Owners, kept: Tensor) -> bool:
+    if owners.site.rows in WHOLE and len(changed) % len(kept):
+        return True
+    return bool((changed & kept[owners.positions(len(changed))]).any())
+
+
+def _with_rule(owners: Owners, rule: str) -> Owners:
+    return Owners(Site(owners.site.call, rows=rule), owners.domain)
