@@ -128,8 +128,14 @@ class Owner(nn.Module):
 
 
 def test_one_object_teaches_a_codebase_not_listed() -> None:
-    with pytest.raises(ValueError, match="no adapter knows"):
+    with pytest.raises(ValueError, match=r"for a Owner, which no adapter knows\. Say where the features are"):
         CoTrain(Owner(), Method(regularizer=0.1 * MMD()))
+
+    class DiffusionPolicies(nn.Module):
+        """Of no codebase listed, but of such a name."""
+
+    with pytest.raises(ValueError, match=r"no adapter knows \(it knows lerobot DiffusionPolicy.*\)\. Say where"):
+        CoTrain(DiffusionPolicies(), Method(regularizer=0.1 * MMD()))
     seam = Seam(head="inner.head", condition="condition", width=4)
     adapters.register(taught := Adapter("test_adapters", "Owner", seam, "objective"))
     try:

@@ -10,7 +10,7 @@ of Sim-and-Real Co-Training in Generative Robot Policies", ICML 2026.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from .losses import Losses
 from .paths import network, unwrapped
 from .seam import Seam
 from .step import LabelReaders, Labels, TrainingStep
-from .telling import Unseen, Unstepped
+from .telling import Unseen, Unstepped, trained_within
 from .watch import Watch
 
 
@@ -91,7 +91,8 @@ class CoTrain(nn.Module):
         entry = adapters.loss_of(policy, loss)
         self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather, loss_key, memory)
         self._installation: Installation | None = None
-        self._unstepped, self._unseen = Unstepped(network(policy), method.modules()), Unseen(self.adapter.entry)
+        self._unstepped = Unstepped(network(policy), method.modules())
+        self._unseen = Unseen(self.step, self.adapter.entry)
 
     def forward(
         self,
@@ -146,8 +147,7 @@ class CoTrain(nn.Module):
 
         `sample(policy)` samples actions, as a tensor, so that guidance is tried there too.
         """
-        told = (self._unseen.sentence,) if self._unseen.site else ()
-        return checked(self.step, batch, domain, step, sample, told)
+        return checked(self.step, batch, domain, step, sample, self._unseen.sentences)
 
     def watch(self, *, every: int = 100, to: Callable[..., Any] | None = None) -> Watch:
         """Record terms, shares, probe accuracy and feature norms every so many steps; see `Watch`."""
@@ -171,9 +171,9 @@ class CoTrain(nn.Module):
         self.uninstall()
         readers = LabelReaders(domain, weight, index, step)
         self._installation = Installation(self.step, self.adapter, readers, optimizer)
-        self._unseen = Unseen(self.adapter.entry)
+        self._unseen = Unseen(self.step, self.adapter.entry)
         if self.step.hooks is not None:
-            self.step.hooks.run.on_idle = self._told_of
+            self.step.hooks.run.on_idle = self._unseen
         return self._installation
 
     def uninstall(self) -> None:
@@ -184,21 +184,14 @@ class CoTrain(nn.Module):
             self.step.hooks.run.on_idle = None
         self._installation = None
 
-    @contextmanager
     def labelled(
         self, domain: Any, *, weight: Tensor | None = None, index: Tensor | None = None, step: int | None = None
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Labels for the installed loss entry's calls in the block; one that trains without calling it is an error."""
         if self._installation is None:
             raise RuntimeError("labelled gives labels to an installed method, got none. Call cotrain.install() first.")
-        begun = self.step.begun
-        with self._installation.labelled(Labels(domain, weight, index, step)):
-            yield
-        if self.step.learns and self.step.begun == begun:
-            raise RuntimeError(
-                f"a labelled block trains by the loss entry that a method is installed in, got one in which "
-                f"{self.adapter.entry} was not called. Name what the script calls: CoTrain(..., loss='compute_loss')."
-            )
+        labelled = self._installation.labelled(Labels(domain, weight, index, step))
+        return trained_within(labelled, self.step, self.adapter.entry)
 
     def hold_out(self, batch: Any, *, domain: Any = None) -> None:
         """Target samples the policy does not train on: balanced strengths go by its loss there, measured when due.
@@ -230,11 +223,6 @@ class CoTrain(nn.Module):
         release(self.method)
         return self.policy
 
-    def _told_of(self, site: str) -> None:
-        """A site ran while no pass acted."""
-        if self.step.learns:
-            self._unseen(site)
-
     def _forget_held_out(self) -> None:
         self.step.observers = [each for each in self.step.observers if not isinstance(each, HeldOut)]
 
@@ -244,7 +232,7 @@ def _check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains)
     if seam is None and not (method.regularizer is None and method.guidance is None):
         raise ValueError(
             "a regularizer or guidance acts at a seam, got none for a "
-            f"{type(unwrapped(policy)).__name__}, which no adapter knows ({', '.join(adapters.names())}). "
+            f"{type(unwrapped(policy)).__name__}, which no adapter knows{adapters.near(policy)}. "
             "Say where the features are: CoTrain(..., seam=Seam(head='model.unet', condition='global_cond'))."
         )
     if seam is not None and method.guidance is not None:

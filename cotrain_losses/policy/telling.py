@@ -6,7 +6,8 @@ Each is told once, by a warning, from what the host knows: labels, version count
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import nn
@@ -98,18 +99,33 @@ class Unstepped:
 class Unseen:
     """Sites that run in training outside of the entry that a method is installed in."""
 
-    def __init__(self, entry: str) -> None:
-        self.entry, self.site = entry, ""
+    def __init__(self, step: Any, entry: str) -> None:
+        self.step, self.entry, self.site = step, entry, ""
 
     def __call__(self, site: str) -> None:
-        if not self.site:
+        if not self.site and self.step.learns:
             self.site = site
-            warnings.warn(self.sentence, stacklevel=6)
+            warnings.warn(self.sentences[0], stacklevel=6)
 
     @property
-    def sentence(self) -> str:
-        """What is told."""
+    def sentences(self) -> tuple[str, ...]:
+        """What is told, if anything."""
+        if not self.site:
+            return ()
         return (
             f"an installed method acts in the loss entry {self.entry}, got {self.site} called in training outside of "
-            "it: that loss has neither terms nor weights. Name what the script calls: CoTrain(loss='compute_loss')."
+            "it: that loss has neither terms nor weights. Name what the script calls: CoTrain(loss='compute_loss').",
+        )
+
+
+@contextmanager
+def trained_within(labelled: AbstractContextManager[None], step: Any, entry: str) -> Iterator[None]:
+    """A labelled block, which is an error when it ends if it trained without the installed entry."""
+    begun = step.begun
+    with labelled:
+        yield
+    if step.learns and step.begun == begun:
+        raise RuntimeError(
+            f"a labelled block trains by the loss entry that a method is installed in, got one in which {entry} was "
+            "not called. Name what the script calls: CoTrain(..., loss='compute_loss')."
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..paths import unwrapped
+from ..paths import nearest, unwrapped
 from . import diffusion_policy, gr00t, lerobot, openpi, robomimic
 from .adapter import Adapter as Adapter
 from .adapter import over_pixels as over_pixels
@@ -41,6 +41,13 @@ def unregister(adapter: Adapter) -> None:
 def names() -> list[str]:
     """The classes known, with their packages."""
     return [f"{adapter.package} {policy}" for adapter in _known for policy in adapter.policies]
+
+
+def near(policy: object) -> str:
+    """The classes known whose names are most like a policy's, in words; "" where none is."""
+    known = {kind: adapter.package for adapter in _known for kind in adapter.policies}
+    like = nearest(type(unwrapped(policy)).__name__, known)
+    return f" (it knows {', '.join(f'{known[kind]} {kind}' for kind in like)})" if like else ""
 
 
 def adapter_of(policy: Any, entry: str | None = None) -> Adapter:
