@@ -27,6 +27,12 @@ def test_every_usual_form_of_loss_entry_is_read(returned) -> None:
     assert torch.equal(seeded(lambda: cotrain(batch(), domain=LABELS)).total, seeded(lambda: p.compute_loss(batch())))
 
 
+def test_what_a_loss_entry_returns_beside_the_loss_is_kept() -> None:
+    for rest, info in ((({"a": 1},), {"a": 1}), ((1, "b"), (1, "b"))):
+        cotrain = CoTrain(policy(), Method(), loss=lambda policy, b, rest=rest: (policy.compute_loss(b), *rest))
+        assert cotrain(batch(), domain=LABELS).info == info
+
+
 @pytest.mark.parametrize(
     ("domain", "error", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,22 +34,22 @@ def test_the_entry_returns_what_a_step_of_ones_own_would() -> None:
     torch.testing.assert_close(gradients(ours), gradients(theirs), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["tuple", "per sample", "mapping"])
+@pytest.mark.parametrize("kind", ["tuple", "per sample", "mapping", "object"])
 def test_the_shape_of_what_the_entry_returns_stays(kind: str) -> None:
     batch = vla.lerobot_batch()
     policy: Any = vla.PI0Policy()
     entry = {"tuple": lambda: policy(batch), "per sample": lambda: policy(batch, reduction="none")}.get(kind)
-    if kind == "mapping":
-        policy = multi_task_dit.MultiTaskDiTPolicy()
-        policy.forward = lambda batch: {"loss": policy.losses(batch).mean(), "kept": 1}
+    if kind in ("mapping", "object"):
+        policy, make = multi_task_dit.MultiTaskDiTPolicy(), dict if kind == "mapping" else SimpleNamespace
+        policy.forward = lambda batch: make(loss=policy.losses(batch).mean(), kept=1)
         batch, entry = multi_task_dit.cases()[0].batch, lambda: policy(batch)
     cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()))
     installation = cotrain.install(domain=half)
-    returned = entry()  # type: ignore[misc]
-    loss = returned["loss"] if kind == "mapping" else returned[0]
+    returned = vars(made) if isinstance(made := entry(), SimpleNamespace) else made  # type: ignore[misc]
+    loss = returned["loss"] if isinstance(returned, dict) else returned[0]
     torch.testing.assert_close(loss.mean(), installation.latest.total)
     assert loss.shape == ((6,) if kind == "per sample" else ()) and installation.latest.regularizer != 0
-    assert kind != "mapping" or returned["kept"] == 1
+    assert not isinstance(returned, dict) or returned["kept"] == 1
 
 
 def test_uninstalling_restores_the_entry() -> None:

@@ -73,6 +73,12 @@ def test_every_form_of_a_label_is_read_as_the_same_domain_everywhere(names):
         assert sampler.sizes == domains.counts(numbers) and sampler.ratio[target] == 0.4
 
 
+def test_the_steps_of_a_domain_are_the_valid_ones_of_its_samples():
+    valid = torch.tensor([[True, True, False], [True, True, True], [False, False, True]])
+    domains = Domains.named(("sim_a", "real", "sim_b"), "real")
+    assert domains.steps(torch.tensor([1, 0, 1]), valid) == {"sim_a": 3.0, "real": 3.0, "sim_b": 0.0}
+
+
 @pytest.mark.parametrize("number", [np.float32(0.25), np.float64(0.25), np.array(0.25), torch.tensor(0.25)])
 def test_numbers_of_numpy_and_torch_are_numbers(number):
     sampler = MixedBatchSampler(mask(10, 90), torch.tensor(8), number, seed=np.int64(3))
