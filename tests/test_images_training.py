@@ -12,8 +12,14 @@ import torch
 from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import study
-from cotrain_bench.sim2sim.image_demos import ImageDemos, ImageRequest, image_demonstrations, kept_seeds
-from cotrain_bench.sim2sim.images import LOOKS, ImageWorld
+from cotrain_bench.sim2sim.images import (
+    LOOKS,
+    ImageDemos,
+    ImageRequest,
+    ImageWorld,
+    image_demonstrations,
+    kept_seeds,
+)
 from cotrain_bench.sim2sim.methods import METHODS, Setting
 from cotrain_bench.sim2sim.policy import ImageFlowPolicy
 from cotrain_bench.sim2sim.rendering import Look

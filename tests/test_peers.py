@@ -40,10 +40,10 @@ def test_what_ran_in_a_process_of_its_own_is_set_against_ours_that_did_too(tmp_p
 
 
 def test_ours_are_right_in_every_case_where_such_losses_fail(tmp_path, monkeypatch):
-    from cotrain_bench.peers import failures
+    from cotrain_bench.peers import study
 
-    monkeypatch.setattr(failures, "SAME", ("ours", "no such library"))
-    failures.failure_table(tmp_path, 1, {"torch peers": None, "pytorch-adapt": None})
+    monkeypatch.setattr(study, "SAME", ("ours", "no such library"))
+    study.failure_table(tmp_path, 1, {"torch peers": None, "pytorch-adapt": None})
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     tried = [row for row in rows if "case" in row]
     assert len(tried) == 7 * 11 and {row["beside"] for row in tried} == {"definition"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cotrain_bench.intervals import Interval, mcnemar, wilson
+from cotrain_bench.paired import Interval, mcnemar, wilson
 from cotrain_bench.results import (
     CannotContinue,
     Cells,

@@ -11,11 +11,11 @@ import pytest
 import torch
 from cotrain_bench.sim2sim import comparison, figures, summary
 from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.comparison import settings as chosen
 from cotrain_bench.sim2sim.gaps import GAPS
 from cotrain_bench.sim2sim.policy import FlowPolicy
 from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.run import Runner
-from cotrain_bench.sim2sim.settings import settings as chosen
 from cotrain_bench.sim2sim.training import Budget
 from cotrain_bench.sim2sim.world import World
 
@@ -156,7 +156,7 @@ def test_the_headline_says_whether_the_intervals_overlap():
 
 
 def test_the_command_of_a_report_repeats_its_settings():
-    from cotrain_bench.sim2sim.settings import PRESETS
+    from cotrain_bench.sim2sim.comparison import PRESETS
     from typer.testing import CliRunner
 
     from cotrain_losses.cli.commands import app

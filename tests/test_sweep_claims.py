@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from cotrain_bench import claims
-from cotrain_bench.claims import Claim
-from cotrain_bench.cli_errors import cli_errors
 from cotrain_bench.executors import processes
 from cotrain_bench.results import Cells
-from cotrain_bench.sweep import sweep
+from cotrain_bench.sweep import Claim, sweep
+from cotrain_bench.terminal import cli_errors
 from rich.progress import Progress
 
 # Claims
@@ -70,8 +68,8 @@ def test_a_claim_of_a_dead_process_of_this_machine_is_free_at_once_and_goes_to_o
 
 
 def test_a_claim_is_held_while_its_owner_renews_it_and_free_some_time_after(tmp_path, monkeypatch, request):
-    monkeypatch.setattr(claims, "LEASE", 2.0)
-    monkeypatch.setattr(claims, "BEAT", 0.1)
+    monkeypatch.setattr("cotrain_bench.sweep.LEASE", 2.0)
+    monkeypatch.setattr("cotrain_bench.sweep.BEAT", 0.1)
     owner, claim = request.getfixturevalue("owner"), Claim(tmp_path / "a.json")
     deadline = time.monotonic() + 3.0
     while time.monotonic() < deadline:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cotrain_bench.commands import bench
-from cotrain_bench.toy import findings, study
+from cotrain_bench.toy import findings, pages
 from cotrain_bench.toy.flow import Training
 from cotrain_bench.toy.settings import PRESETS, Settings, settings
 from typer.testing import CliRunner
@@ -74,7 +74,7 @@ def test_a_figure_that_is_missed_is_said_to_be_missed(changed, figure):
 def folder(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("toy")
     grid = Settings((0.01, 1.0, 50.0), (0.0, 0.1, 0.5, 1.0), (0, 5), Training(depth=2, width=8, steps=3, batch=8))
-    study.study("tiny", grid, out)
+    pages.study("tiny", grid, out)
     return out
 
 

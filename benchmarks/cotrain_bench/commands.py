@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .estimators.command import estimators
+from .estimators.study import estimators
 from .overhead import overhead
 from .peers.command import peers
 from .sim2sim.command import sim2sim

@@ -22,10 +22,12 @@ import typer
 from torch import Tensor
 
 import cotrain_losses as ctl
+from cotrain_losses.cli.report import Table
 
 from .overhead_subjects import SUBJECTS, Subject, subject
-from .peers.timing import seconds
+from .peers.problems import seconds
 from .results import CannotContinue, write_results
+from .terminal import cli_errors, progress, show_table
 from .weights_cost import weights_cost
 
 TARGET_SHARE = 0.25
@@ -44,11 +46,6 @@ def overhead(
 
     Example: `cotrain bench overhead --policies suite --out results/overhead`
     """
-    from cotrain_losses.cli.report import Table
-
-    from .cli_errors import cli_errors
-    from .progress import progress, show_table
-
     with cli_errors(out), progress() as bars:
         torch.set_num_threads(1)
         settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": 1}

@@ -1,4 +1,6 @@
-"""Statistics over pairs: a pair is one draw of demonstrations with one training seed, shared by all methods.
+"""Statistics of success rates, over episodes and over pairs.
+
+A pair is one draw of demonstrations with one training seed, shared by all methods.
 
     contrast_p = sum_k c_k success_pk        of pair p; its mean is tested against zero (Student's t, n - 1)
     detectable = the true mean that this test finds in 80 of 100 studies of the same size
@@ -15,15 +17,54 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # type: ignore[import-untyped]  # its parts load when they are used
 from numpy.typing import NDArray
 
-from .intervals import Interval
 from .results import Row
 
 Array = NDArray[np.float64]
 
 DRAWS = 10_000
 """resamples of a bootstrap"""
+
+
+class Interval(NamedTuple):
+    """A range that holds the success rate with 95 % confidence."""
+
+    low: float
+    high: float
+
+    def overlaps(self, other: Interval) -> bool:
+        """Whether two intervals share a point."""
+        return self.low <= other.high and other.low <= self.high
+
+
+def wilson(successes: int, episodes: int) -> Interval:
+    """Wilson's 95 % score interval (Wilson 1927); never leaves [0, 1], also at 0 and at all successes.
+
+    It speaks of the episodes of ONE trained policy, and leaves out what another training seed or another draw of
+    demonstrations would give, which is often more.
+
+    >>> [round(x, 3) for x in wilson(55, 100)]
+    [0.452, 0.644]
+    """
+    found = scipy.stats.binomtest(successes, episodes).proportion_ci(0.95, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, float]:
+    """Paired outcomes: episodes only the first solves, only the second solves, exact two-sided p of no difference.
+
+    McNemar's exact test: given the episodes on which the two differ, each is as likely to win (McNemar 1947).
+
+    >>> mcnemar([True, True, False], [False, True, False])
+    (1, 0, 1.0)
+    """
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    differing = only_first + only_second
+    p = scipy.stats.binomtest(only_first, differing).pvalue if differing else 1.0
+    return only_first, only_second, float(p)
 
 
 class Contrast(NamedTuple):
@@ -54,11 +95,9 @@ def contrast(pairs: Sequence[Weighted], *, family: int = 1) -> Contrast:
     Raises:
         ValueError: fewer than two pairs: nothing is known of how they vary.
     """
-    from scipy.stats import t  # type: ignore[import-untyped]
-
     mean, error, n = _mean(pairs)
-    half = float(t.ppf(0.975, n - 1)) * error
-    p = 2 * float(t.sf(abs(mean) / error, n - 1))
+    half = float(scipy.stats.t.ppf(0.975, n - 1)) * error
+    p = 2 * float(scipy.stats.t.sf(abs(mean) / error, n - 1))
     return Contrast(mean, mean - half, mean + half, p, n, detectable(n, error, 0.05 / family))
 
 
@@ -69,11 +108,9 @@ def not_worse(pairs: Sequence[Weighted], margin: float) -> Contrast:
     Raises:
         ValueError: fewer than two pairs.
     """
-    from scipy.stats import t
-
     mean, error, n = _mean(pairs)
-    half = float(t.ppf(0.95, n - 1)) * error
-    p = float(t.sf((mean + margin) / error, n - 1))
+    half = float(scipy.stats.t.ppf(0.95, n - 1)) * error
+    p = float(scipy.stats.t.sf((mean + margin) / error, n - 1))
     return Contrast(mean, mean - half, mean + half, p, n, detectable(n, error, 0.1))
 
 

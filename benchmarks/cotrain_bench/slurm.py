@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.core import InfoWatcher
 from submitit.core.utils import UncompletedJobError, pickle_load
+from submitit.slurm.slurm import SlurmInfoWatcher
 
 from .results import CannotContinue
 from .sweep import WorkerDied
@@ -64,21 +64,24 @@ class Jobs:
     def __init__(self, workers: int, folder: str | Path, text: str = "") -> None:
         asked = settings(text)
         self._queued = int(asked.pop("queued"))
-        self._slurm = _slurm(folder, {"job_name": "cotrain", "array_parallelism": workers, **asked})
-        self._waiting: list[Call] = []
-        self._sent: list[Call] = []
+        self._slurm = _executor(folder, {"job_name": "cotrain", "array_parallelism": workers, **asked})
+        self._waiting, self._sent = list[Call](), list[Call]()
 
     def submit(self, function: Callable[..., Any], /, *args: Any) -> Call:
         """A call that is sent with others, once the queue has room for a good part of them."""
-        self._waiting.append(Call(self, (function, *args)))
+        self._waiting.append(Call(self._send, (function, *args)))
         return self._waiting[-1]
 
-    def send(self) -> None:
-        """Send the next array, when there is room for a good part of it.
+    def shutdown(self) -> None:
+        """Nothing runs any more where every call has been answered."""
 
-        Raises:
-            CannotContinue: when Slurm does not take it.
-        """
+    def stop(self) -> None:
+        """Cancel all jobs that are in the queue or running."""
+        if ids := [call.job.job_id for call in self._sent if call.job and not call.settled]:
+            subprocess.run(["scancel", *ids], check=False, capture_output=True)
+
+    def _send(self) -> None:
+        """Send the next array, when there is room for a good part of it; CannotContinue when Slurm does not take it."""
         self._sent = [call for call in self._sent if not call.settled]
         room = self._queued - len(self._sent)
         if not self._waiting or room < min(len(self._waiting), self._queued // 4 + 1):
@@ -91,36 +94,26 @@ class Jobs:
             reason = str(error).strip().rpartition("\n")[2]
             raise CannotContinue(f"Slurm did not take the jobs: {reason}") from error
         for call, job in zip(some, jobs, strict=True):
-            call.job = _Job(self._slurm.folder, job.job_id)
+            call.job = job
         self._sent += some
-
-    def shutdown(self) -> None:
-        """Nothing runs any more where every call has been answered."""
-
-    def stop(self) -> None:
-        """Cancel all jobs that are in the queue or running."""
-        if ids := [call.job.job_id for call in self._sent if call.job and not call.settled]:
-            subprocess.run(["scancel", *ids], check=False, capture_output=True)
 
 
 class Call:
     """A submitted call, to be asked as a future is; asking sends what waits."""
 
-    def __init__(self, jobs: Jobs, call: tuple[Any, ...]) -> None:
-        self.call, self.job, self.settled = call, None, False
-        self._jobs, self._ended = jobs, float("inf")
-
-    job: _Job | None
+    def __init__(self, send: Callable[[], None], call: tuple[Any, ...]) -> None:
+        self.call, self.settled = call, False
+        self.job: submitit.Job[Any] | None = None
+        self._send, self._ended = send, float("inf")
 
     def done(self) -> bool:
         """Whether there is an answer, or will be none."""
         if self.job is None:
-            self._jobs.send()
-        if self.job is None or self.job.paths.result_pickle.exists():
-            return self.job is not None
-        if self.job.watcher.is_done(self.job.job_id):
-            self._ended = min(self._ended, time.monotonic())
-        return time.monotonic() - self._ended > LATE
+            self._send()
+        if self.job is None or not self.job.done():
+            return False
+        self._ended = min(self._ended, time.monotonic())
+        return self.job.paths.result_pickle.exists() or time.monotonic() - self._ended > LATE
 
     def result(self) -> Any:
         """The answer; the job's files are removed, but for the log of one that went wrong.
@@ -131,9 +124,12 @@ class Call:
         """
         assert self.job is not None
         self.settled, paths = True, self.job.paths
-        error, value = _outcome(self.job)
-        logs = (paths.stdout, paths.stderr) if error is None else ()
-        for path in (paths.submitted_pickle, paths.result_pickle, *logs):
+        try:
+            outcome, result = pickle_load(paths.result_pickle)
+        except FileNotFoundError:
+            outcome, result = "died", self.job.stderr() or ""
+        error, value = result if outcome == "success" else (WorkerDied(_reason(self.job, result)), None)
+        for path in (paths.submitted_pickle, paths.result_pickle, *((paths.stdout, paths.stderr) if not error else ())):
             path.unlink(missing_ok=True)
         if error is not None:
             raise error
@@ -150,15 +146,7 @@ def _answer(function: Callable[..., Any], *args: Any) -> tuple[Exception | None,
         return error, None
 
 
-def _outcome(job: _Job) -> tuple[Exception | None, Any]:
-    try:
-        outcome, result = pickle_load(job.paths.result_pickle)
-    except FileNotFoundError:
-        outcome, result = "died", job.stderr() or ""
-    return result if outcome == "success" else (WorkerDied(_reason(job, result)), None)
-
-
-def _reason(job: _Job, log: str) -> str:
+def _reason(job: submitit.Job[Any], log: str) -> str:
     """Why a job ended, in the words of Slurm where the log has some."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     of_slurm = [line for line in lines if re.match(r"(slurmstepd|srun)\S*: error:", line)]
@@ -166,7 +154,7 @@ def _reason(job: _Job, log: str) -> str:
     return f"Slurm job {job.job_id} ended without an answer. Its log ends with: {last}"
 
 
-class _Queue(InfoWatcher):
+class _Queue(SlurmInfoWatcher):
     """Which of this user's jobs are in the queue or running; asked seldom, for all at once."""
 
     def _make_command(self) -> list[str]:
@@ -180,19 +168,23 @@ class _Queue(InfoWatcher):
         return self.get_info(job_id, mode).get("State", "UNKNOWN")
 
 
-class _Job(submitit.Job[Any]):
+class _Job(submitit.SlurmJob[Any]):
     watcher = _Queue(ASK)
 
 
-def _slurm(folder: str | Path, parameters: Mapping[str, Any]) -> submitit.SlurmExecutor:
+class _Executor(submitit.SlurmExecutor):
+    job_class = _Job
+
+
+def _executor(folder: str | Path, parameters: Mapping[str, Any]) -> submitit.SlurmExecutor:
     if not (shutil.which("sbatch") and shutil.which("squeue")):
         raise CannotContinue(
             "--executor slurm sends jobs with `sbatch`, which this machine does not have. Run the command on a machine "
             "of the cluster that has it (a login node), or use --executor local."
         )
-    made = submitit.SlurmExecutor(folder, max_num_timeout=0)
+    made = _Executor(folder, max_num_timeout=0)
     try:
-        made.update_parameters(**{**parameters, "setup": ["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"]})
+        made.update_parameters(**parameters, setup=["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"])
     except ValueError as error:
         names = re.findall(r"- (\w+)", str(error))
         raise CannotContinue(

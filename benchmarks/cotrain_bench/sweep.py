@@ -3,21 +3,26 @@
 finished    its row is kept in a file, and never computed again
 failed      its work raised, or its worker died twice: {"error": reason} in this run, tried again by the next
 elsewhere   another sweep of the same folder is at it: waited for, and taken over if that one dies
+
+A cell has a lease beside its result, renewed while its owner lives.  It is held while its owner lives: the process, on
+the same machine; elsewhere a lease that was renewed lately.  A lease only saves work: results are written whole and are
+the same whoever computes them, so where a job is suspended for longer than LEASE, or a file system hides renewals, two
+workers compute one cell, and its time is lost and nothing else.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from filelock import SoftFileLease, Timeout
 from rich.progress import Progress
 
-from .claims import Claim
-from .results import CannotContinue, Cells, Row
+from .results import CannotContinue, Cells, Row, unwritten
 
 Work: TypeAlias = Callable[[Any, Callable[[float], None]], Mapping[str, Any]]
 """computes a cell: work(task, tick) -> row, where tick(share) reports how much of it is done"""
@@ -27,6 +32,9 @@ LIVES = 2
 
 LOOK = 0.3
 """seconds between two looks at cells that are under way"""
+
+BEAT, LEASE = 30.0, 120.0
+"""seconds between two renewals of a lease, and after which one that was not renewed is free"""
 
 
 class Answer(Protocol):
@@ -142,28 +150,23 @@ def finish(work: Work, task: Any, cell: Mapping[str, Any], folder: str) -> Row |
 
 
 def _computed(work: Work, task: Any, cell: Mapping[str, Any], cells: Cells) -> Row:
-    tick = _Tick(cells.path(cell).with_suffix(".share"))
+    """The row, how much of it is done meanwhile in a small file beside it: that works across processes and machines."""
+    path, written = cells.path(cell).with_suffix(".share"), 0.0
+
+    def tick(share: float) -> None:
+        nonlocal written
+        if time.monotonic() - written >= LOOK:
+            written = time.monotonic()
+            with suppress(OSError):  # only the bar suffers; a full disk is reported when the result is written
+                path.write_text(f"{share:.4f}\n")
+
     tick(0.0)
     try:
         row = dict(work(task, tick))
         cells.save(cell, row)
     finally:
-        tick.path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     return row
-
-
-class _Tick:
-    """Writes how much of a cell is done to a small file beside its result: it works across processes and machines."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._written = path, 0.0
-
-    def __call__(self, share: float) -> None:
-        if time.monotonic() - self._written < LOOK:
-            return
-        self._written = time.monotonic()
-        with suppress(OSError):  # only the bar suffers; a full disk is reported when the result is written
-            self.path.write_text(f"{share:.4f}\n")
 
 
 def _share(path: Path) -> float:
@@ -171,3 +174,42 @@ def _share(path: Path) -> float:
         return min(float(path.read_text()), 0.99)
     except (OSError, ValueError):
         return 0.0
+
+
+class Claim:
+    """A cell's lease as one worker sees it.
+
+    Keep it while you wait for a cell: on another machine an owner is dead when this object has seen no renewal for
+    LEASE seconds.
+    """
+
+    def __init__(self, result: Path) -> None:
+        self.path = result.with_suffix(".claim")
+        self._lease = SoftFileLease(self.path, lease_duration=LEASE, heartbeat_interval=BEAT)
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Holds the lease for as long as the context lasts; False where somebody else holds it.
+
+        Raises:
+            CannotContinue: when the file cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lease.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise CannotContinue(unwritten(self.path, error)) from error
+        try:
+            yield True
+        finally:
+            self._lease.release()
+
+    def held(self) -> bool:
+        """Whether another living worker holds the lease."""
+        if not self.path.exists():
+            return False
+        with self.taken() as free:
+            return not free

@@ -21,7 +21,7 @@ import cotrain_losses as ctl
 from cotrain_losses.strength import balanced, relative
 from cotrain_losses.strength.strength import Strength
 
-from .peers.timing import seconds
+from .peers.problems import seconds
 
 BLOCKS = 15
 """timed blocks of each kind, which alternate; each holds one reading"""

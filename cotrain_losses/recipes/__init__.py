@@ -7,12 +7,10 @@ closely the two agree; `structured` alone is published nowhere (docs/balance.md)
 """
 
 from .adversarial import adda, cdan, dann, probe, tzeng, wei_adversarial
-from .guidance import cfg, cfg_adda, one_hot, wei_cfg
+from .guidance import cfg, cfg_adda, one_hot, structured, wei_cfg
 from .kernels import coral, dan, energy, jan, mmd, wei_mmd
-from .labels import LabelCost
 from .mixing import ambient, beacon, cotraining, importance, real_only, remix, reweighted
-from .structured import structured
-from .transport import deepjdot, egobridge, jumbot, ot, uot
+from .transport import LabelCost, deepjdot, egobridge, jumbot, ot, uot
 
 __all__ = ["real_only", "cotraining", "reweighted", "importance", "ambient", "remix", "beacon"]
 __all__ += ["adda", "tzeng", "dann", "cdan", "wei_adversarial", "probe"]

@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 import slurm_node
 from cotrain_bench import slurm
-from cotrain_bench.claims import Claim
 from cotrain_bench.executors import executor
 from cotrain_bench.results import CannotContinue, Cells, Row, read_results
-from cotrain_bench.sweep import sweep
+from cotrain_bench.sweep import Claim, sweep
 from rich.progress import Progress
 
 pytestmark = pytest.mark.integration

@@ -1,25 +1,33 @@
-"""One estimator on one problem: how near the truth, and at what cost."""
+"""One estimator on one problem: how near the truth, and at what cost.
+
+The problems are pairs of distributions whose density ratio is known:
+
+shift      N(0, I) and N(mu, I), |mu| = 1               ln r = x.mu - |mu|^2 / 2: linear
+scale      N(0, I) and N(0, .8^2 I)                     ln r quadratic
+mixture    N(0, I) and (N(c, .7^2 I) + N(-c, .7^2 I)) / 2, |c| = 1      neither
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from cotrain_losses.importance import KLIEP, KMM, ULSIF, GaussianRatio, LogisticRatio, RuLSIF, effective_sample_size
 
 from ..results import Row
 from .peers import PEERS
-from .problems import Problem, problem
 
 OURS: dict[str, Callable[[], Any]] = {
     "uLSIF": ULSIF,
@@ -105,3 +113,36 @@ def _asked(command: list[str], library: str) -> tuple[float, Tensor] | str:
         return f"{library} is not installed" if f"No module named '{library}'" in last else last[:200]
     answer = json.loads(ran.stdout)
     return answer["seconds"], torch.tensor(answer["weights"], dtype=torch.float64)
+
+
+NAMES = ("shift", "scale", "mixture")
+
+
+class Problem(NamedTuple):
+    """Samples of both sides and the true ratio at the source."""
+
+    source: Tensor
+    target: Tensor
+    ratio: Tensor
+
+
+def problem(name: str, dim: int, n: int, seed: int) -> Problem:
+    """n samples of each side in `dim` dimensions, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    source, noise = (torch.randn(n, dim, generator=generator, dtype=torch.float64) for _ in range(2))
+    direction = torch.zeros(dim, dtype=torch.float64)
+    direction[: min(2, dim)] = 1 / math.sqrt(min(2, dim))
+    if name == "shift":
+        centres, spread = [direction], 1.0
+    elif name == "scale":
+        centres, spread = [torch.zeros_like(direction)], 0.8
+    else:
+        centres, spread = [direction, -direction], 0.7
+    which = torch.randint(len(centres), (n,), generator=generator)
+    target = spread * noise + torch.stack(centres)[which]
+    return Problem(source, target, (_log(source, centres, spread) - _log(source, [direction * 0], 1.0)).exp())
+
+
+def _log(x: Tensor, centres: list[Tensor], spread: float) -> Tensor:
+    parts = [Normal(c, spread).log_prob(x).sum(1) for c in centres]  # type: ignore[no-untyped-call]
+    return torch.stack(parts).logsumexp(0) - math.log(len(centres))

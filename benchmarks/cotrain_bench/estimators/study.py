@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from cotrain_losses import importance
 from cotrain_losses.cli.report import Figure, Section, Table, Text, as_png
 
-from ..progress import progress
-from ..results import Cells, Row, source_digest, write_report, write_results
-from .measure import ESTIMATORS, measured
-from .problems import NAMES
+from ..results import CannotContinue, Cells, Row, source_digest, write_report, write_results
+from ..terminal import cli_errors, progress, show_table
+from .measure import ESTIMATORS, NAMES, measured
 
 
 @dataclass(frozen=True)
@@ -131,3 +134,25 @@ def _picture(rows: list[Row]) -> bytes:
     plot.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     plot.tight_layout()
     return as_png(plot)
+
+
+def estimators(
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="`smoke`: seconds. `demo`: dimensions 1 to 64, n up to 1000, minutes. `full`: n up to 10^5, hours. "
+            "`headline`: 1000 x 1000 in 32 dimensions, repeated for times."
+        ),
+    ] = "demo",
+    out: Annotated[Path, typer.Option(help="Folder for results; run again to continue.")] = Path("results/estimators"),
+    peers: Annotated[str | None, typer.Option(help="Interpreter with densratio and skada; default: this one.")] = None,
+) -> None:
+    """Density-ratio estimators against ratios known in closed form, beside densratio and skada where installed.
+
+    Example: `cotrain bench estimators --preset headline --peers ~/peers/bin/python`
+    """
+    with cli_errors(out):
+        if preset not in PRESETS:
+            raise CannotContinue(f"preset is one of {', '.join(PRESETS)}, got {preset!r}.")
+        show_table(summary(study(preset, out, peers or sys.executable)))
+        typer.echo(out / "report.html")

@@ -47,12 +47,12 @@ def peers(
     Example: `cotrain bench peers --torch-peers peers/a/bin/python --pytorch-adapt peers/b/bin/python --ott-jax
     peers/c/bin/python --out results/peers`
     """
-    from ..cli_errors import cli_errors
+    from ..terminal import cli_errors
 
     with cli_errors(out):
-        from ..progress import show_table
         from ..results import CannotContinue
-        from .study import study
+        from ..terminal import show_table
+        from .study import failure_table, study
 
         settings = {"losses": losses.split(","), "repeats": repeats, "seed": seed, "device": device}
         settings |= {"sizes": [int(n) for n in sizes.split(",")], "widths": [int(d) for d in widths.split(",")]}
@@ -60,8 +60,6 @@ def peers(
             raise CannotContinue(f"--device is cpu or cuda, got {device!r}.")
         pythons = {"torch peers": torch_peers, "pytorch-adapt": pytorch_adapt, "OTT-JAX": ott_jax}
         if failures:
-            from .failures import failure_table
-
             show_table(failure_table(out, seed, pythons))
         else:
             show_table(study(out, settings, pythons)[0])

@@ -1,10 +1,12 @@
-"""The problems that every library solves.
+"""The problems that every library solves, and how long a job takes.
 
 Run by each library's own interpreter, so it imports numpy and nothing else.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,3 +28,18 @@ def sides(n: int, d: int, seed: int = 0) -> tuple[Array, Array]:
 def pull(x: Array, y: Array, coupling: Array) -> Array:
     """2 (r_i x_i - sum_j P_ij y_j)."""
     return np.asarray(2 * (coupling.sum(1)[:, None] * x - coupling @ y))
+
+
+def seconds(job: Callable[[], Any], device: str) -> float:
+    """CPU time of the process; on a GPU the time from an idle device to an idle device."""
+    if device == "cpu":
+        started = time.process_time()
+        job()
+        return time.process_time() - started
+    import torch
+
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    job()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started

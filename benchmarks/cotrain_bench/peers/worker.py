@@ -19,8 +19,7 @@ import numpy as np
 
 from .definitions import right
 from .libraries import LIBRARIES, floor
-from .problems import EPS, Array, sides
-from .timing import seconds
+from .problems import EPS, Array, seconds, sides
 
 DEFINED = ("balanced", "unbalanced", "divergence")
 """losses whose definition all libraries share and whose float64 gradient is quick to find"""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import cotrain_losses as ctl
 
-from ..intervals import wilson
+from ..paired import wilson
 from ..results import Row, source_digest, versions
 from . import cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, world
 from .demos import Demos, Request, demonstrations

@@ -11,9 +11,9 @@ from typer import Option
 
 from cotrain_losses.cli.report import Table
 
-from ..cli_errors import cli_errors
 from ..executors import EXECUTORS
 from ..results import CannotContinue
+from ..terminal import cli_errors, show_table
 from .export import FORMATS
 from .gaps import GAPS
 from .methods import METHODS
@@ -103,8 +103,7 @@ def sim2sim(
 
 
 def _comparison(preset: str, changes: dict[str, Any], export: str | None, out: Path, runner: Runner) -> None:
-    from .comparison import compare, export_demonstrations
-    from .settings import settings
+    from .comparison import compare, export_demonstrations, settings
     from .summary import headline, success_table
 
     try:
@@ -136,7 +135,5 @@ def _study(
 
 
 def _show(table: Table, headline: str, out: Path) -> None:
-    from ..progress import show_table
-
     show_table(table)
     typer.echo(f"\n{headline}\n{out / 'report.html'}")

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from cotrain_losses.cli.report import as_png
 
 from ..results import Row, write
+from .comparison import Settings
 from .methods import METHODS
-from .settings import Settings
 from .style import BAD, GOOD, GRID, INK, SOURCE, TARGET, bare_space, panels, percent, styled
 from .training import READ_EVERY
 

@@ -19,10 +19,9 @@ import typer
 
 from cotrain_losses.cli.report import Table
 
-from ..cli_errors import cli_errors
 from ..executors import processes
-from ..progress import progress, show_table
 from ..results import Row, write_results
+from ..terminal import cli_errors, progress, show_table
 from .demos import GATE_SEEDS, attempt
 from .gaps import GAPS, Gap
 from .tasks import TASKS, meta_world

@@ -17,8 +17,7 @@ from . import policy
 from .cell import Cell
 from .demos import Demos
 from .gaps import GAPS
-from .image_demos import ImageRequest, image_demonstrations
-from .images import LOOKS, PIXELS, ImageWorld
+from .images import LOOKS, PIXELS, ImageRequest, ImageWorld, image_demonstrations
 from .rendering import Look
 from .training import Budget
 

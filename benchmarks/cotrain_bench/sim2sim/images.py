@@ -4,18 +4,27 @@
 
 A camera gap is the same gap with keypoints and with images, and images can have what keypoints cannot: another look.
 The goal is not told: the task has to show it.
+
+Demonstrations with pictures are the recorded ones again, drawn: the expert, its disturbances and its successes are
+those of `demos`.  An episode is played once more from its seed, and every frame is drawn.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..results import CannotContinue, digest, source_digest
+from . import rendering
+from .demos import Demos, Done, Report, Request, cache_folder, demonstrations, read_arrays, write_arrays
 from .gaps import Gap
 from .rendering import Look, Renderer
-from .world import Episode, World
+from .world import COMMAND, Episode, World
 
 PIXELS = 48  # height and width of a view
 PROPRIOCEPTION = 4  # numbers beside the pixels: where the hand is (3, metres) and how far the gripper is open
@@ -56,3 +65,88 @@ class ImageEpisode(Episode):
     def proprioception(self) -> NDArray[np.float32]:
         """(4,) where the hand is, metres, and the gripper's opening."""
         return np.append(self.keypoints()[0], super().observation()[-1]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """Which demonstrations, and how they are seen."""
+
+    demos: Request
+    look: Look = field(default_factory=Look)
+    pixels: int = PIXELS
+
+    def key(self) -> dict[str, Any]:
+        code = source_digest(rendering, __file__)
+        return {"demos": self.demos.key(), "look": asdict(self.look), "pixels": self.pixels, "image_code": code}
+
+
+@dataclass(frozen=True)
+class ImageDemos:
+    views: NDArray[np.uint8]  # (frames, 2, pixels, pixels, 3)
+    proprioception: NDArray[np.float32]  # (frames, 4)
+    demos: Demos  # the same episodes in keypoints
+
+    def seen(self) -> Demos:
+        """The episodes as `images` lays observations out.  Half precision: exact for pixels, half a millimetre for the
+        hand, and half the memory."""
+        pixels = self.views.reshape(len(self.views), -1)
+        joined = np.concatenate([pixels, self.proprioception], axis=1, dtype=np.float16, casting="unsafe")
+        return Demos(**{**vars(self.demos), "observations": joined})
+
+
+def image_demonstrations(
+    request: ImageRequest, executor: Executor, *, report: Report = print, done: Done = lambda _: None
+) -> ImageDemos:
+    """The demonstrations asked for, from the cache or newly drawn; CannotContinue without them or a GL library."""
+    demos = demonstrations(request.demos, executor, report=report)
+    path = cache_folder() / f"images-{digest(request.key())}.npz"
+    side, frames = request.pixels, len(demos.commands)
+    shapes = {"views": (frames, 2, side, side, 3), "proprioception": (frames, PROPRIOCEPTION)}
+    arrays = read_arrays(path, lambda _: shapes, report)
+    if arrays is None:
+        arrays = dict(zip(shapes, _drawn(request, demos, executor, done), strict=True))
+        write_arrays(path, **arrays)
+    else:
+        done(len(demos))
+    return ImageDemos(**arrays, demos=demos)
+
+
+def kept_seeds(request: Request, demos: Demos) -> list[int]:
+    """The seed of each demonstration: seeds are tried in order, and a kept one starts as its demonstration does."""
+    world, starts = World(request.task, request.gap), demos.lengths.cumsum() - demos.lengths
+    seeds: list[int] = []
+    for seed in range(request.seed, request.seed + demos.tried):
+        start = world.episode(seed).observation().astype(np.float32)
+        if len(seeds) < len(demos) and np.array_equal(start, demos.observations[starts[len(seeds)]]):
+            seeds.append(seed)
+    return seeds
+
+
+def draw(request: ImageRequest, seeds: list[int], lengths: list[int]) -> tuple[Any, Any, Any]:
+    """Views, proprioception and commands of the expert's episodes from their seeds."""
+    frames = []
+    with ImageWorld(request.demos.task, request.demos.gap, request.look, request.pixels) as world:
+        for seed, length in zip(seeds, lengths, strict=True):
+            episode, draws = world.episode(seed), np.random.default_rng(seed)
+            for _ in range(length):
+                frames.append((episode.views(), episode.proprioception(), command := episode.expert()))
+                episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
+    views, own, commands = (np.stack(side) for side in zip(*frames, strict=True))
+    return views, own, commands.astype(np.float32)
+
+
+def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Done) -> tuple[Any, Any]:
+    seeds, lengths = kept_seeds(request.demos, demos), demos.lengths.tolist()
+    blocks = [slice(k, k + 10) for k in range(0, len(lengths), 10)]
+    jobs = [executor.submit(draw, request, seeds[block], lengths[block]) for block in blocks]
+    parts = []
+    for job, block in zip(jobs, blocks, strict=True):
+        parts.append(job.result())
+        done(len(lengths[block]))
+    views, own, commands = (np.concatenate(side) for side in zip(*parts, strict=True))
+    if not np.array_equal(commands, demos.commands):
+        raise CannotContinue(
+            f"drawn demonstrations play the recorded ones again, got other commands on {request.demos.task}. "
+            f"They were recorded on another machine: remove {cache_folder()} and run again."
+        )
+    return views, own

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..executors import executor, processes
-from ..progress import progress, say
 from ..results import Cells, Row
 from ..sweep import sweep
+from ..terminal import progress, say
 from .cell import Cell, compute
 from .demos import Demos, Request, demonstrations
 from .policies import factory

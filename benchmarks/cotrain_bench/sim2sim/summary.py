@@ -8,7 +8,7 @@ from typing import Any
 
 from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown
 
-from ..intervals import Interval, mcnemar
+from ..paired import Interval, mcnemar
 from ..results import Row, write, write_report
 from .methods import METHODS
 

@@ -20,7 +20,7 @@ def special_cases(
 
     Example: `cotrain bench special-cases --out results/special-cases`
     """
-    from ..cli_errors import cli_errors
+    from ..terminal import cli_errors
 
     with cli_errors(out):
         from .study import failures, run

@@ -30,12 +30,12 @@ def toy(
 
     Example: `cotrain bench toy --seed 0 --seed 1 --seed 2 --out results/toy`
     """
-    from ..cli_errors import cli_errors
     from ..results import CannotContinue
+    from ..terminal import cli_errors
 
     with cli_errors(out):
+        from .pages import study
         from .settings import settings
-        from .study import study
 
         try:
             chosen = settings(preset, seed or ())

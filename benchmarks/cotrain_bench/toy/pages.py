@@ -1,7 +1,8 @@
-"""The report of a run of the toy."""
+"""A run of the toy from its settings to its folder of results, and the report of it."""
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,14 +11,41 @@ from typing import Any
 
 from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown, as_png
 
-from ..results import Row, write, write_report
-from . import curves, figures
+from ..results import Row, plain, write, write_report, write_results
+from ..terminal import progress
+from . import curves, experiment, figures
 from .closed_form import BANDWIDTH
 from .experiment import Outcome
 from .findings import ALIGNED, DISJOINT, OVERLAP, PUBLISHED, Check, Variance, checks, grid, variance, variances
 from .settings import Settings
 
 SHOWN = (0.01, 0.1, 0.5, 0.9)  # ratios of the closed-form table
+
+
+def study(preset: str, settings: Settings, out: Path, *, compare_single: bool = False) -> str:
+    """Run a grid and write settings.json, then results.json, results.csv, pictures, table.md and report.html.
+
+    Returns the finding in one sentence.
+
+    Raises:
+        CannotContinue: when the folder cannot be written (before anything is trained), or training diverged.
+    """
+    described = {"preset": preset, **asdict(settings)}
+    write(out / "settings.json", (json.dumps(plain(described), indent=1) + "\n").encode())
+    with progress() as bars:
+        outcome = experiment.run(
+            settings, lambda steps: bars.track(steps, description=f"{len(settings.cells)} cells as one")
+        )
+    timing: dict[str, Any] = {"cpu_seconds": outcome.cpu_seconds}
+    if compare_single:
+        timing |= experiment.one_by_one(settings.cells, settings.training)
+    findings = {
+        "timing": timing,
+        "variance_of_log_loss": {seed: found._asdict() for seed, found in variances(outcome.rows).items()},
+        "checks": [check._asdict() for check in checks(outcome.rows)],
+    }
+    write_results(out, {**described, **plain(findings)}, outcome.rows)
+    return write_pages(out, preset, settings, outcome, timing)
 
 
 def write_pages(out: Path, preset: str, settings: Settings, outcome: Outcome, timing: Mapping[str, Any]) -> str:
