@@ -7,8 +7,7 @@ import sys
 
 import pytest
 import torch
-from cotrain_bench.estimators.measure import measured, quality
-from cotrain_bench.estimators.problems import NAMES, problem
+from cotrain_bench.estimators.measure import NAMES, measured, problem, quality
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal

@@ -96,9 +96,9 @@ def test_a_family_of_questions_is_corrected_by_itself():
     harm, plain, tuned = STUDIES["balance"].findings(results)
     assert [a.margin for a in harm.answers] == [0.05] * 4 and [len(f.answers) for f in (plain, tuned)] == [4, 4]
     for finding in (plain, tuned):
-        assert [a.p for a in finding.answers] == holm([a.found.p for a in finding.answers])
-        assert {a.found.pairs for a in finding.answers} == {21}
-    assert [a.p for a in harm.answers] == [a.found.p for a in harm.answers]
+        assert [a.p for a in finding.answers] == holm([a.estimate.p for a in finding.answers])
+        assert {a.estimate.pairs for a in finding.answers} == {21}
+    assert [a.p for a in harm.answers] == [a.estimate.p for a in harm.answers]
 
 
 def test_tables_of_the_development_and_of_stability_say_what_was_chosen_and_what_collapsed():

@@ -48,8 +48,8 @@ def wilson(successes: int, episodes: int) -> Interval:
     >>> [round(x, 3) for x in wilson(55, 100)]
     [0.452, 0.644]
     """
-    found = scipy.stats.binomtest(successes, episodes).proportion_ci(0.95, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    interval = scipy.stats.binomtest(successes, episodes).proportion_ci(0.95, method="wilson")
+    return Interval(float(interval.low), float(interval.high))
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, float]:

@@ -143,11 +143,11 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def versions(*packages: str) -> dict[str, str]:
     """Versions of the packages (default: those that numbers may depend on, where installed), Python and machine."""
     names = packages or ("cotrain-losses", "torch", "numpy", "mujoco", "metaworld", "geomloss", "pot")
-    found = {name: version for name in names if (version := _version(name))}
+    installed = {name: version for name in names if (version := _version(name))}
     if packages:
-        return found
+        return installed
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    return {**found, "python": platform.python_version(), "system": platform.platform(), "machine": machine}
+    return {**installed, "python": platform.python_version(), "system": platform.platform(), "machine": machine}
 
 
 def plain(value: Any) -> Any:

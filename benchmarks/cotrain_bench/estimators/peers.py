@@ -22,8 +22,8 @@ def weights(name: str, source: Any, target: Any, bandwidths: Any, penalties: Any
 
         method, sigma = name.split()[1], bandwidths.tolist()
         extra = {"lambda_": penalties.tolist()} if method == "uLSIF" else {}
-        found = densratio(target, source, method=method, sigma=sigma, verbose=False, **extra)
-        return found.compute_density_ratio(source)
+        ratio = densratio(target, source, method=method, sigma=sigma, verbose=False, **extra)
+        return ratio.compute_density_ratio(source)
     import numpy as np
     import skada
 
@@ -40,9 +40,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     given = np.load(sys.argv[2])
     begin = time.process_time()
-    found = weights(sys.argv[1], given["source"], given["target"], given["bandwidths"], given["penalties"])
+    ratio = weights(sys.argv[1], given["source"], given["target"], given["bandwidths"], given["penalties"])
     seconds = time.process_time() - begin
-    json.dump({"seconds": seconds, "weights": np.asarray(found, dtype=float).ravel().tolist()}, sys.stdout)
+    json.dump({"seconds": seconds, "weights": np.asarray(ratio, dtype=float).ravel().tolist()}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -120,11 +120,11 @@ def _picture(rows: list[Row]) -> bytes:
     plot, boxes = plt.subplots(len(NAMES), len(sizes), figsize=(4 * len(sizes) + 2, 8), squeeze=False, sharey=True)
     for (i, name), (j, n) in itertools.product(enumerate(NAMES), enumerate(sizes)):
         for number, estimator in enumerate(ESTIMATORS):
-            found: dict[int, list[float]] = {}
+            by_dim: dict[int, list[float]] = {}
             for row in rows:
                 if (row["problem"], row["n"], row["estimator"]) == (name, n, estimator) and row.get("finite"):
-                    found.setdefault(row["dim"], []).append(row["correlation"])
-            line = [(dim, sum(v) / len(v)) for dim, v in sorted(found.items())]
+                    by_dim.setdefault(row["dim"], []).append(row["correlation"])
+            line = [(dim, sum(v) / len(v)) for dim, v in sorted(by_dim.items())]
             style = "--" if " " in estimator and "logistic" not in estimator else "-"
             places = zip(*line, strict=True) if line else ((), ())
             boxes[i, j].plot(*places, style, marker=".", color=f"C{number}", label=estimator)

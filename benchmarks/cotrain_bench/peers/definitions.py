@@ -94,8 +94,8 @@ def exact(x: Array, y: Array, eps: float) -> Right:
     cost = cdist(x, y, "sqeuclidean")
     n, m = cost.shape
     sums = np.r_[np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))]
-    found = linprog(cost.ravel(), A_eq=sums, b_eq=np.r_[np.full(n, 1 / n), np.full(m, 1 / m)], method="highs")
-    return float(found.fun), pull(x, y, found.x.reshape(n, m))
+    solved = linprog(cost.ravel(), A_eq=sums, b_eq=np.r_[np.full(n, 1 / n), np.full(m, 1 / m)], method="highs")
+    return float(solved.fun), pull(x, y, solved.x.reshape(n, m))
 
 
 def mmd(x: Array, y: Array, eps: float) -> Right:

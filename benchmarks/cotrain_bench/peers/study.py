@@ -48,8 +48,8 @@ def study(out: Path, settings: Mapping[str, Any], pythons: Mapping[str, str | No
         (("pytorch-adapt",), pythons["pytorch-adapt"], "another process"),
         (("OTT-JAX",), pythons["OTT-JAX"], "another process"),
     ):
-        found = run(python, libraries, settings) if python else [missing(libraries[0])]
-        rows += [{**row, "where": where, "device": settings["device"]} for row in found]
+        timed = run(python, libraries, settings) if python else [missing(libraries[0])]
+        rows += [{**row, "where": where, "device": settings["device"]} for row in timed]
     if apart:
         alone = [row for row in run(main, ("ours",), settings) if row["peer"] == "ours"]
         rows += [{**row, "peer": "ours, alone", "where": "another process"} for row in alone]
@@ -147,10 +147,10 @@ def outcomes(rows: Sequence[Row]) -> Table:
     """A row per call, a column per case."""
     tried = [row for row in rows if "case" in row]
     names = list(dict.fromkeys(row["case"] for row in tried))
-    found = {(row["call"], row["case"]): row["status"] for row in tried}
+    status = {(row["call"], row["case"]): row["status"] for row in tried}
     beside = {row["call"]: row["beside"] for row in tried if "beside" in row}
     calls = dict.fromkeys(row["call"] for row in tried)
-    lines = [[call, beside.get(call), *(found.get((call, name)) for name in names)] for call in calls]
+    lines = [[call, beside.get(call), *(status.get((call, name)) for name in names)] for call in calls]
     lines += [[row["peer"], None, row["status"], *[None] * (len(names) - 1)] for row in rows if "case" not in row]
     return Table(["call", "beside", *names], lines, "ok: value and gradient within 5 % of what is right.")
 

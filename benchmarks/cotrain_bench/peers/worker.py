@@ -118,8 +118,8 @@ def _prepared(name: str, call: Callable[..., Any], x: Array, y: Array, device: s
 def _error(gradient: Any, expected: Array | None) -> float | None:
     if expected is None or gradient is None:
         return None
-    found = gradient if isinstance(gradient, np.ndarray) else gradient.cpu().numpy()
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    array = gradient if isinstance(gradient, np.ndarray) else gradient.cpu().numpy()
+    return float(np.linalg.norm(array - expected) / np.linalg.norm(expected))
 
 
 def _summary(times: list[float]) -> dict[str, Any]:

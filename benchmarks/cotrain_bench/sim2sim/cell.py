@@ -104,8 +104,8 @@ class Cell:
 
 def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
     """Train, evaluate and measure one cell; training is taken to be three fifths of the time."""
-    found = cell.demonstrations()
-    data, fresh = (_frames(cell, found[f"{which}target"], found[f"{which}source"]) for which in ("", "fresh_"))
+    recorded = cell.demonstrations()
+    data, fresh = (_frames(cell, recorded[f"{which}target"], recorded[f"{which}source"]) for which in ("", "fresh_"))
     begin = time.process_time()
     trained = _trained(cell, data, lambda share: tick(0.6 * share))
     middle = time.process_time()

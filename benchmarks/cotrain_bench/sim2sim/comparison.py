@@ -105,8 +105,8 @@ def export_demonstrations(settings: Settings, form: str, out: str | Path, runner
 
 def described(settings: Settings, demos: dict[str, Demos]) -> dict[str, Any]:
     """The settings as results.json states them: knobs, demonstrations and the expert's success included."""
-    found: dict[str, Any] = {"gap_knobs": GAPS[settings.gap].differences()}
+    stated: dict[str, Any] = {"gap_knobs": GAPS[settings.gap].differences()}
     for name, side in demos.items():
         counts = {"demos": len(side), "frames": len(side.commands), "tried": side.tried}
-        found[name] = {**counts, "expert": side.expert}
-    return {**asdict(settings), **found}
+        stated[name] = {**counts, "expert": side.expert}
+    return {**asdict(settings), **stated}

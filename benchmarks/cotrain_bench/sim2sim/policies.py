@@ -86,21 +86,21 @@ def factory(name: str) -> Factory:
     module, _, attribute = place.partition(":")
     try:
         _see_current_folder()
-        found = getattr(importlib.import_module(module), attribute)
+        built = getattr(importlib.import_module(module), attribute)
     except (ImportError, RuntimeError) as error:  # a torchvision for another torch raises the latter
         raise CannotContinue(_not_imported(name, module, error)) from error
     except AttributeError as error:
         raise CannotContinue(f"--policy names a factory, got {place!r}, but {module} has no {attribute!r}.") from error
-    if not callable(found):
-        raise CannotContinue(f"--policy names a factory, got {place!r}, which is a {type(found).__name__}.")
+    if not callable(built):
+        raise CannotContinue(f"--policy names a factory, got {place!r}, which is a {type(built).__name__}.")
     with suppress(ValueError):  # a builtin has no signature: the call will tell
-        signature = inspect.signature(found)
+        signature = inspect.signature(built)
         try:
             signature.bind("spaces")
         except TypeError as error:
             called = f"got {place} which takes {signature}: {error}."
             raise CannotContinue(f"a factory is called with the spaces alone, factory(spaces), {called}") from error
-    return found  # type: ignore[no-any-return]
+    return built  # type: ignore[no-any-return]
 
 
 def policy_key(name: str) -> dict[str, Any]:
@@ -140,9 +140,9 @@ def feature_width(policy: Any, batch: dict[str, Tensor]) -> int:
     watching = ctl.Method(regularizer=0.0 * ctl.MMD())
     rows = len(batch["observations"])
     cotrain = ctl.CoTrain(copy.deepcopy(policy), watching, seam=getattr(policy, "seam", None), loss=loss_of)
-    found = cotrain.check(batch, domain=torch.arange(rows) % 2 == 0).features
-    assert found is not None
-    return found[1]
+    features = cotrain.check(batch, domain=torch.arange(rows) % 2 == 0).features
+    assert features is not None
+    return features[1]
 
 
 def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:

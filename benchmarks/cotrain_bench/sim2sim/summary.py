@@ -40,10 +40,10 @@ def write_summary(out: Path, results: Row, pictures: Sequence[tuple[str, Path]])
 
 def headline(rows: Sequence[Row]) -> str:
     """The finding in one sentence: target only against plain co-training."""
-    found = {row["method"]: row for row in rows if "error" not in row}
-    if not {"real_only", "cotraining"} <= set(found):
-        return ", ".join(f"{METHODS[name].title} {_rate(row)}" for name, row in found.items()) + "."
-    alone, both = found["real_only"], found["cotraining"]
+    done = {row["method"]: row for row in rows if "error" not in row}
+    if not {"real_only", "cotraining"} <= set(done):
+        return ", ".join(f"{METHODS[name].title} {_rate(row)}" for name, row in done.items()) + "."
+    alone, both = done["real_only"], done["cotraining"]
     apart = not Interval(alone["low"], alone["high"]).overlaps(Interval(both["low"], both["high"]))
     return (
         f"Target only solves {_rate(alone)}, plain co-training {_rate(both)}: "

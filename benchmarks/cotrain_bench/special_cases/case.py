@@ -59,9 +59,9 @@ class Case:
 
     def errors(self, draws: int, seed: int = 0) -> tuple[float, float | None]:
         """The worst value error and the worst gradient error over the draws."""
-        found = [self._errors_at(seed + k) for k in range(draws)]
-        gradient = [error for _, error in found if error is not None]
-        return max(error for error, _ in found), max(gradient) if gradient else None
+        errors = [self._errors_at(seed + k) for k in range(draws)]
+        gradient = [error for _, error in errors if error is not None]
+        return max(error for error, _ in errors), max(gradient) if gradient else None
 
     def _errors_at(self, seed: int) -> tuple[float, float | None]:
         draw = draw_of(seed, paired=self.paired, scale=self.scale)
@@ -119,8 +119,8 @@ def gradients(value: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The gradient of a scalar for each input, zero where it does not depend on it."""
     if not value.requires_grad:
         return [torch.zeros_like(x) for x in inputs]
-    found = torch.autograd.grad(value, inputs, allow_unused=True, retain_graph=True)
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
+    grads = torch.autograd.grad(value, inputs, allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, grads, strict=True)]
 
 
 def relative_error(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
@@ -168,8 +168,8 @@ def shown_code(function: Callable[..., Any]) -> str:
 def shown_expression(shown: Case) -> str:
     """The expression of a case as code."""
     decorator = _definition(shown.written).decorator_list[0]
-    found = [node.body for node in ast.walk(decorator) if isinstance(node, ast.Lambda)]
-    return ast.unparse(found[0]) if found else shown_code(shown.expression)
+    lambdas = [node.body for node in ast.walk(decorator) if isinstance(node, ast.Lambda)]
+    return ast.unparse(lambdas[0]) if lambdas else shown_code(shown.expression)
 
 
 def _definition(function: Callable[..., Any]) -> ast.FunctionDef:

@@ -71,5 +71,5 @@ def made(draw: Draw, recipe: Callable[[], Method]) -> Method:
 
 def at(draw: Draw, method: Method) -> Answer:
     """Value and gradients at the features only."""
-    found = at_the_features(draw, method)
-    return Answer(found.value, found.gradients[:1])
+    whole = at_the_features(draw, method)
+    return Answer(whole.value, whole.gradients[:1])

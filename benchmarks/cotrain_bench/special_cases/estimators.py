@@ -15,8 +15,8 @@ from .draws import Draw
 ALPHA, SIGMA = 0.7, 0.8
 
 
-def given(draw: Draw, found: Tensor) -> Answer:
-    return Answer(found)
+def given(draw: Draw, value: Tensor) -> Answer:
+    return Answer(value)
 
 
 def score_of_latents(draw: Draw) -> Tensor:
@@ -43,24 +43,24 @@ def queries(draw: Draw) -> Tensor:
 def densities(draw: Draw, noised: Tensor, latent: Tensor | None) -> Tensor:
     """w_k(i) N(a^t; alpha a_i, sigma^2 I) K(z, z_i) of every sample i, up to one constant."""
     n, m = len(draw.source), len(draw.target)
-    found = []
+    parts = []
     for rows, share in ((draw.source, (1 - draw.ratio) / n), (draw.target, draw.ratio / m)):
         for action, feature in zip(rows.extras["action"], rows.features.detach(), strict=True):
             exponent = -(noised - ALPHA * action.flatten()).square().sum() / (2 * SIGMA**2)
             if latent is not None:
                 exponent = exponent - (latent - feature).square().sum() / (2 * draw.blur**2)
-            found.append(share * torch.exp(exponent))
-    return torch.stack(found)
+            parts.append(share * torch.exp(exponent))
+    return torch.stack(parts)
 
 
 def by_autograd(draw: Draw, latents: Tensor | None = None) -> Tensor:
     """grad log sum_i w_i N(a^t; alpha a_i, sigma^2 I) K(z, z_i)."""
-    found = []
+    scores = []
     for k, noised in enumerate(queries(draw)):
         noised = noised.clone().requires_grad_()
         density = densities(draw, noised, None if latents is None else latents[k]).sum()
-        found.append(torch.autograd.grad(density.log(), noised)[0])
-    return torch.stack(found)
+        scores.append(torch.autograd.grad(density.log(), noised)[0])
+    return torch.stack(scores)
 
 
 @case(

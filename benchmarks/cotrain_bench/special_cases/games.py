@@ -23,7 +23,7 @@ def classifier(method: Method) -> nn.Sequential:
 
 def logit(z: Tensor, layers: nn.Sequential) -> Tensor:
     """W x + b, standardised over the width, scaled, rectified, and so on: one row at a time."""
-    found = []
+    logits = []
     for h in z:
         for layer in layers:
             if isinstance(layer, nn.Linear):
@@ -32,8 +32,8 @@ def logit(z: Tensor, layers: nn.Sequential) -> Tensor:
                 h = (h - h.mean()) / (h.var(correction=0) + layer.eps).sqrt() * layer.weight + layer.bias
             else:
                 h = h * (h > 0)
-        found.append(h.squeeze())
-    return torch.stack(found)
+        logits.append(h.squeeze())
+    return torch.stack(logits)
 
 
 def cross_entropy(of_source: Tensor, of_target: Tensor) -> Tensor:

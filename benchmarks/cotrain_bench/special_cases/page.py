@@ -76,7 +76,7 @@ def _split(results: Row) -> tuple[list[Row], list[Row]]:
 def _case_table(cases: list[Row]) -> Table:
     columns = ["case", "source", "oracle", "value error", "gradient error", "holds"]
     errors = [(error(row["value_error"]), error(row["gradient_error"]), verdict(row)) for row in cases]
-    rows = [[row["name"], row["source"], row["oracle"], *found] for row, found in zip(cases, errors, strict=True)]
+    rows = [[row["name"], row["source"], row["oracle"], *of_case] for row, of_case in zip(cases, errors, strict=True)]
     return Table(columns, rows, "Worst relative error over the draws.")
 
 

@@ -28,8 +28,8 @@ FromDraw: TypeAlias = Callable[[Draw], Method]
 
 def step(draw: Draw, recipe: Callable[[], Method]) -> Answer:
     """One step at the seam: its value, a guided prediction, and the gradients of the policy's parameters."""
-    found = at_the_seam(draw, made(draw, recipe))
-    return Answer(found.value, found.gradients[:1])
+    whole = at_the_seam(draw, made(draw, recipe))
+    return Answer(whole.value, whole.gradients[:1])
 
 
 def plain(draw: Draw) -> Method:
@@ -170,8 +170,8 @@ def wide_kernel(draw: Draw) -> Pair:
 
 def preferences(draw: Draw, sharpness: float) -> Answer:
     distances = draw.generator.uniform(size=4)
-    found = [Alignment(k, 0, float(d), np.array([[0, 0]])) for k, d in enumerate(distances)]
-    sampler = PairedSampler(found, [[0], [1], [2], [3]], [[4]], 1, sharpness=sharpness)
+    aligned = [Alignment(k, 0, float(d), np.array([[0, 0]])) for k, d in enumerate(distances)]
+    sampler = PairedSampler(aligned, [[0], [1], [2], [3]], [[4]], 1, sharpness=sharpness)
     return Answer(torch.from_numpy(sampler.probabilities[0]))
 
 

@@ -81,7 +81,7 @@ def predicted(draw: Draw, policy: Policy, method: Method, labels: Sequence[int])
     """Each sample's prediction under its label; -1 is no label."""
     batch, _ = data_of(draw)
     encoder, head, guidance = policy.linear, policy.head.net, method.guidance
-    found = []
+    predictions = []
     for i, label in enumerate(labels):
         condition = torch.tanh(encoder.weight @ batch["observation"][i] + encoder.bias)
         if guidance is not None and guidance.one_hot:
@@ -89,8 +89,9 @@ def predicted(draw: Draw, policy: Policy, method: Method, labels: Sequence[int])
             condition = torch.cat([condition, condition.new_tensor(one_hot)])
         elif guidance is not None and guidance.table is not None and label >= 0:
             condition = condition + guidance.table[label]
-        found.append(head.weight @ torch.cat([batch["noised"][i], batch["time"][i : i + 1], condition]) + head.bias)
-    return found
+        read = torch.cat([batch["noised"][i], batch["time"][i : i + 1], condition])
+        predictions.append(head.weight @ read + head.bias)
+    return predictions
 
 
 def step_written(

@@ -133,5 +133,5 @@ def beacon_written(draw: Draw, method: Method) -> Answer:
     slope = lambda q: cost + 0.01 + 0.002 * q  # noqa: E731
     whole = {"type": "eq", "fun": lambda q: q.sum() - m - 0.5 * n, "jac": lambda q: np.ones_like(q)}
     settings = {"method": "SLSQP", "bounds": [(p, 5.0) for p in prior], "options": {"maxiter": 2000, "ftol": 1e-15}}
-    found = minimize(objective, prior + 0.5 * n / (n + m), jac=slope, constraints=whole, **settings)
-    return weighted_answer(draw, method, found.x.tolist())
+    solution = minimize(objective, prior + 0.5 * n / (n + m), jac=slope, constraints=whole, **settings)
+    return weighted_answer(draw, method, solution.x.tolist())

@@ -42,9 +42,9 @@ def toy(
         except ValueError as error:
             raise CannotContinue(str(error)) from error
         try:
-            found = study(preset, chosen, out, compare_single=compare_single)
+            finding = study(preset, chosen, out, compare_single=compare_single)
         except KeyboardInterrupt:
             said = "Interrupted. All cells train as one, so none is finished: the same command starts anew."
             typer.echo(said, err=True)
             raise typer.Exit(130) from None
-        typer.echo(f"{found}\n{out / 'report.html'}")
+        typer.echo(f"{finding}\n{out / 'report.html'}")

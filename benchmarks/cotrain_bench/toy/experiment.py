@@ -52,11 +52,11 @@ def run(settings: Settings, track: Callable[[range], Iterable[int]] = iter) -> O
     at_target = {seed: data[seed].positions[curves.N_SOURCE :].repeat(REPEATS, 1) for seed in settings.seeds}
     answers = flow.samples(ensemble, cells, training, torch.stack([at_target[cell.seed] for cell in cells]))
     cpu_seconds = time.process_time() - start
-    found = curves.scores(outputs, positions[:, 0])
+    scores = curves.scores(outputs, positions[:, 0])
     rows: list[Row] = [
         {
             **cell._asdict(),
-            **{name: float(values[k]) for name, values in found.items()},
+            **{name: float(values[k]) for name, values in scores.items()},
             "target_mass": float(curves.nearer_target(answers[k], at_target[cell.seed][:, 0]).float().mean()),
             "target_mass_closed_form": float(closed_form.target_mass(data[cell.seed], cell.dz, cell.ratio).mean()),
         }

@@ -64,8 +64,8 @@ def variance(grid: Sequence[Sequence[float]]) -> Variance:
 
 def grid(rows: Iterable[Row], seed: int, ratios: Sequence[float], value: str = "loss") -> list[list[float]]:
     """A seed's values, a row for each dz in ascending order and a column for each of the ratios."""
-    found = {(row["dz"], row["ratio"]): row[value] for row in rows if row["seed"] == seed}
-    return [[found[dz, ratio] for ratio in ratios] for dz in sorted({dz for dz, _ in found})]
+    cells = {(row["dz"], row["ratio"]): row[value] for row in rows if row["seed"] == seed}
+    return [[cells[dz, ratio] for ratio in ratios] for dz in sorted({dz for dz, _ in cells})]
 
 
 def mixed(rows: Iterable[Row]) -> list[float]:
@@ -80,15 +80,15 @@ def variances(rows: Sequence[Row]) -> dict[int, Variance]:
 
 def checks(rows: Sequence[Row]) -> list[Check]:
     """The figures to reach, seed by seed."""
-    return [check for seed, found in variances(rows).items() for check in _checks(rows, seed, found)]
+    return [check for seed, explained in variances(rows).items() for check in _checks(rows, seed, explained)]
 
 
-def _checks(rows: Sequence[Row], seed: int, found: Variance) -> list[Check]:
+def _checks(rows: Sequence[Row], seed: int, explained: Variance) -> list[Check]:
     cell = {(row["dz"], row["ratio"]): row for row in rows if row["seed"] == seed}
     source_only, halves = cell[OVERLAP, 0.0]["loss"], cell[OVERLAP, 0.5]
     aligned, alone, far = cell[ALIGNED, 0.1], cell[ALIGNED, 1.0], cell[DISJOINT, 0.1]
     fewest = min(halves["share_source"], halves["share_target"])
-    shares = f"{found.dz:.2f} and {found.ratio:.2f}"
+    shares = f"{explained.dz:.2f} and {explained.ratio:.2f}"
     unseen, apart = alone["loss_ood"] / aligned["loss_ood"], far["loss"] / aligned["loss"]
     return [
         Check(seed, "overlap, source only: loss", "8 to 11", f"{source_only:.2f}", 8 <= source_only <= 11),
@@ -96,5 +96,5 @@ def _checks(rows: Sequence[Row], seed: int, found: Variance) -> list[Check]:
         Check(seed, "aligned, w = .1: loss", "below 1.5", f"{aligned['loss']:.2f}", aligned["loss"] < 1.5),
         Check(seed, "target only / aligned: loss where u > .8", "10 or more", f"{unseen:.0f}", unseen >= 10),
         Check(seed, "disjoint / aligned, w = .1: loss", "10 or more", f"{apart:.0f}", apart >= 10),
-        Check(seed, "variance of the log loss: dz against w", "dz > w", shares, found.dz > found.ratio),
+        Check(seed, "variance of the log loss: dz against w", "dz > w", shares, explained.dz > explained.ratio),
     ]

@@ -41,7 +41,7 @@ def study(preset: str, settings: Settings, out: Path, *, compare_single: bool = 
         timing |= experiment.one_by_one(settings.cells, settings.training)
     findings = {
         "timing": timing,
-        "variance_of_log_loss": {seed: found._asdict() for seed, found in variances(outcome.rows).items()},
+        "variance_of_log_loss": {seed: shares._asdict() for seed, shares in variances(outcome.rows).items()},
         "checks": [check._asdict() for check in checks(outcome.rows)],
     }
     write_results(out, {**described, **plain(findings)}, outcome.rows)
@@ -55,7 +55,7 @@ def write_pages(out: Path, preset: str, settings: Settings, outcome: Outcome, ti
         timing: `cpu_seconds` of this run, and what `experiment.one_by_one` measured, when it did.
     """
     rows, seeds = outcome.rows, settings.seeds
-    found, table = headline(checks(rows)), check_table(checks(rows))
+    finding, table = headline(checks(rows)), check_table(checks(rows))
     losses = [[statistics.median(each) for each in row] for row in _per_seed(rows, settings)]
     pictures = {
         "loss_grid": as_png(figures.loss_grids(losses, settings.distances, settings.ratios)),
@@ -78,8 +78,8 @@ def write_pages(out: Path, preset: str, settings: Settings, outcome: Outcome, ti
         Section("Cost", [cost_table(settings, timing)]),
         Section("Every setting", [_settings_table(preset, settings), Code(command(preset, seeds))]),
     ]
-    write_report(out / "report.html", "The toy of co-training: two spirals, two planes", sections, lead=found)
-    return found
+    write_report(out / "report.html", "The toy of co-training: two spirals, two planes", sections, lead=finding)
+    return finding
 
 
 READ_GRID = (
@@ -114,31 +114,31 @@ READ_CLOSED_FORM = (
 )
 
 
-def headline(found: Sequence[Check]) -> str:
+def headline(checked: Sequence[Check]) -> str:
     """What was reached, in one sentence."""
-    reached, missed = sum(check.reached for check in found), [check for check in found if not check.reached]
-    sentence = f"{reached} of {len(found)} figures are reached"
+    reached, missed = sum(check.reached for check in checked), [check for check in checked if not check.reached]
+    sentence = f"{reached} of {len(checked)} figures are reached"
     if not missed:
         return sentence + ": the three regimes show, and the distance explains more than the ratio."
     return f"{sentence}. Not reached: " + "; ".join(f"{c.figure}, seed {c.seed} ({c.got})" for c in missed) + "."
 
 
-def check_table(found: Sequence[Check]) -> Table:
+def check_table(checked: Sequence[Check]) -> Table:
     """The figures to reach, one row each, a column for each seed."""
-    seeds = sorted({check.seed for check in found})
+    seeds = sorted({check.seed for check in checked})
     lines = []
-    for first in (check for check in found if check.seed == seeds[0]):
-        each = [check for check in found if check.figure == first.figure]
+    for first in (check for check in checked if check.seed == seeds[0]):
+        each = [check for check in checked if check.figure == first.figure]
         verdict = "reached" if all(check.reached for check in each) else "not reached"
         lines.append([first.figure, first.wanted, *[check.got for check in each], verdict])
     return Table(["figure", "wanted", *[f"seed {seed}" for seed in seeds], ""], lines)
 
 
-def variance_table(found: Mapping[int, Variance]) -> Table:
+def variance_table(of_seed: Mapping[int, Variance]) -> Table:
     """Shares of the variance: each seed, their mean and range, and the published grid."""
-    lines: list[list[Any]] = [[f"seed {seed}", *shares] for seed, shares in found.items()]
-    if len(found) > 1:
-        spread = list(zip(*found.values(), strict=True))
+    lines: list[list[Any]] = [[f"seed {seed}", *shares] for seed, shares in of_seed.items()]
+    if len(of_seed) > 1:
+        spread = list(zip(*of_seed.values(), strict=True))
         lines.append(["mean over seeds", *[statistics.fmean(shares) for shares in spread]])
         lines.append(["range over seeds", *[f"{min(shares):.3f} to {max(shares):.3f}" for shares in spread]])
     lines.append(["published grid", *variance(list(PUBLISHED.values()))])
@@ -187,8 +187,8 @@ def _per_seed(rows: Sequence[Row], settings: Settings) -> list[list[tuple[float,
 
 
 def _mean(rows: Sequence[Row], dz: float, ratio: float, *values: str) -> list[float]:
-    found = [row for row in rows if (row["dz"], row["ratio"]) == (dz, ratio)]
-    return [statistics.fmean(row[value] for row in found) for value in values]
+    cells = [row for row in rows if (row["dz"], row["ratio"]) == (dz, ratio)]
+    return [statistics.fmean(row[value] for row in cells) for value in values]
 
 
 def _settings_table(preset: str, settings: Settings) -> Table:

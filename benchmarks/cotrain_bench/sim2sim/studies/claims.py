@@ -100,8 +100,8 @@ def distance_by_regime(results: Sequence[Result]) -> list[Answer]:
 
 
 def _answers(groups: dict[str, tuple[int, list[Result]]]) -> list[Answer]:
-    found = [(f"log distance and success, {name}", sign, related(some)) for name, (sign, some) in groups.items()]
-    return [Answer(name, sign, r, None) for name, sign, r in found if r is not None]
+    named = [(f"log distance and success, {name}", sign, related(some)) for name, (sign, some) in groups.items()]
+    return [Answer(name, sign, r, None) for name, sign, r in named if r is not None]
 
 
 def related(results: Sequence[Result], *, of: str = "log_wasserstein", ranks: bool = False) -> Correlation | None:

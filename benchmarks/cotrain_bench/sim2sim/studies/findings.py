@@ -39,7 +39,7 @@ class Question:
 class Answer:
     name: str
     wanted: int
-    found: Contrast | Correlation
+    estimate: Contrast | Correlation
     p: float | None  # after Holm
     margin: float | None = None
 
@@ -47,12 +47,12 @@ class Answer:
     def sign(self) -> int:
         """+1 where the published sign is established, -1 where it is ruled out, else 0."""
         if self.margin is not None:
-            return (self.found.low > -self.margin) - (self.found.high < -self.margin)
-        low, high = sorted((self.wanted * self.found.low, self.wanted * self.found.high))
-        if isinstance(self.found, Correlation):
+            return (self.estimate.low > -self.margin) - (self.estimate.high < -self.margin)
+        low, high = sorted((self.wanted * self.estimate.low, self.wanted * self.estimate.high))
+        if isinstance(self.estimate, Correlation):
             return (low > 0) - (high < 0)
         if self.p is not None and self.p <= LEVEL:
-            return 1 if self.wanted * self.found.mean > 0 else -1
+            return 1 if self.wanted * self.estimate.mean > 0 else -1
         return -1 if high < LEAST else 0
 
 
@@ -92,8 +92,8 @@ def judged(claims: Sequence[Claim], results: Sequence[Result]) -> list[Finding]:
     asked = [(c, q) for c, some in questions.items() for q in some if isinstance(q, Question) and len(q.pairs) > 1]
     for family in dict.fromkeys(claim.family for claim in claims):
         tested = [(c, q) for c, q in asked if c.family == family and q.margin is None]
-        found = [contrast(q.pairs, family=len(tested)) for _, q in tested]
-        for (c, q), x, p in zip(tested, found, holm([x.p for x in found]), strict=True):
+        contrasts = [contrast(q.pairs, family=len(tested)) for _, q in tested]
+        for (c, q), x, p in zip(tested, contrasts, holm([x.p for x in contrasts]), strict=True):
             answers[c].append(Answer(q.name, q.wanted, x, p))
     for c, q in asked:
         if q.margin is not None:  # not corrected: all of a claim's have to hold

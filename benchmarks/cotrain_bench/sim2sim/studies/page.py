@@ -29,11 +29,11 @@ def write_page(
     written: Row,
     results: Sequence[Result],
     failed: Sequence[tuple[Cell, str]],
-    found: Sequence[Finding],
+    findings: Sequence[Finding],
     filmed: Sequence[Part],
 ) -> None:
     """Write report.html, verdicts.md, success.md and the figures."""
-    verdicts, success = tables.verdicts(found), tables.success(results)
+    verdicts, success = tables.verdicts(findings), tables.success(results)
     for name, table in (("verdicts", verdicts), ("success", success)):
         write(out / f"{name}.md", (as_markdown(table) + "\n").encode())
     settings = written["settings"]
@@ -49,11 +49,11 @@ def write_page(
         *([Section("Cells that failed", [_failures(failed)])] if failed else []),
         Section("How", [Text(ABOUT), gaps, summary.settings_table(every), tables.costs(results), again]),
     ]
-    write_report(out / "report.html", STUDIES[study].question, sections, lead=lead(found, results, settings))
+    write_report(out / "report.html", STUDIES[study].question, sections, lead=lead(findings, results, settings))
 
 
-def lead(found: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
-    verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in found)
+def lead(findings: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
+    verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in findings)
     return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
 
 

@@ -97,8 +97,8 @@ def scatter(results: Sequence[Result]) -> Picture | None:
         for c, r in some:
             colour, marker = math.log10(max(c.ratio, 1e-3)), REGIMES[r["regime"]]
             axes.scatter(r[of], r["success"], c=colour, norm=norm, marker=marker, s=26, alpha=0.8)
-        found = related(some, of=of)
-        axes.set_title(gap + (f"\nr = {interval(found)}" if found else ""), fontsize=9)
+        correlation = related(some, of=of)
+        axes.set_title(gap + (f"\nr = {interval(correlation)}" if correlation else ""), fontsize=9)
         axes.set_xlabel(name, fontsize=9)
         percent(axes.yaxis)
     plot.tight_layout()

@@ -56,12 +56,12 @@ def run_study(
     listed += [{**cell.settings(), "error": error} for cell, error in failed]
     settings = described(study, preset, cells, runner, time.time() - started)
     written = write_results(out / study, settings, listed)
-    found = STUDIES[study].findings(results)
+    findings = STUDIES[study].findings(results)
     from .films import films
     from .page import lead, write_page
 
-    write_page(out / study, study, written, results, failed, found, films(results))
-    return verdicts(found), lead(found, results, settings)
+    write_page(out / study, study, written, results, failed, findings, films(results))
+    return verdicts(findings), lead(findings, results, settings)
 
 
 def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, seconds: float) -> dict[str, Any]:

@@ -25,9 +25,9 @@ def verdicts(findings: Sequence[Finding]) -> Table:
         lines.append([finding.claim, finding.verdict, finding.published, None, None, None])
         for answer in finding.answers:
             name = f"\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{answer.name}"
-            detectable = answer.found.detectable if isinstance(answer.found, Contrast) else None
+            detectable = answer.estimate.detectable if isinstance(answer.estimate, Contrast) else None
             wanted = f"wanted {'>' if answer.wanted > 0 else '<'} {-answer.margin if answer.margin else 0.0:g}"
-            lines.append([name, "", wanted, interval(answer.found), answer.p, detectable])
+            lines.append([name, "", wanted, interval(answer.estimate), answer.p, detectable])
     return Table(
         ["finding", "verdict", "published", "measured, 95 % interval over pairs", "p (Holm)", "detectable"],
         lines,
@@ -37,9 +37,9 @@ def verdicts(findings: Sequence[Finding]) -> Table:
     )
 
 
-def interval(found: Contrast | Correlation) -> str:
+def interval(estimate: Contrast | Correlation) -> str:
     """A mean or a correlation, which is the first of its numbers, with its interval."""
-    return f"{found[0]:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    return f"{estimate[0]:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 
 def success(results: Sequence[Result]) -> Table:
@@ -71,11 +71,11 @@ def differences(results: Sequence[Result]) -> Table:
             name = METHODS[c.method].title + (", label seen" if c.label else "")
             names.setdefault((c.gap, name), []).append([(1.0, row), (-1.0, base)])
     kept = {key: pairs for key, pairs in names.items() if len(pairs) > 1}
-    found = [contrast(pairs, family=len(kept)) for pairs in kept.values()]
-    adjusted = holm([c.p for c in found])
+    contrasts = [contrast(pairs, family=len(kept)) for pairs in kept.values()]
+    adjusted = holm([c.p for c in contrasts])
     lines = [
         [gap, name, f"{c.mean:+.3f}", f"[{c.low:+.2f}, {c.high:+.2f}]", c.p, p, c.detectable]
-        for (gap, name), c, p in zip(kept, found, adjusted, strict=True)
+        for (gap, name), c, p in zip(kept, contrasts, adjusted, strict=True)
     ]
     return Table(
         ["gap", "method", "minus co-training", "95 % interval", "p", "p (Holm)", "detectable"],
@@ -92,7 +92,7 @@ def trials(results: Sequence[Result]) -> Table:
         for scale in ("own", *arm.scales) if some else ():
             rates = [(c.gap, row["success"] if scale == "own" else row["scales"][str(scale)]) for c, row in some]
             by_gap = {gap: [rate for name, rate in rates if name == gap] for gap in distinct(some, "gap")}
-            shown = "; ".join(f"{gap} {sum(found) / len(found):.2f}" for gap, found in by_gap.items())
+            shown = "; ".join(f"{gap} {sum(values) / len(values):.2f}" for gap, values in by_gap.items())
             mean = sum(rate for _, rate in rates) / len(rates)
             lines.append([title(some[0][0]), arm.ratio, scale, mean, shown, len(some)])
     note = "Means over gaps and seeds; the highest of the recipe's and of plain co-training's is chosen."
