@@ -51,7 +51,7 @@ def test_the_help_of_a_benchmark_names_its_choices():
         (["--steps", "0"], "steps counts optimizer steps from 1, got 0."),
         (["--episodes", "0"], "episodes counts from 1, got 0."),
         (["--seed", "-1"], "seed lies in [0, 999]"),
-        (["--export", "rlds"], "exported as one of lerobot, robomimic, got 'rlds'."),
+        (["--export", "rlds"], "an export is one of lerobot, robomimic, got 'rlds'."),
     ],
 )
 def test_a_wrong_choice_ends_in_one_sentence_with_the_right_ones(arguments, sentence):

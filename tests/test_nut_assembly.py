@@ -7,8 +7,7 @@ import sys
 import numpy as np
 import pytest
 from cotrain_bench.results import CannotContinue
-from cotrain_bench.sim2sim.cameras import CENTRE
-from cotrain_bench.sim2sim.gaps import Gap
+from cotrain_bench.sim2sim.gaps import CENTRE, Gap
 from cotrain_bench.sim2sim.nut_assembly import GRIP, TABLE
 from cotrain_bench.sim2sim.world import domain
 from hypothesis import given

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from cotrain_bench.sim2sim.cameras import CENTRE, cameras
 from cotrain_bench.sim2sim.demos import expert_success
-from cotrain_bench.sim2sim.gaps import GAPS, Gap
+from cotrain_bench.sim2sim.gaps import CENTRE, GAPS, Gap, cameras
 from cotrain_bench.sim2sim.tasks import TASKS
 from cotrain_bench.sim2sim.world import World
 from hypothesis import given

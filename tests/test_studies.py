@@ -148,7 +148,6 @@ def test_a_study_a_method_and_a_task_that_are_registered_are_known_to_the_whole_
     monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
     few = ["--target-demos", "1", "--source-demos", "1", "--episodes", "1", "--steps", "2", "--workers", "1"]
     arguments = ["--preset", "smoke", "--task", "press-again", "--methods", "half", *few, "--out", str(tmp_path)]
-    monkeypatch.setattr("cotrain_bench.sim2sim.run.processes", ThreadPoolExecutor)
     monkeypatch.setattr("cotrain_bench.sim2sim.run.executor", lambda *_: ThreadPoolExecutor(1))
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output

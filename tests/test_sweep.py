@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cotrain_bench.executors import executor, processes
+from cotrain_bench.executors import executor
 from cotrain_bench.results import CannotContinue, Cells
 from cotrain_bench.sweep import sweep
 from rich.progress import Progress
@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_written_fails_its_cells_before_they_are_compute
 
 
 def test_a_worker_that_is_killed_costs_its_own_cell_one_more_try_and_the_others_nothing(tmp_path):
-    with processes(1) as pool:
+    with executor("local", 1) as pool:
         rows = swept(tmp_path, range(4), {1: "dies once", 3: "dies"}, pool)
     assert [row.get("square") for row in rows] == [0, 1, 4, None]
     assert rows[3]["error"].startswith("2 workers died of it: a worker process died, which is what happens when memory")
@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_costs_its_own_cell_one_more_try_and_the_others_
 
 
 def test_an_unknown_executor_is_refused_and_slurm_without_its_programs_says_so(tmp_path, monkeypatch):
-    with pytest.raises(CannotContinue, match=r"one of local, slurm, got 'cloud' as --executor"), executor("cloud", 1):
+    with pytest.raises(CannotContinue, match=r"an executor is one of local, slurm, got 'cloud'"), executor("cloud", 1):
         pass
     with (
         pytest.raises(CannotContinue, match=r"pairs with commas between, got 'long'"),

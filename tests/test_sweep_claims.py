@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from cotrain_bench.executors import processes
+from cotrain_bench.executors import executor
 from cotrain_bench.results import Cells
 from cotrain_bench.sweep import Claim, sweep
 from cotrain_bench.terminal import cli_errors
@@ -107,7 +107,7 @@ def run(folder, *seconds, workers):
     sys.stderr = (folder / "said").open("w", buffering=1)
     try:
         with cli_errors(folder / "out"):
-            slept(folder, seconds, processes(workers) if workers else ThreadPoolExecutor(1))
+            slept(folder, seconds, executor("local", workers) if workers else ThreadPoolExecutor(1))
     except typer.Exit as end:
         sys.exit(end.exit_code)
 

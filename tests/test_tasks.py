@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from cotrain_bench.results import CannotContinue, read_results
 from cotrain_bench.sim2sim import gates
-from cotrain_bench.sim2sim.cameras import CENTRE, both, cameras
 from cotrain_bench.sim2sim.demos import GATE_SEEDS, Request, attempt, demonstrations, expert_success
-from cotrain_bench.sim2sim.gaps import GAPS, Gap
+from cotrain_bench.sim2sim.gaps import CENTRE, GAPS, Gap, both, cameras
 from cotrain_bench.sim2sim.tasks import TASKS, meta_world
 from cotrain_bench.sim2sim.world import Episode, World
 from hypothesis import given

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .results import CannotContinue
+from .results import check_one_of
 from .sweep import WorkerDied
 
 EXECUTORS = ("local", "slurm")
@@ -41,8 +41,7 @@ def executor(name: str, workers: int, folder: str | Path = "jobs", slurm: str = 
         CannotContinue: an unknown name, or a machine from which no job can be sent to Slurm.
         ModuleNotFoundError: `slurm` without the `cluster` extra.
     """
-    if name not in EXECUTORS:
-        raise CannotContinue(f"cells are computed by one of {', '.join(EXECUTORS)}, got {name!r} as --executor.")
+    check_one_of("an executor", name, EXECUTORS)
     if name == "local":
         made: Any = Processes(workers)
     else:
@@ -55,13 +54,6 @@ def executor(name: str, workers: int, folder: str | Path = "jobs", slurm: str = 
         made.stop()
         raise
     made.shutdown()
-
-
-@contextmanager
-def processes(workers: int) -> Iterator[Executor]:
-    """Worker processes of one thread each; on Ctrl-C they end at once."""
-    with executor("local", workers) as made:
-        yield made
 
 
 DIED = (

@@ -26,11 +26,10 @@ from cotrain_losses.cli.report import Table
 
 from .overhead_subjects import SUBJECTS, Subject, subject
 from .peers.problems import seconds
-from .results import CannotContinue, write_results
+from .results import check_one_of, write_results
 from .terminal import cli_errors, progress, show_table
 from .weights_cost import weights_cost
 
-TARGET_SHARE = 0.25
 POLICIES = f"Comma-separated: {', '.join(SUBJECTS)}; all but the first are LeRobot's."
 
 
@@ -51,8 +50,8 @@ def overhead(
         settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": 1}
         rows: list[dict[str, Any]] = []
         wanted = only.split(",") if only else [*METHODS, *EXTRA]
-        if unknown := set(wanted) - {*METHODS, *EXTRA}:
-            raise CannotContinue(f"a method is one of {', '.join([*METHODS, *EXTRA])}, got {unknown.pop()!r}.")
+        for what in wanted:
+            check_one_of("a method", what, (*METHODS, *EXTRA))
         for name in policies.split(","):
             bar = bars.add_task(name, total=len(wanted))
             for row in measured(name, batch_size, repeats, device, wanted):
@@ -82,13 +81,10 @@ def measured(name: str, batch_size: int, repeats: int, device: str, wanted: Sequ
 
 
 def _steps(on: Subject, make: Callable[[int], ctl.Method], repeats: int, device: str) -> dict[str, Any]:
+    method, domain = make(on.width() if on.terms else 0), on.domain
     bare, wrapped = copy.deepcopy(on.policy), copy.deepcopy(on.policy)
-    size = _size(on)
-    domain = _labels(size)
-    width = _width(wrapped, on, domain) if on.terms else 0
-    method = make(width)
     cotrain = ctl.CoTrain(wrapped, method, seam=on.seam, loss=on.loss)
-    weight = torch.ones(size, device=device) if method.regularizer is None and method.guidance is None else None
+    weight = torch.ones(len(domain), device=device) if method == ctl.Method() else None
     optimizers = [torch.optim.AdamW(p) for p in (bare.parameters(), cotrain.parameters())]
 
     def step(total: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> None:
@@ -107,9 +103,7 @@ def _steps(on: Subject, make: Callable[[int], ctl.Method], repeats: int, device:
 
 def _measured_weights(on: Subject, repeats: int) -> dict[str, Any]:
     """What `balanced(-relative(0.1))` adds to an adversary, as a share of a bare step."""
-    policy, size = copy.deepcopy(on.policy), _size(on)
-    width = _width(policy, on, _labels(size))
-    cost = weights_cost(width, size, int(_labels(size).sum()), lambda: on.loss(policy, on.batch))
+    cost = weights_cost(on.width(), len(on.domain), int(on.domain.sum()), lambda: on.loss(on.policy, on.batch))
     bare = _steps(on, METHODS["weights"], repeats, "cpu")["bare"]
     ratio, low, high = (1 + (share + cost.held_out) / bare for share in cost[:3])
     return {"bare": bare, "ratio": ratio, "low": low, "high": high, "memory": None}
@@ -117,16 +111,16 @@ def _measured_weights(on: Subject, repeats: int) -> dict[str, Any]:
 
 def _sampling(on: Subject, repeats: int, device: str) -> dict[str, Any]:
     policy = copy.deepcopy(on.policy).eval()
-    cotrain = ctl.CoTrain(policy, ctl.Method(guidance=_guidance()), seam=on.seam, loss=on.loss)
+    cotrain = ctl.CoTrain(policy, METHODS["guidance"](0), seam=on.seam, loss=on.loss)
     assert on.sample is not None
-    sample = on.sample
+    bare = partial(on.sample, policy)
 
     def guided() -> None:
         with cotrain.guided(scale=0.5):
-            sample(policy)
+            bare()
 
     with torch.no_grad():
-        return {**_ratio(_alternating([lambda: sample(policy), guided], repeats, device)), "memory": None}
+        return {**_ratio(_alternating([bare, guided], repeats, device)), "memory": None}
 
 
 def _alternating(jobs: Sequence[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
@@ -164,29 +158,9 @@ def _memory(loss: Callable[[], Tensor], device: str) -> float:
     return float(sum(kept.values()))
 
 
-def _size(on: Subject) -> int:
-    return len(next(iter(on.batch.values())))
-
-
-def _labels(size: int) -> Tensor:
-    return torch.arange(size) < max(2, int(TARGET_SHARE * size))
-
-
-def _width(policy: Any, on: Subject, domain: Tensor) -> int:
-    probe = ctl.CoTrain(policy, ctl.Method(regularizer=0.0 * ctl.MMD()), seam=on.seam, loss=on.loss)
-    features = probe.check(on.batch, domain=domain).features
-    probe.unwrap()
-    assert features is not None
-    return features[1]
-
-
-def _guidance() -> ctl.DomainGuidance:
-    return ctl.DomainGuidance(drop=0.2)
-
-
 METHODS: dict[str, Callable[[int], ctl.Method]] = {
     "weights": lambda width: ctl.Method(),
-    "guidance": lambda width: ctl.Method(guidance=_guidance()),
+    "guidance": lambda width: ctl.Method(guidance=ctl.DomainGuidance(drop=0.2)),
     "mmd": lambda width: ctl.Method(regularizer=0.1 * ctl.MMD()),
     "sinkhorn": lambda width: ctl.Method(regularizer=0.1 * ctl.Sinkhorn(blur=0.05)),
     "adversary": lambda width: ctl.Method(regularizer=-0.05 * ctl.DomainClassifier(width)),

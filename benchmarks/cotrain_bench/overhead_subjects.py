@@ -10,7 +10,7 @@ from torch import Tensor
 
 import cotrain_losses as ctl
 
-from .results import CannotContinue
+from .results import CannotContinue, check_one_of
 
 
 class Subject(NamedTuple):
@@ -24,6 +24,20 @@ class Subject(NamedTuple):
     terms: bool
     """whether something trainable lies before the seam, so that a term means something"""
 
+    @property
+    def domain(self) -> Tensor:
+        """(b,) bool: a quarter of the batch is the target's, two rows at least."""
+        size = len(next(iter(self.batch.values())))
+        return torch.arange(size) < max(2, size // 4)
+
+    def width(self) -> int:
+        """Of the features at the seam."""
+        cotrain = ctl.CoTrain(self.policy, ctl.Method(regularizer=0.0 * ctl.MMD()), seam=self.seam, loss=self.loss)
+        features = cotrain.check(self.batch, domain=self.domain).features
+        cotrain.unwrap()
+        assert features is not None
+        return features[1]
+
 
 def subject(name: str, size: int, device: str) -> Subject:
     """A policy and a batch of that size on a device.
@@ -31,8 +45,7 @@ def subject(name: str, size: int, device: str) -> Subject:
     Raises:
         CannotContinue: an unknown name, or a library that is not installed.
     """
-    if name not in SUBJECTS:
-        raise CannotContinue(f"a policy is one of {', '.join(SUBJECTS)}, got {name!r}.")
+    check_one_of("a policy", name, SUBJECTS)
     made = SUBJECTS[name](size)
     made.policy.to(device)
     return made._replace(batch={key: value.to(device) for key, value in made.batch.items()})

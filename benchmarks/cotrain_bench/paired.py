@@ -85,33 +85,24 @@ Weighted = Sequence[tuple[float, Row]]
 """coefficients and rows of one pair"""
 
 
-def contrast(pairs: Sequence[Weighted], *, family: int = 1) -> Contrast:
-    """The mean of sum_k c_k success_k over pairs, with its interval, p and what could have been found.
+def contrast(pairs: Sequence[Weighted], *, family: int = 1, margin: float | None = None) -> Contrast:
+    """The mean of sum_k c_k success_k over pairs, with its interval, p and what the test would have found.
 
     Args:
         pairs: for each pair its coefficients and rows.
         family: how many contrasts the study tests.
+        margin: asks whether the mean is above -margin: p is one-sided, of a mean of -margin or less; low and high are
+            one-sided 95 % bounds; detectable is the margin that a mean of zero would exclude with power .8.
 
     Raises:
         ValueError: fewer than two pairs: nothing is known of how they vary.
     """
     mean, error, n = _mean(pairs)
-    half = float(scipy.stats.t.ppf(0.975, n - 1)) * error
-    p = 2 * float(scipy.stats.t.sf(abs(mean) / error, n - 1))
-    return Contrast(mean, mean - half, mean + half, p, n, detectable(n, error, 0.05 / family))
-
-
-def not_worse(pairs: Sequence[Weighted], margin: float) -> Contrast:
-    """The same mean against -margin: p is one-sided, of a mean of -margin or less; low and high are one-sided 95 %
-    bounds; detectable is the margin that a mean of zero would exclude with power .8.
-
-    Raises:
-        ValueError: fewer than two pairs.
-    """
-    mean, error, n = _mean(pairs)
-    half = float(scipy.stats.t.ppf(0.95, n - 1)) * error
-    p = float(scipy.stats.t.sf((mean + margin) / error, n - 1))
-    return Contrast(mean, mean - half, mean + half, p, n, detectable(n, error, 0.1))
+    t = scipy.stats.t(n - 1)
+    half = float(t.ppf(0.975 if margin is None else 0.95)) * error
+    p = 2 * t.sf(abs(mean) / error) if margin is None else t.sf((mean + margin) / error)
+    least = detectable(n, error, 0.05 / family if margin is None else 0.1)
+    return Contrast(mean, mean - half, mean + half, float(p), n, least)
 
 
 def _mean(pairs: Sequence[Weighted]) -> tuple[float, float, int]:

@@ -34,6 +34,16 @@ class CannotContinue(RuntimeError):
     """A run that has to stop, in one sentence for the person who started it; the command line prints just that."""
 
 
+class WrongSetting(CannotContinue, ValueError):
+    """A setting that no run can have."""
+
+
+def check_one_of(what: str, value: str, known: Iterable[str]) -> None:
+    """Raise WrongSetting unless a setting is one of those there are; `what` is its name, with an article."""
+    if value not in known:
+        raise WrongSetting(f"{what} is one of {', '.join(known)}, got {value!r}.")
+
+
 class Cells:
     """The finished cells of a run: a folder with one file for each.
 

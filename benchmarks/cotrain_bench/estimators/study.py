@@ -14,7 +14,7 @@ import typer
 from cotrain_losses import importance
 from cotrain_losses.cli.report import Figure, Section, Table, Text, as_png
 
-from ..results import CannotContinue, Cells, Row, source_digest, write_report, write_results
+from ..results import Cells, Row, check_one_of, source_digest, write_report, write_results
 from ..terminal import cli_errors, progress, show_table
 from .measure import ESTIMATORS, NAMES, measured
 
@@ -152,7 +152,6 @@ def estimators(
     Example: `cotrain bench estimators --preset headline --peers ~/peers/bin/python`
     """
     with cli_errors(out):
-        if preset not in PRESETS:
-            raise CannotContinue(f"preset is one of {', '.join(PRESETS)}, got {preset!r}.")
+        check_one_of("a preset", preset, PRESETS)
         show_table(summary(study(preset, out, peers or sys.executable)))
         typer.echo(out / "report.html")

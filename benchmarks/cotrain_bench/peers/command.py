@@ -50,14 +50,13 @@ def peers(
     from ..terminal import cli_errors
 
     with cli_errors(out):
-        from ..results import CannotContinue
+        from ..results import check_one_of
         from ..terminal import show_table
         from .study import failure_table, study
 
         settings = {"losses": losses.split(","), "repeats": repeats, "seed": seed, "device": device}
         settings |= {"sizes": [int(n) for n in sizes.split(",")], "widths": [int(d) for d in widths.split(",")]}
-        if device not in ("cpu", "cuda"):
-            raise CannotContinue(f"--device is cpu or cuda, got {device!r}.")
+        check_one_of("a device", device, ("cpu", "cuda"))
         pythons = {"torch peers": torch_peers, "pytorch-adapt": pytorch_adapt, "OTT-JAX": ott_jax}
         if failures:
             show_table(failure_table(out, seed, pythons))

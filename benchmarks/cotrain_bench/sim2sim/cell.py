@@ -15,8 +15,8 @@ from torch import Tensor
 import cotrain_losses as ctl
 
 from ..paired import wilson
-from ..results import Row, source_digest, versions
-from . import cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, world
+from ..results import Row, WrongSetting, check_one_of, source_digest, versions
+from . import demos, gaps, measures, methods, policies, rollouts, tasks, training, world
 from .demos import Demos, Request, demonstrations
 from .gaps import GAPS, Gap
 from .measures import EPISODES
@@ -30,7 +30,7 @@ from .world import World, domain
 SEEDS_PER_RUN = 1_000_000  # episodes of a seed: `requests` and `evaluation_seeds` say which are for what
 WATCHED, FILMED = 6, 2  # episodes of which paths are kept, and commands too, so that they can be replayed
 # whose code names a cell
-SOURCES = (cameras, demos, gaps, measures, methods, policies, rollouts, tasks, training, world)
+SOURCES = (demos, gaps, measures, methods, policies, rollouts, tasks, training, world)
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,20 @@ class Cell:
 
     def __post_init__(self) -> None:
         for what, known in (("task", TASKS), ("gap", GAPS), ("method", METHODS)):
-            if (value := getattr(self, what)) not in known:
-                raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
+            check_one_of(f"a {what}", getattr(self, what), known)
         check_name(self.policy)
         if not 0.0 <= self.ratio <= 1.0:
-            raise ValueError(f"ratio is the share of target samples and lies in [0, 1], got {self.ratio}.")
+            raise WrongSetting(f"ratio is the share of target samples and lies in [0, 1], got {self.ratio}.")
         for name in ("target_demos", "source_demos", "episodes"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} counts from 1, got {getattr(self, name)}.")
+                raise WrongSetting(f"{name} counts from 1, got {getattr(self, name)}.")
         if self.budget.steps < 1:
-            raise ValueError(f"steps counts optimizer steps from 1, got {self.budget.steps}.")
+            raise WrongSetting(f"steps counts optimizer steps from 1, got {self.budget.steps}.")
         if not 0 <= self.seed < 1000:
-            raise ValueError(f"seed lies in [0, 999], so that no two seeds share an episode, got {self.seed}.")
+            raise WrongSetting(f"seed lies in [0, 999], so that no two seeds share an episode, got {self.seed}.")
         if self.scales and not METHODS[self.method].guided:
             guided = " or ".join(name for name, method in METHODS.items() if method.guided)
-            raise ValueError(f"scales are of a guided method, {guided}, got {self.method!r}.")
+            raise WrongSetting(f"scales are of a guided method, {guided}, got {self.method!r}.")
 
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row: settings, knobs, demonstrations, versions, source code."""

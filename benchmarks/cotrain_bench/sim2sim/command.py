@@ -106,10 +106,7 @@ def _comparison(preset: str, changes: dict[str, Any], export: str | None, out: P
     from .comparison import compare, export_demonstrations, settings
     from .summary import headline, success_table
 
-    try:
-        chosen = settings(preset, **changes)
-    except ValueError as error:
-        raise CannotContinue(str(error)) from error
+    chosen = settings(preset, **changes)
     if export is not None:
         typer.echo(export_demonstrations(chosen, export, out, runner))
     else:
@@ -127,11 +124,7 @@ def _study(
             f"a study's cells are fixed by its preset, so that they are fixed before results are seen, got "
             f"{', '.join(given)}. Leave them out, or compare methods without --study."
         )
-    try:
-        table, verdict = run_study(study, preset, out, runner, policy=policy, so_far=so_far)
-    except ValueError as error:
-        raise CannotContinue(str(error)) from error
-    _show(table, verdict, out / study)
+    _show(*run_study(study, preset, out, runner, policy=policy, so_far=so_far), out / study)
 
 
 def _show(table: Table, headline: str, out: Path) -> None:

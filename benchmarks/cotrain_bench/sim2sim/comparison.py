@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..results import CannotContinue, Row, write_results
+from ..results import CannotContinue, Row, WrongSetting, check_one_of, write_results
 from .cell import Cell
 from .demos import Demos
 from .gaps import GAPS
@@ -19,7 +19,7 @@ from .training import Budget
 
 @dataclass(frozen=True)
 class Settings:
-    """One comparison: its methods share all else.  A ValueError for no method, one twice, or what cells refuse."""
+    """One comparison: its methods share all else.  WrongSetting for no method, one twice, or what cells refuse."""
 
     task: str = "pick-place"
     gap: str = "control"
@@ -34,7 +34,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.methods or len(set(self.methods)) < len(self.methods):
-            raise ValueError(f"a run compares one or more different methods, got {self.methods!r}.")
+            raise WrongSetting(f"a run compares one or more different methods, got {self.methods!r}.")
         self.cells()
 
     def cells(self) -> list[Cell]:
@@ -53,13 +53,12 @@ PRESETS = {
 def settings(preset: str, **changes: Any) -> Settings:
     """A preset with changes; a change of None is none, `steps` is the budget's.
 
-    Raises ValueError for an unknown preset, task, gap or method, or a number out of range, with what there is.
+    Raises WrongSetting for an unknown preset, task, gap or method, or a number out of range, with what there is.
 
     >>> settings("demo", gap="hard", ratio=None).gap
     'hard'
     """
-    if preset not in PRESETS:
-        raise ValueError(f"a preset is one of {', '.join(PRESETS)}, got {preset!r}.")
+    check_one_of("a preset", preset, PRESETS)
     chosen, given = PRESETS[preset], {name: value for name, value in changes.items() if value is not None}
     if (steps := given.pop("steps", None)) is not None:
         given["budget"] = replace(chosen.budget, steps=steps)
@@ -94,9 +93,9 @@ def compare(settings: Settings, out: str | Path, runner: Runner) -> Row:
 
 def export_demonstrations(settings: Settings, form: str, out: str | Path, runner: Runner) -> Path:
     """Write the demonstrations of both domains in a format that policies are trained from; returns where they are."""
-    from .export import check_format, export
+    from .export import FORMATS, export
 
-    check_format(form)
+    check_one_of("an export", form, FORMATS)  # before anything is recorded
     requests = settings.cells()[0].requests()
     demos = record([requests["source"], requests["target"]], runner)
     path = Path(out) / (form if form == "lerobot" else f"{form}.hdf5")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest, versions, write
-from . import cameras, gaps, nut_assembly, tasks, world
+from . import gaps, nut_assembly, tasks, world
 from .gaps import Gap
 from .tasks import TASKS
 from .world import COMMAND, WIDTH, World, domain
@@ -41,7 +41,7 @@ class Request:
     noise: float = 0.1  # standard deviation of the motion noise, in commands
 
     def key(self) -> dict[str, Any]:
-        code = source_digest(cameras, gaps, nut_assembly, tasks, world, __file__)
+        code = source_digest(gaps, nut_assembly, tasks, world, __file__)
         return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy", "robosuite")}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import CannotContinue
+from ..results import CannotContinue, check_one_of
 from .demos import Demos
 from .world import COMMAND
 
@@ -34,17 +34,12 @@ def export(demos: Mapping[str, Demos], form: str, path: Path) -> Path:
 
     Raises CannotContinue for an unknown format, a path that exists, or a format whose library is not installed.
     """
-    check_format(form)
+    check_one_of("an export", form, FORMATS)
     if path.exists():
         raise CannotContinue(f"an export is written to a new place, got {path}, which exists. Name another.")
     path.parent.mkdir(parents=True, exist_ok=True)
     (_lerobot if form == "lerobot" else _robomimic)(demos, path)
     return path
-
-
-def check_format(form: str) -> None:
-    if form not in FORMATS:
-        raise CannotContinue(f"demonstrations are exported as one of {', '.join(FORMATS)}, got {form!r}.")
 
 
 def episodes(demos: Mapping[str, Demos]) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:

@@ -19,7 +19,7 @@ import typer
 
 from cotrain_losses.cli.report import Table
 
-from ..executors import processes
+from ..executors import executor
 from ..results import Row, write_results
 from ..terminal import cli_errors, progress, show_table
 from .demos import GATE_SEEDS, attempt
@@ -65,9 +65,9 @@ def gates(
 
 
 def _tried(pairs: Mapping[tuple[str, str], Gap], workers: int) -> list[Row]:
-    with progress() as bars, processes(workers) as executor:
+    with progress() as bars, executor("local", workers) as pool:
         bar = bars.add_task("expert", total=len(pairs))
-        futures = {pair: executor.submit(gate, pair[0], gap) for pair, gap in pairs.items()}
+        futures = {pair: pool.submit(gate, pair[0], gap) for pair, gap in pairs.items()}
         for future in futures.values():
             future.add_done_callback(lambda _: bars.advance(bar))
         return [{"task": task, "gap": gap, **future.result()} for (task, gap), future in futures.items()]

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..results import CannotContinue
-from .cameras import CENTRE, cameras
-from .gaps import Array, Gap
+from .gaps import CENTRE, Array, Gap, cameras
 from .tasks import TASKS
 from .world import change_physics
 

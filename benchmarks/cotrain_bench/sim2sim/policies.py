@@ -29,7 +29,7 @@ import cotrain_losses as ctl
 from cotrain_losses.policy import adapters
 from cotrain_losses.policy.losses import PolicyLoss
 
-from ..results import CannotContinue, source_digest, versions
+from ..results import CannotContinue, WrongSetting, source_digest, versions
 
 READY = {
     "flow": f"{__package__}.policy:flow",
@@ -71,10 +71,10 @@ Factory: TypeAlias = "Callable[[Spaces], nn.Module]"
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError unless a name is a short one or "module:factory"."""
+    """Raise WrongSetting unless a name is a short one or "module:factory"."""
     module, _, attribute = name.partition(":")
     if name not in READY and not (module and attribute.isidentifier()):
-        raise ValueError(f"a policy is one of {', '.join(READY)}, or module:factory, got {name!r}.")
+        raise WrongSetting(f"a policy is one of {', '.join(READY)}, or module:factory, got {name!r}.")
 
 
 def factory(name: str) -> Factory:
@@ -165,10 +165,7 @@ def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:
 
 
 def _place(name: str) -> str:
-    try:
-        check_name(name)
-    except ValueError as error:
-        raise CannotContinue(str(error)) from error
+    check_name(name)
     return READY.get(name, name)
 
 

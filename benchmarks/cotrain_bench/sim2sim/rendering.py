@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import CannotContinue
-from .cameras import Camera
+from .gaps import Camera
 
 HIDDEN = 5  # a group of geoms that MuJoCo does not draw
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # MUJOCO_GL -> packages of Debian and Ubuntu

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..executors import executor, processes
+from ..executors import executor
 from ..results import Cells, Row
 from ..sweep import sweep
 from ..terminal import progress, say
@@ -55,6 +55,6 @@ def record(requests: Sequence[Request], runner: Runner) -> dict[Request, Demos]:
     """The demonstrations asked for, from the cache or newly recorded."""
     wanted = list(dict.fromkeys(requests))
     here = runner.workers if runner.executor == "local" else os.cpu_count() or 1
-    with progress() as bars, processes(here) as workers:
+    with progress() as bars, executor("local", here) as workers:
         bar = bars.add_task("demonstrations", total=sum(request.count for request in wanted))
         return {r: demonstrations(r, workers, report=say, done=lambda more: bars.advance(bar, more)) for r in wanted}

@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cameras import both, cameras
-from .gaps import Array, Gap
+from .gaps import Array, Gap, both, cameras
 from .tasks import TASKS, Task, meta_world
 
 WIDTH = 25  # numbers in an observation

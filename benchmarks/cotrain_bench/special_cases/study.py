@@ -46,11 +46,6 @@ def run(out: str | Path, *, draws: int = 50, seed: int = 0) -> Row:
     return results
 
 
-def failures(rows: list[Row]) -> list[str]:
-    """The names of cases and edges whose error is above their tolerance."""
-    return [row["name"] for row in rows if not row["holds"]]
-
-
 def _tasks() -> Iterator[tuple[Row, Callable[[int, int], Row]]]:
     for family, cases in FAMILIES.items():
         for case in cases:

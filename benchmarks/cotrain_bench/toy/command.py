@@ -30,7 +30,6 @@ def toy(
 
     Example: `cotrain bench toy --seed 0 --seed 1 --seed 2 --out results/toy`
     """
-    from ..results import CannotContinue
     from ..terminal import cli_errors
 
     with cli_errors(out):
@@ -38,11 +37,7 @@ def toy(
         from .settings import settings
 
         try:
-            chosen = settings(preset, seed or ())
-        except ValueError as error:
-            raise CannotContinue(str(error)) from error
-        try:
-            finding = study(preset, chosen, out, compare_single=compare_single)
+            finding = study(preset, settings(preset, seed or ()), out, compare_single=compare_single)
         except KeyboardInterrupt:
             said = "Interrupted. All cells train as one, so none is finished: the same command starts anew."
             typer.echo(said, err=True)

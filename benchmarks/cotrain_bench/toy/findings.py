@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from ..results import Row
 from .settings import DISTANCES
@@ -54,12 +54,9 @@ def variance(grid: Sequence[Sequence[float]]) -> Variance:
     >>> variance([[1.0, 1.0], [7.0, 7.0]])
     Variance(dz=1.0, ratio=0.0, interaction=0.0)
     """
-    logs = [[math.log(loss) for loss in row] for row in grid]
-    mean = statistics.fmean(x for row in logs for x in row)
-    total = sum((x - mean) ** 2 for row in logs for x in row)
-    by_row = len(logs[0]) * sum((statistics.fmean(row) - mean) ** 2 for row in logs)
-    by_column = len(logs) * sum((statistics.fmean(column) - mean) ** 2 for column in zip(*logs, strict=True))
-    return Variance(by_row / total, by_column / total, (total - by_row - by_column) / total)
+    logs = np.log(grid) - np.log(grid).mean()
+    by_row, by_column = (float((logs.mean(axis) ** 2).mean() / (logs**2).mean()) for axis in (1, 0))
+    return Variance(by_row, by_column, 1.0 - by_row - by_column)
 
 
 def grid(rows: Iterable[Row], seed: int, ratios: Sequence[float], value: str = "loss") -> list[list[float]]:

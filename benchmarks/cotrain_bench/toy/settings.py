@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..results import WrongSetting, check_one_of
 from .flow import Cell, Training
 
 DISTANCES = (0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 50.0)
@@ -32,9 +33,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if wrong := [seed for seed in self.seeds if not 0 <= seed < 2**31]:
-            raise ValueError(f"a seed is a whole number from 0 to 2147483647, got {wrong[0]}.")
+            raise WrongSetting(f"a seed is a whole number from 0 to 2147483647, got {wrong[0]}.")
         if len(set(self.seeds)) < max(len(self.seeds), 1):
-            raise ValueError(f"a run takes one or more different seeds, got {list(self.seeds)}.")
+            raise WrongSetting(f"a run takes one or more different seeds, got {list(self.seeds)}.")
 
     @property
     def cells(self) -> list[Cell]:
@@ -52,12 +53,11 @@ def settings(preset: str, seeds: Sequence[int] = ()) -> Settings:
     """A preset, with other seeds when any are given.
 
     Raises:
-        ValueError: an unknown preset, or seeds that cannot be used.
+        WrongSetting: an unknown preset, or seeds that cannot be used.
 
     >>> len(settings("smoke").cells), settings("smoke", [4, 5]).seeds
     (81, (4, 5))
     """
-    if preset not in PRESETS:
-        raise ValueError(f"a preset is one of {', '.join(PRESETS)}, got {preset!r}.")
+    check_one_of("a preset", preset, PRESETS)
     chosen = PRESETS[preset]
     return Settings(chosen.distances, chosen.ratios, tuple(seeds) or chosen.seeds, chosen.training)

@@ -4,8 +4,7 @@ An alignment of two demonstrations is found once, before training.  `PairedSampl
 `AlignedPairs` and `NearestByDTW` make matched rows cheap to couple: they are the `pairing` of `OptimalTransport`.
 """
 
-from .alignments import Alignment, alignments, dtw_distances
-from .factors import AlignedPairs, NearestByDTW
+from .alignments import AlignedPairs, Alignment, NearestByDTW, alignments, dtw_distances
 from .sampler import PairedSampler
 
 __all__ = ["AlignedPairs", "Alignment", "NearestByDTW", "PairedSampler", "alignments", "dtw_distances"]

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from cotrain_losses.cli.report import Table
 
+from .. import image_cell
 from ..cell import Cell
 from . import balance, claims, plans, tables
 from .findings import Claim, Finding, Result, judged
@@ -45,8 +46,15 @@ def once(question: str, cells: Callable[[], list[Cell]], pictures: Sequence[Pict
     return replace(Study(question, of_policy, pictures, only="overnight"), **how)
 
 
+def _image(_: Size) -> list[Cell]:
+    """Its cells are the same at every size: they were written down as a whole."""
+    return list(image_cell.study())
+
+
+_METHODS = Study("Which method is best, gap by gap?", plans.methods, BOXES, claims.METHOD_CLAIMS, COMPARED)
+
 STUDIES: dict[str, Study] = {
-    "methods": Study("Which method is best, gap by gap?", plans.methods, BOXES, claims.METHOD_CLAIMS, COMPARED),
+    "methods": _METHODS,
     "ratios": Study("Which mixing ratio is best?", plans.ratios, ("over_ratio", "latents"), (claims.BALANCED_RATIOS,)),
     "correlation": Study(
         "Does alignment go with success?", plans.correlation, ("scatter",), (claims.DISTANCE_BY_GAP,), CORRELATED
@@ -60,9 +68,7 @@ STUDIES: dict[str, Study] = {
     ),
     "guidance": Study("Which guidance scale is best?", plans.guidance, ("over_scale",), (claims.HALF_GUIDANCE,)),
     "label": Study("Where does knowing the domain help?", plans.label, BOXES, claims.LABEL_CLAIMS, (AGAINST_PLAIN,)),
-    "image": Study(
-        "Which method is best where policies see?", plans.image, BOXES, claims.METHOD_CLAIMS, COMPARED, only="overnight"
-    ),
+    "image": replace(_METHODS, question="Which method is best where policies see?", cells=_image, only="overnight"),
     "balance-calibration": once(
         "How many demonstrations leave plain co-training room on both sides?", balance.calibration, ("by_method",)
     ),

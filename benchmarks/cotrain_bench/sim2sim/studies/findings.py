@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ...paired import Contrast, Correlation, Weighted, contrast, holm, not_worse
+from ...paired import Contrast, Correlation, Weighted, contrast, holm
 from ...results import Row
 from ..cell import Cell
 
@@ -97,7 +97,7 @@ def judged(claims: Sequence[Claim], results: Sequence[Result]) -> list[Finding]:
             answers[c].append(Answer(q.name, q.wanted, x, p))
     for c, q in asked:
         if q.margin is not None:  # not corrected: all of a claim's have to hold
-            x = not_worse(q.pairs, q.margin)
+            x = contrast(q.pairs, margin=q.margin)
             answers[c].append(Answer(q.name, q.wanted, x, x.p, q.margin))
     return [Finding(c.claim, c.published, answers[c], c.needed) for c in claims]
 

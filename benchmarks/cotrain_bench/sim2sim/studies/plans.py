@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from ..cell import Cell
-from ..image_cell import study
 from ..methods import METHODS, studied
 from ..training import Budget
 
@@ -96,11 +95,6 @@ def guidance(size: Size) -> list[Cell]:
 def label(size: Size) -> list[Cell]:
     """Plain co-training without and with the domain in the observation."""
     return size.cells(size.gaps, [size.base, replace(size.base, label=True)])
-
-
-def image(size: Size) -> list[Cell]:
-    """The image study, whose cells are the same at every size: it was written down as a whole."""
-    return list(study())
 
 
 def title(cell: Cell) -> str:

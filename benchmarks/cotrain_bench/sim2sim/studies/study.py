@@ -10,7 +10,7 @@ from typing import Any
 
 from cotrain_losses.cli.report import Table
 
-from ...results import CannotContinue, write_results
+from ...results import CannotContinue, WrongSetting, check_one_of, write_results
 from ..cell import Cell
 from ..gaps import GAPS
 from ..image_cell import ImageCell
@@ -24,12 +24,11 @@ SHARED = ("target_demos", "source_demos", "episodes", "scales")  # what the cell
 
 
 def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
-    """The cells of a study at a preset, each once; a ValueError for an unknown study or preset, with what there is."""
+    """The cells of a study at a preset, each once; WrongSetting for an unknown study or preset, with what there is."""
     for what, value, known in (("study", study, STUDIES), ("preset of a study", preset, SIZES)):
-        if value not in known:
-            raise ValueError(f"a {what} is one of {', '.join(known)}, got {value!r}.")
+        check_one_of(f"a {what}", value, known)
     if (only := STUDIES[study].only) is not None and preset != only:
-        raise ValueError(f"the study {study} has one preset, {only}, got {preset!r}.")
+        raise WrongSetting(f"the study {study} has one preset, {only}, got {preset!r}.")
     size = SIZES[preset]
     return list(dict.fromkeys(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy)))))
 
@@ -41,7 +40,7 @@ def run_study(
 
     Cells are kept in `out`/cells, which studies share.  With `so_far` the report is of those that are there.
 
-    Raises ValueError for an unknown study or preset, CannotContinue as `compute_cells` does or without any cell.
+    Raises WrongSetting for an unknown study or preset, CannotContinue as `compute_cells` does or without any cell.
     """
     started = time.time()
     cells = cells_of(study, preset, policy=policy)
