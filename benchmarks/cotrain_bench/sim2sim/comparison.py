@@ -21,16 +21,8 @@ from .training import Budget
 class Settings:
     """One comparison: its methods share all else.  WrongSetting for no method, one twice, or what cells refuse."""
 
-    task: str = "pick-place"
-    gap: str = "control"
     methods: tuple[str, ...] = ("real_only", "cotraining", "adda", "cfg", "cfg_adda")
-    ratio: float = 0.1
-    seed: int = 0
-    target_demos: int = 4
-    source_demos: int = 200
-    episodes: int = 100
-    policy: str = "flow"
-    budget: Budget = field(default_factory=Budget)
+    cell: Cell = field(default_factory=Cell)
 
     def __post_init__(self) -> None:
         if not self.methods or len(set(self.methods)) < len(self.methods):
@@ -38,14 +30,13 @@ class Settings:
         self.cells()
 
     def cells(self) -> list[Cell]:
-        shared = {name: value for name, value in vars(self).items() if name != "methods"}
-        return [Cell(method, **shared) for method in self.methods]
+        return [replace(self.cell, method=method) for method in self.methods]
 
 
 PRESETS = {
     "demo": Settings(),
     "smoke": Settings(
-        methods=("real_only", "cotraining", "cfg_adda"), source_demos=12, episodes=5, budget=Budget(steps=100)
+        ("real_only", "cotraining", "cfg_adda"), Cell(source_demos=12, episodes=5, budget=Budget(steps=100))
     ),
 }
 
@@ -55,14 +46,15 @@ def settings(preset: str, **changes: Any) -> Settings:
 
     Raises WrongSetting for an unknown preset, task, gap or method, or a number out of range, with what there is.
 
-    >>> settings("demo", gap="hard", ratio=None).gap
+    >>> settings("demo", gap="hard", ratio=None).cell.gap
     'hard'
     """
     check_one_of("a preset", preset, PRESETS)
     chosen, given = PRESETS[preset], {name: value for name, value in changes.items() if value is not None}
+    methods = given.pop("methods", chosen.methods)
     if (steps := given.pop("steps", None)) is not None:
-        given["budget"] = replace(chosen.budget, steps=steps)
-    return replace(chosen, **given)
+        given["budget"] = replace(chosen.cell.budget, steps=steps)
+    return Settings(methods, replace(chosen.cell, **given))
 
 
 def compare(settings: Settings, out: str | Path, runner: Runner) -> Row:
@@ -80,11 +72,11 @@ def compare(settings: Settings, out: str | Path, runner: Runner) -> Row:
     failed = {m: row["error"] for m, row in zip(settings.methods, rows, strict=True) if "error" in row}
     done = [row for row in rows if "error" not in row]
     listed = [{k: v for k, v in row.items() if k != "picture"} for row in done]
-    listed += [{"method": method, "seed": settings.seed, "error": error} for method, error in failed.items()]
+    listed += [{"method": method, "seed": settings.cell.seed, "error": error} for method, error in failed.items()]
     of_domains = {name: demos[requests[name]] for name in ("source", "target")}
     results = write_results(out, described(settings, of_domains), listed)
     if done:
-        write_summary(out, results, figures.write_figures(out, done, settings))
+        write_summary(out, results, figures.write_figures(out, done, settings.cell))
     if failed:
         reasons = "; ".join(f"{method}: {reason}" for method, reason in failed.items())
         raise CannotContinue(f"{len(failed)} of {len(rows)} cells failed and will be tried again next time. {reasons}")
@@ -104,8 +96,9 @@ def export_demonstrations(settings: Settings, form: str, out: str | Path, runner
 
 def described(settings: Settings, demos: dict[str, Demos]) -> dict[str, Any]:
     """The settings as results.json states them: knobs, demonstrations and the expert's success included."""
-    stated: dict[str, Any] = {"gap_knobs": GAPS[settings.gap].differences()}
+    stated: dict[str, Any] = {"gap_knobs": GAPS[settings.cell.gap].differences()}
     for name, side in demos.items():
         counts = {"demos": len(side), "frames": len(side.commands), "tried": side.tried}
         stated[name] = {**counts, "expert": side.expert}
-    return {**asdict(settings), **stated}
+    shared = {name: value for name, value in asdict(settings.cell).items() if name not in ("method", "label", "scales")}
+    return {**shared, "methods": settings.methods, **stated}

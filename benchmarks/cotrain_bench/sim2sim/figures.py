@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from cotrain_losses.cli.report import as_png
 
 from ..results import Row, write
-from .comparison import Settings
+from .cell import Cell
 from .methods import METHODS
 from .style import BAD, GOOD, GRID, INK, SOURCE, TARGET, bare_space, panels, percent, styled
 from .training import READ_EVERY
 
 
-def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tuple[str, Path]]:
+def write_figures(out: Path, rows: Sequence[Row], cell: Cell) -> list[tuple[str, Path]]:
     """Write the PNG files of a run; returns (caption, path) of each."""
     captions = {
         "success": "Success in the target domain, with Wilson's 95 % interval over the episodes of one trained policy.",
@@ -32,7 +32,7 @@ def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tu
         "loss, or that it was not measured or no longer is, kept it from rising.",
     }
     with styled():
-        plots = {"success": success(rows, settings), "rollouts": rollouts(rows), "features": features(rows)}
+        plots = {"success": success(rows, cell), "rollouts": rollouts(rows), "features": features(rows)}
         if balanced := [(row, term) for row in rows for term in balanced_terms(row)]:
             plots["balance"] = balance(balanced)
         for name, plot in plots.items():
@@ -40,7 +40,7 @@ def write_figures(out: Path, rows: Sequence[Row], settings: Settings) -> list[tu
     return [(caption, out / f"{name}.png") for name, caption in captions.items() if name in plots]
 
 
-def success(rows: Sequence[Row], settings: Settings) -> Figure:
+def success(rows: Sequence[Row], cell: Cell) -> Figure:
     """One line a method: its rate as a dot, its interval as a bar."""
     plot, axes = plt.subplots(figsize=(7.2, 0.62 * len(rows) + 1.2))
     for y, row in enumerate(reversed(rows)):
@@ -60,9 +60,9 @@ def success(rows: Sequence[Row], settings: Settings) -> Figure:
     percent(axes.xaxis)
     axes.grid(axis="x", color=GRID)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"success over {settings.episodes} paired episodes in the target domain")
-    demos = f"{settings.target_demos} target and {settings.source_demos} source demos"
-    axes.set_title(f"{settings.task}, gap {settings.gap}: {demos}", loc="left", fontsize=11)
+    axes.set_xlabel(f"success over {cell.episodes} paired episodes in the target domain")
+    demos = f"{cell.target_demos} target and {cell.source_demos} source demos"
+    axes.set_title(f"{cell.task}, gap {cell.gap}: {demos}", loc="left", fontsize=11)
     return plot
 
 
