@@ -13,7 +13,7 @@ from cotrain_bench.results import CannotContinue, read_results
 from cotrain_bench.sim2sim.cell import Cell
 from cotrain_bench.sim2sim.methods import METHODS, Compared, studied
 from cotrain_bench.sim2sim.run import Runner
-from cotrain_bench.sim2sim.studies import balance, page
+from cotrain_bench.sim2sim.studies import page, plans
 from cotrain_bench.sim2sim.studies.catalogue import STUDIES, Study
 from cotrain_bench.sim2sim.studies.plans import SIZES, methods
 from cotrain_bench.sim2sim.studies.study import cells_of, command, described
@@ -71,15 +71,15 @@ def test_an_unknown_study_or_preset_is_answered_with_what_there_is(study, preset
 
 
 def test_the_recipe_is_tested_on_tasks_and_draws_that_it_was_not_developed_on():
-    test, others = balance.test(), [*balance.development(), *balance.calibration()]
-    assert not {cell.task for cell in test} & {cell.task for cell in balance.development()}
+    test, others = plans.test(), [*plans.development(), *plans.calibration()]
+    assert not {cell.task for cell in test} & {cell.task for cell in plans.development()}
     assert not {cell.seed for cell in test} & {cell.seed for cell in others}
-    arms = {(c.method, c.ratio, c.budget.learning_rate) for c in test if c.seed == balance.TEST_SEEDS[-1]}
+    arms = {(c.method, c.ratio, c.budget.learning_rate) for c in test if c.seed == plans.TEST_SEEDS[-1]}
     assert arms == {("cotraining", 0.1, 1e-3), ("structured", 0.1, 1e-3), ("cotraining", 0.1, 2e-3)}
-    tried = {c.method for c in balance.development()}, {(c.ratio, c.budget) for c in balance.development()}
-    assert sum(len(arm.scales) + 1 for arm in balance.RECIPE_TRIALS) == len(balance.PLAIN_TRIALS) == len(tried[1]) == 8
+    tried = {c.method for c in plans.development()}, {(c.ratio, c.budget) for c in plans.development()}
+    assert sum(len(arm.scales) + 1 for arm in plans.RECIPE_TRIALS) == len(plans.PLAIN_TRIALS) == len(tried[1]) == 8
     held_out = [name for name, method in METHODS.items() if method.holds_out]
-    assert balance.TUNED in balance.PLAIN_TRIALS and tried[0] == {"cotraining", *held_out}
+    assert plans.TUNED in plans.PLAIN_TRIALS and tried[0] == {"cotraining", *held_out}
 
 
 # reports

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cotrain_bench.paired import Contrast, Correlation, holm
 from cotrain_bench.sim2sim.cell import Cell
-from cotrain_bench.sim2sim.studies import balance, tables
+from cotrain_bench.sim2sim.studies import plans, tables
 from cotrain_bench.sim2sim.studies.catalogue import STUDIES
 from cotrain_bench.sim2sim.studies.findings import Answer, Finding
 from hypothesis import given
@@ -70,7 +70,7 @@ def balance_verdicts(gained, tuned: float = 0.0) -> list[str]:
     """The three verdicts where the recipe gains so much by gap, and tuning so much everywhere."""
 
     def success(cell: Cell) -> float:
-        rate = 0.5 + noise(cell) + tuned * balance.TUNED.has(cell)
+        rate = 0.5 + noise(cell) + tuned * plans.TUNED.has(cell)
         return rate + (gained.get(cell.gap, 0.0) if cell.method == "structured" else 0.0)
 
     return verdicts("balance", success)
@@ -82,7 +82,7 @@ def test_the_verdicts_say_from_which_bound_on_a_margin_is_kept():
 
 
 def test_the_recipe_is_judged_by_harm_in_every_gap_and_help_in_two():
-    everywhere = dict.fromkeys(balance.GAPS, 0.2)
+    everywhere = dict.fromkeys(plans.GAPS, 0.2)
     assert balance_verdicts(everywhere) == ["reproduced"] * 3
     assert balance_verdicts(everywhere, tuned=0.4) == ["reproduced", "reproduced", "contradicted"]
     assert balance_verdicts({"control": 0.2, "hard": 0.2})[:2] == ["reproduced", "reproduced"]

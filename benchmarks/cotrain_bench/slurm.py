@@ -94,7 +94,7 @@ class Jobs:
             reason = str(error).strip().rpartition("\n")[2]
             raise CannotContinue(f"Slurm did not take the jobs: {reason}") from error
         for call, job in zip(some, jobs, strict=True):
-            call.job = job
+            call.job = _Job(self._slurm.folder, job.job_id)  # submitit's own would ask sacct
         self._sent += some
 
 
@@ -172,17 +172,13 @@ class _Job(submitit.SlurmJob[Any]):
     watcher = _Queue(ASK)
 
 
-class _Executor(submitit.SlurmExecutor):
-    job_class = _Job
-
-
 def _executor(folder: str | Path, parameters: Mapping[str, Any]) -> submitit.SlurmExecutor:
     if not (shutil.which("sbatch") and shutil.which("squeue")):
         raise CannotContinue(
             "--executor slurm sends jobs with `sbatch`, which this machine does not have. Run the command on a machine "
             "of the cluster that has it (a login node), or use --executor local."
         )
-    made = _Executor(folder, max_num_timeout=0)
+    made = submitit.SlurmExecutor(folder, max_num_timeout=0)
     try:
         made.update_parameters(**parameters, setup=["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"])
     except ValueError as error:

@@ -13,6 +13,7 @@ from .case import Answer, case
 from .draws import Draw
 
 ALPHA, SIGMA = 0.7, 0.8
+LEVEL = {"alpha": ALPHA, "sigma": SIGMA}
 
 
 def given(draw: Draw, value: Tensor) -> Answer:

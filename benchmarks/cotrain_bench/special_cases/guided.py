@@ -7,7 +7,7 @@ from cotrain_losses import DomainGuidance, Method, recipes
 from .case import Answer, case, gradients
 from .draws import Draw
 from .games import classifier, cross_entropy, logit
-from .steps import answer, at_the_seam, data_of, step_written
+from .steps import answer, at_the_seam, data_of, step_answer, step_written
 
 
 def guidance_of(method: Method) -> DomainGuidance:
@@ -34,8 +34,7 @@ def one_hot_written(draw: Draw, method: Method) -> Answer:
     Columns (source, target); Wei et al. number the real dataset 0. Never dropped, scale 1.
     """
     _, is_target = data_of(draw)
-    total, guided, policy = step_written(draw, method, [1.0] * len(is_target), labels=is_target.long().tolist())
-    return answer(total, guided, gradients(total, list(policy.parameters())))
+    return step_answer(draw, method, labels=is_target.long().tolist())
 
 
 @case("cfg", lambda draw: recipes.cfg(draw.width, ratio=draw.ratio), measured=at_the_seam)
@@ -48,8 +47,7 @@ def cfg_written(draw: Draw, method: Method) -> Answer:
     scale = 1 + lambda, so 0.5. A learned token is added to the condition; the null row is zero. The dropped labels are
     those the method's own generator drops.
     """
-    labels = dropped_labels(draw, method, 0.2)
-    total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels, lam=-0.5)
+    total, guided, policy = step_written(draw, method, labels=dropped_labels(draw, method, 0.2), lam=-0.5)
     own = gradients(total, list(guidance_of(method).parameters()))
     return answer(total, guided, gradients(total, list(policy.parameters())), own)
 
@@ -62,9 +60,7 @@ def wei_cfg_written(draw: Draw, method: Method) -> Answer:
 
     scale = 1 + w, so 2. Labels are dropped per sample here, per batch there.
     """
-    labels = dropped_labels(draw, method, 0.1)
-    total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels, lam=1.0)
-    return answer(total, guided, gradients(total, list(policy.parameters())))
+    return step_answer(draw, method, labels=dropped_labels(draw, method, 0.1), lam=1.0)
 
 
 @case("cfg_adda", lambda draw: recipes.cfg_adda(draw.width, ratio=draw.ratio), measured=at_the_seam)
@@ -76,7 +72,7 @@ def cfg_adda_written(draw: Draw, method: Method) -> Answer:
     The classifier sees the features without the label; the label reaches the head only.
     """
     labels, layers = dropped_labels(draw, method, 0.2), classifier(method)
-    total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels, lam=-0.5)
+    total, guided, policy = step_written(draw, method, labels=labels, lam=-0.5)
     batch, is_target = data_of(draw)
     z = policy.encoder(batch["observation"])  # before the token: the classifier never sees it
     entropy = cross_entropy(logit(z[~is_target], layers), logit(z[is_target], layers))

@@ -21,7 +21,7 @@ from .case import Answer, gradients
 from .draws import Draw
 from .edges import Pair, edge, made
 from .sampled import at_the_sampler, cotraining
-from .steps import answer, at_the_seam, data_of, policy_of, step_written
+from .steps import at_the_seam, data_of, policy_of, step_answer, step_written
 
 FromDraw: TypeAlias = Callable[[Draw], Method]
 
@@ -76,7 +76,7 @@ def guided(draw: Draw, scale: float, lam: float) -> Pair:
     """A guided prediction at a scale, and (1 + lam) conditional - lam unconditional."""
     method = made(draw, lambda: recipes.cfg(draw.width, drop=0.0, scale=scale))
     ours = at_the_seam(draw, method).value[1:]
-    _, theirs, _ = step_written(draw, method, [1.0] * (len(draw.source) + len(draw.target)), lam=lam)
+    _, theirs, _ = step_written(draw, method, lam=lam)
     return Answer(ours), Answer(theirs.flatten())
 
 
@@ -94,10 +94,7 @@ def unconditional(draw: Draw) -> Pair:
 def undropped_one_hot(draw: Draw) -> Pair:
     undropped = lambda: Method(guidance=DomainGuidance(drop=0.0, scale=1.0, one_hot=True))  # noqa: E731
     method = made(draw, undropped)
-    labels = data_of(draw)[1].long().tolist()
-    total, guided, policy = step_written(draw, method, [1.0] * len(labels), labels=labels)
-    theirs = answer(total, guided, gradients(total, list(policy.parameters())))
-    return step(draw, recipes.one_hot), theirs
+    return step(draw, recipes.one_hot), step_answer(draw, method, labels=data_of(draw)[1].long().tolist())
 
 
 same_step(
@@ -155,16 +152,14 @@ def score_of_the_target(draw: Draw) -> Pair:
     mixture, queries = estimators.mixture(draw), estimators.queries(draw)
     target = mixture.actions[mixture.is_target]
     alone = EmpiricalMixture(target, torch.ones(len(target), dtype=torch.bool), 1.0)
-    level = {"alpha": estimators.ALPHA, "sigma": estimators.SIGMA}
-    return tuple(Answer(optimal_score(queries, m, **level)) for m in (replace(mixture, ratio=1.0), alone))  # type: ignore
+    return tuple(Answer(optimal_score(queries, m, **estimators.LEVEL)) for m in (replace(mixture, ratio=1.0), alone))  # type: ignore
 
 
 @edge("co-trained score, latents", "co-trained score", "K -> 1", kind="limit", tolerance=1e-6)
 def wide_kernel(draw: Draw) -> Pair:
     wide = replace(estimators.mixture(draw, latents=True), bandwidth=1e4)
-    level = {"alpha": estimators.ALPHA, "sigma": estimators.SIGMA}
     latent = draw.target.features[:2].detach()
-    ours = optimal_score(estimators.queries(draw), wide, latent=latent, **level)
+    ours = optimal_score(estimators.queries(draw), wide, latent=latent, **estimators.LEVEL)
     return Answer(ours), Answer(estimators.by_autograd(draw))
 
 

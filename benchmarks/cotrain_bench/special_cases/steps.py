@@ -7,6 +7,7 @@ l_i = mean |a_hat_i - a_i|^2      total = sum_i weight_i l_i / b + sum_k lambda_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,15 +96,21 @@ def predicted(draw: Draw, policy: Policy, method: Method, labels: Sequence[int])
 
 
 def step_written(
-    draw: Draw, method: Method, weights: Sequence[float], *, labels: Sequence[int] | None = None, lam: float = 0.0
+    draw: Draw,
+    method: Method,
+    weights: Sequence[float] | None = None,
+    *,
+    labels: Sequence[int] | None = None,
+    lam: float = 0.0,
 ) -> tuple[Tensor, Tensor, Policy]:
-    """sum_i weight_i l_i / b, the guided prediction (1 + lam) conditional - lam unconditional, and the policy."""
+    """sum_i weight_i l_i / b, weights of 1 unless given; the guided prediction (1 + lam) conditional - lam
+    unconditional; the policy."""
     policy = policy_of(draw, method)
     batch, is_target = data_of(draw)
     count = len(is_target)
-    predictions = predicted(draw, policy, method, [-1] * count if labels is None else labels)
+    predictions = predicted(draw, policy, method, labels or [-1] * count)
     each = [(p - a).square().mean() for p, a in zip(predictions, batch["action"], strict=True)]
-    total = sum(weight * l for weight, l in zip(weights, each, strict=True)) / count
+    total = sum(weight * l for weight, l in zip(weights or [1.0] * count, each, strict=True)) / count
     conditional, unconditional = (torch.stack(predicted(draw, policy, method, [k] * count)) for k in (1, -1))
     return total, (1 + lam) * conditional - lam * unconditional, policy
 
@@ -112,7 +119,7 @@ def answer(value: Tensor, guided: Tensor, *groups: Sequence[Tensor]) -> Answer:
     return Answer(torch.cat([value.detach()[None], guided.detach().flatten()]), [*groups])
 
 
-def weighted_answer(draw: Draw, method: Method, weights: Sequence[float]) -> Answer:
-    """A step whose only choice is how much each sample counts."""
-    total, prediction, policy = step_written(draw, method, weights)
-    return answer(total, prediction, gradients(total, list(policy.parameters())))
+def step_answer(draw: Draw, method: Method, weights: Sequence[float] | None = None, **how: Any) -> Answer:
+    """A step without parameters of the method's own: `step_written`, and the gradients of the policy's."""
+    total, guided, policy = step_written(draw, method, weights, **how)
+    return answer(total, guided, gradients(total, list(policy.parameters())))

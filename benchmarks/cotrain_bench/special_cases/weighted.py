@@ -13,7 +13,7 @@ from cotrain_losses.mixing import natural_ratio
 
 from .case import Answer, case
 from .draws import Draw
-from .steps import at_the_seam, data_of, weighted_answer
+from .steps import at_the_seam, data_of, step_answer
 
 
 @case(
@@ -30,7 +30,7 @@ def reweighted_written(draw: Draw, method: Method) -> Answer:
     """
     n, m = len(draw.source), len(draw.target)
     weights = [(1 - draw.ratio) * (n + m) / n] * n + [draw.ratio * (n + m) / m] * m
-    return weighted_answer(draw, method, weights)
+    return step_answer(draw, method, weights)
 
 
 def known_ratio(draw: Draw) -> Tensor:
@@ -53,7 +53,7 @@ def importance_written(draw: Draw, method: Method) -> Answer:
     """
     first = [float(x) for x in draw.source.features[:, 0].detach()]
     ratios = [math.exp(-((x - 0.5) ** 2) / 2) / math.exp(-(x**2) / 2) for x in first]
-    return weighted_answer(draw, method, [*ratios, *[1.0] * len(draw.target)])
+    return step_answer(draw, method, [*ratios, *[1.0] * len(draw.target)])
 
 
 @case("ambient", lambda draw: recipes.ambient(ratio=draw.ratio, low=0.3, high=0.8), measured=at_the_seam)
@@ -67,7 +67,7 @@ def ambient_written(draw: Draw, method: Method) -> Answer:
     """
     batch, is_target = data_of(draw)
     pairs = zip(batch["time"].tolist(), is_target.tolist(), strict=True)
-    return weighted_answer(draw, method, [1.0 if target or 0.3 <= t <= 0.8 else 0.0 for t, target in pairs])
+    return step_answer(draw, method, [1.0 if target or 0.3 <= t <= 0.8 else 0.0 for t, target in pairs])
 
 
 def remix(draw: Draw) -> Method:
@@ -99,7 +99,7 @@ def remix_written(draw: Draw, method: Method) -> Answer:
         alpha = alpha * np.exp(1.0 * np.array([clipped[label == k].mean() for k in (0, 1)]))
         alpha = (1 - 5e-3) * alpha / alpha.sum() + 5e-3 * prior
     weights = alpha / prior
-    return weighted_answer(draw, method, [weights[0]] * len(draw.source) + [weights[1]] * len(draw.target))
+    return step_answer(draw, method, [weights[0]] * len(draw.source) + [weights[1]] * len(draw.target))
 
 
 def beacon(draw: Draw) -> Method:
@@ -134,4 +134,4 @@ def beacon_written(draw: Draw, method: Method) -> Answer:
     whole = {"type": "eq", "fun": lambda q: q.sum() - m - 0.5 * n, "jac": lambda q: np.ones_like(q)}
     settings = {"method": "SLSQP", "bounds": [(p, 5.0) for p in prior], "options": {"maxiter": 2000, "ftol": 1e-15}}
     solution = minimize(objective, prior + 0.5 * n / (n + m), jac=slope, constraints=whole, **settings)
-    return weighted_answer(draw, method, solution.x.tolist())
+    return step_answer(draw, method, solution.x.tolist())

@@ -10,7 +10,7 @@ from cotrain_losses.cli.report import Table
 
 from .. import image_cell
 from ..cell import Cell
-from . import balance, claims, plans, tables
+from . import claims, plans, tables
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
@@ -70,23 +70,23 @@ STUDIES: dict[str, Study] = {
     "label": Study("Where does knowing the domain help?", plans.label, BOXES, claims.LABEL_CLAIMS, (AGAINST_PLAIN,)),
     "image": replace(_METHODS, question="Which method is best where policies see?", cells=_image, only="overnight"),
     "balance-calibration": once(
-        "How many demonstrations leave plain co-training room on both sides?", balance.calibration, ("by_method",)
+        "How many demonstrations leave plain co-training room on both sides?", plans.calibration, ("by_method",)
     ),
     "balance-development": once(
         "Which settings of the recipe, and of plain co-training, are best on pick-place?",
-        balance.development,
+        plans.development,
         ("by_method",),
         tables=(("Trials", tables.trials),),
     ),
     "balance": once(
         "Does the recipe help, or do harm, on tasks it was not developed on?",
-        balance.test,
+        plans.test,
         BOXES,
         claims=claims.RECIPE_CLAIMS,
     ),
     "stability": once(
         "Does an adversary collapse a policy?",
-        balance.stability,
+        plans.stability,
         ("by_method",),
         tables=(("Collapses", tables.collapses),),
     ),

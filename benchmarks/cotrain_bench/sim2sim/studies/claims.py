@@ -13,9 +13,8 @@ from ...paired import Correlation, correlation
 from ...results import Row
 from ..cell import Cell
 from ..methods import METHODS
-from . import balance
+from . import plans
 from .findings import Answer, Claim, Question, Result, distinct, select
-from .plans import OWN_SCALE
 
 BALANCED = (0.016, 0.3)  # the band of ratios that the paper's experiments found best
 HARM = 0.05  # a loss of success that the recipe is to exclude, gap by gap
@@ -72,7 +71,9 @@ def label_restores(results: Sequence[Result], gap: str) -> list[Question]:
 def half_is_best(results: Sequence[Result]) -> list[Question]:
     names = {0.0: "no label (scale 0)", 1.0: "the label alone (scale 1)"}
     others = {scale: [(cell, _at(row, scale)) for cell, row in results] for scale in names}
-    return [_minus(f"scale {OWN_SCALE} minus {names[s]}", results, other, ("seed",)) for s, other in others.items()]
+    return [
+        _minus(f"scale {plans.OWN_SCALE} minus {names[s]}", results, other, ("seed",)) for s, other in others.items()
+    ]
 
 
 def _at(row: Row, scale: float) -> Row:
@@ -81,9 +82,9 @@ def _at(row: Row, scale: float) -> Row:
     return {**row, "success": success, "successes": round(success * row["episodes"])}
 
 
-def recipe_minus(results: Sequence[Result], arm: balance.Arm, name: str, **how: Any) -> list[Question]:
+def recipe_minus(results: Sequence[Result], arm: plans.Arm, name: str, **how: Any) -> list[Question]:
     """The recipe against an arm, a pair for every task and seed under a gap."""
-    one, other = ([(c, row) for c, row in results if side.has(c)] for side in (balance.RECIPE, arm))
+    one, other = ([(c, row) for c, row in results if side.has(c)] for side in (plans.RECIPE, arm))
     name, gaps = f"the recipe minus {name}", distinct(results, "gap")
     return [_minus(f"{name}, {gap}", select(one, gap=gap), other, by=POLICY, **how) for gap in gaps]
 
@@ -135,9 +136,9 @@ DISTANCE_BY_REGIME = Claim(
 
 HALF_GUIDANCE = Claim("Guidance is best near scale 0.5.", "lambda = -.5, that is scale .5", half_is_best)
 
-_HARMLESS = partial(recipe_minus, arm=balance.PLAIN, name="co-training", margin=HARM)
-_HELPS = partial(recipe_minus, arm=balance.PLAIN, name="co-training")
-_HELPS_MORE = partial(recipe_minus, arm=balance.TUNED, name="co-training as tuned")
+_HARMLESS = partial(recipe_minus, arm=plans.PLAIN, name="co-training", margin=HARM)
+_HELPS = partial(recipe_minus, arm=plans.PLAIN, name="co-training")
+_HELPS_MORE = partial(recipe_minus, arm=plans.TUNED, name="co-training as tuned")
 RECIPE_CLAIMS = (
     Claim("The recipe does no harm: it is not .05 worse than plain co-training, whatever the gap.", "-", _HARMLESS),
     Claim("It helps: it is better than plain co-training under two gaps or more.", "-", _HELPS, "plain", 2),

@@ -10,7 +10,7 @@ from cotrain_losses.cli.report import Table
 
 from ...paired import Contrast, Correlation, Weighted, contrast, holm, mean_interval
 from ..methods import METHODS
-from . import balance
+from . import plans
 from .claims import related
 from .findings import Finding, Result, distinct, select
 from .plans import title
@@ -87,7 +87,7 @@ def differences(results: Sequence[Result]) -> Table:
 def trials(results: Sequence[Result]) -> Table:
     """What each trial of the development reached, averaged over gaps and seeds, at each guidance scale."""
     lines = []
-    for arm in (*balance.RECIPE_TRIALS, *balance.PLAIN_TRIALS):
+    for arm in (*plans.RECIPE_TRIALS, *plans.PLAIN_TRIALS):
         some = [(cell, row) for cell, row in results if arm.has(cell)]
         for scale in ("own", *arm.scales) if some else ():
             rates = [(c.gap, row["success"] if scale == "own" else row["scales"][str(scale)]) for c, row in some]
@@ -101,7 +101,7 @@ def trials(results: Sequence[Result]) -> Table:
 
 def collapses(results: Sequence[Result]) -> Table:
     """How many policies of each method solve less than half of what plain co-training of the same pair does."""
-    plain = {cell.seed: row["success"] for cell, row in results if balance.PLAIN.has(cell)}
+    plain = {cell.seed: row["success"] for cell, row in results if plans.PLAIN.has(cell)}
     lines = []
     for name in dict.fromkeys(title(cell) for cell, _ in results):
         rates = [(row["success"], plain[c.seed]) for c, row in results if title(c) == name and c.seed in plain]
