@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
+from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import study
 from cotrain_bench.sim2sim.images import (
@@ -23,7 +24,6 @@ from cotrain_bench.sim2sim.images import (
 from cotrain_bench.sim2sim.methods import METHODS, Setting
 from cotrain_bench.sim2sim.policy import ImageFlowPolicy
 from cotrain_bench.sim2sim.rendering import Look
-from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.training import Budget, frames, train
 from cotrain_bench.sim2sim.world import World
 

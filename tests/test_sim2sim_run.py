@@ -12,9 +12,9 @@ import torch
 from cotrain_bench.sim2sim import comparison, figures, summary
 from cotrain_bench.sim2sim.cell import Cell
 from cotrain_bench.sim2sim.comparison import settings as chosen
+from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.gaps import GAPS
 from cotrain_bench.sim2sim.policy import FlowPolicy
-from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.run import Runner
 from cotrain_bench.sim2sim.training import Budget
 from cotrain_bench.sim2sim.world import World

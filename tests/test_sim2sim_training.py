@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cotrain_bench.sim2sim.measures import measures
+from cotrain_bench.sim2sim.evaluation import measures
 from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.policy import FlowPolicy
 from cotrain_bench.sim2sim.training import Budget, HeldOut, frames, train

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from cotrain_bench.toy import closed_form, curves, flow
+from cotrain_bench.toy import curves, experiment, flow
 from cotrain_bench.toy.flow import Cell, Training
 from cotrain_bench.toy.settings import PRESETS
 from hypothesis import given
@@ -160,20 +160,20 @@ def mass_by_loops(data: curves.Data, dz: float, ratio: float, i: int) -> float:
 @pytest.mark.parametrize(("dz", "ratio"), [(0.01, 0.5), (0.1, 0.1), (0.05, 0.99), (0.5, 0.001)])
 def test_the_closed_form_is_the_sum_of_the_samples_weights(dz, ratio):
     data = curves.data(4)
-    found = closed_form.target_mass(data, dz, ratio)
+    found = experiment.target_mass(data, dz, ratio)
     for i in (0, 13, 29):
         assert found[i].item() == pytest.approx(mass_by_loops(data, dz, ratio, i), rel=1e-9)
 
 
 @pytest.mark.parametrize("dz", [0.01, 1.0, 50.0])
 def test_one_domain_alone_answers_alone(dz):
-    assert (closed_form.target_mass(curves.data(0), dz, 0.0) == 0).all()
-    assert (closed_form.target_mass(curves.data(0), dz, 1.0) == 1).all()
+    assert (experiment.target_mass(curves.data(0), dz, 0.0) == 0).all()
+    assert (experiment.target_mass(curves.data(0), dz, 1.0) == 1).all()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_closed_form_overlaps_below_the_kernel_and_is_disjoint_above(seed):
-    mass = lambda dz, w: closed_form.target_mass(curves.data(seed), dz, w).mean().item()
+    mass = lambda dz, w: experiment.target_mass(curves.data(seed), dz, w).mean().item()
     overlap = [mass(0.01, w) for w in (0.01, 0.1, 0.5, 0.9)]
     # computed elsewhere over other draws of 30 samples: .034-.037, .27-.29, .76-.78, .965-.969
     assert overlap == pytest.approx([0.0355, 0.28, 0.77, 0.967], abs=0.06)

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.sim2sim.demos import Demos, Request, demonstrations
+from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.export import action_scale, episode_ids, export, is_proprioception
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
-from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.world import World
 from torch import Tensor
 from torch.utils.data import DataLoader

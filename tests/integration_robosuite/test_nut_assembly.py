@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.sim2sim.demos import Request, demonstrations
+from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.nut_assembly import NutWorld
-from cotrain_bench.sim2sim.rollouts import roll_out
 from cotrain_bench.sim2sim.tasks import gate
 from cotrain_bench.sim2sim.world import domain
 

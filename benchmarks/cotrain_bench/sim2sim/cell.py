@@ -16,13 +16,12 @@ import cotrain_losses as ctl
 
 from ..paired import wilson
 from ..results import Row, WrongSetting, check_one_of, source_digest, versions
-from . import demos, gaps, measures, methods, policies, rollouts, tasks, training, world
+from . import demos, evaluation, gaps, methods, policies, tasks, training, world
 from .demos import Demos, Request, demonstrations
+from .evaluation import EPISODES, Rollouts, roll_out
 from .gaps import GAPS, Gap
-from .measures import EPISODES
 from .methods import METHODS, Setting, extras
 from .policies import check_name, policy_key
-from .rollouts import Rollouts, roll_out
 from .tasks import TASKS
 from .training import Budget, Frames, HeldOut, Trained, frames, train
 from .world import World, domain
@@ -30,7 +29,7 @@ from .world import World, domain
 SEEDS_PER_RUN = 1_000_000  # episodes of a seed: `requests` and `evaluation_seeds` say which are for what
 WATCHED, FILMED = 6, 2  # episodes of which paths are kept, and commands too, so that they can be replayed
 # whose code names a cell
-SOURCES = (demos, gaps, measures, methods, policies, rollouts, tasks, training, world)
+SOURCES = (demos, evaluation, gaps, methods, policies, tasks, training, world)
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
     if cell.scales:
         solved = {scale: _rolled_out(cell, trained, scale).solved for scale in cell.scales}
         row["scales"] = {str(scale): sum(some) / cell.episodes for scale, some in solved.items()}
-    row |= measures.measures(trained, fresh) | {"measures_cpu_s": time.process_time() - end}
-    return row | {"picture": {**_watched(rolled), "features": measures.plane(trained, fresh)}}
+    row |= evaluation.measures(trained, fresh) | {"measures_cpu_s": time.process_time() - end}
+    return row | {"picture": {**_watched(rolled), "features": evaluation.plane(trained, fresh)}}
 
 
 def _frames(cell: Cell, target: Demos, source: Demos) -> Frames:

@@ -80,14 +80,10 @@ def guided(draw: Draw, scale: float, lam: float) -> Pair:
     return Answer(ours), Answer(theirs.flatten())
 
 
-@edge("cfg", "conditional policy", "scale = 1 (lambda = 0)")
-def conditional(draw: Draw) -> Pair:
-    return guided(draw, 1.0, 0.0)
+edge("cfg", "conditional policy", "scale = 1 (lambda = 0)")(lambda draw: guided(draw, 1.0, 0.0))
 
 
-@edge("cfg", "unconditional policy", "scale = 0 (lambda = -1)")
-def unconditional(draw: Draw) -> Pair:
-    return guided(draw, 0.0, -1.0)
+edge("cfg", "unconditional policy", "scale = 0 (lambda = -1)")(lambda draw: guided(draw, 0.0, -1.0))
 
 
 @edge("wei_cfg", "one_hot", "drop = 0, scale = 1")
@@ -170,9 +166,9 @@ def preferences(draw: Draw, sharpness: float) -> Answer:
     return Answer(torch.from_numpy(sampler.probabilities[0]))
 
 
-@edge("paired sampling", "unpaired sampling", "sharpness = 0", kind="definition")
-def blunt_sampler(draw: Draw) -> Pair:
-    return preferences(draw, 0.0), Answer(torch.full((4,), 0.25, dtype=torch.float64))
+edge("paired sampling", "unpaired sampling", "sharpness = 0", kind="definition")(
+    lambda draw: (preferences(draw, 0.0), Answer(torch.full((4,), 0.25, dtype=torch.float64)))
+)
 
 
 @edge("paired sampling", "nearest demonstration", "sharpness -> inf", kind="limit", tolerance=1e-6)

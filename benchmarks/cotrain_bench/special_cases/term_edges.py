@@ -30,9 +30,9 @@ def transport(draw: Draw, reg: float, **settings: object) -> Answer:
 STATES = (Block(weight=0.01), Block("state", weight=0.05, detach=True))
 
 
-@edge("uot", "entropic OT", "unbalanced -> inf", kind="limit", tolerance=1e-4)
-def unbalanced_to_balanced(draw: Draw) -> Pair:
-    return transport(draw, 0.1, unbalanced=1e6, cost=STATES), transport(draw, 0.1, cost=STATES)
+edge("uot", "entropic OT", "unbalanced -> inf", kind="limit", tolerance=1e-4)(
+    lambda draw: (transport(draw, 0.1, unbalanced=1e6, cost=STATES), transport(draw, 0.1, cost=STATES))
+)
 
 
 def values(first: Answer, second: Answer) -> Pair:
@@ -40,9 +40,9 @@ def values(first: Answer, second: Answer) -> Pair:
     return Answer(first.value), Answer(second.value)
 
 
-@edge("entropic OT", "exact OT", "reg -> 0", kind="limit", tolerance=1e-3)
-def entropic_to_exact(draw: Draw) -> Pair:
-    return values(transport(draw, 1e-3), transport(draw, 0.0))
+edge("entropic OT", "exact OT", "reg -> 0", kind="limit", tolerance=1e-3)(
+    lambda draw: values(transport(draw, 1e-3), transport(draw, 0.0))
+)
 
 
 @edge("jumbot", "deepjdot", "reg -> 0, unbalanced -> inf", kind="limit", tolerance=1e-3)
@@ -52,9 +52,9 @@ def jumbot_to_deepjdot(draw: Draw) -> Pair:
     return values(near, transport(draw, 0.0, cost=cost))
 
 
-@edge("entropic OT, ones", "entropic OT", "reference", tolerance=1e-6)
-def references_agree_when_balanced(draw: Draw) -> Pair:
-    return transport(draw, 0.1, cost=STATES, reference="ones"), transport(draw, 0.1, cost=STATES)
+edge("entropic OT, ones", "entropic OT", "reference", tolerance=1e-6)(
+    lambda draw: (transport(draw, 0.1, cost=STATES, reference="ones"), transport(draw, 0.1, cost=STATES))
+)
 
 
 @edge("uot, diagonal", "paired matching", "unbalanced -> inf", kind="limit", tolerance=1e-6, paired=True)

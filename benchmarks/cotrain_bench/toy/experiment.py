@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from cotrain_losses.importance import EmpiricalMixture, target_contribution
+
 from ..results import CannotContinue, Row
-from . import closed_form, curves, flow
+from . import curves, flow
 from .flow import Cell, Training
 from .settings import Settings
 
 POSITIONS = 500  # test inputs, over the whole plane
 REPEATS = 10  # outputs for each target training input
+BANDWIDTH = 0.05  # h of the closed form
 
 
 class Outcome(NamedTuple):
@@ -58,12 +61,32 @@ def run(settings: Settings, track: Callable[[range], Iterable[int]] = iter) -> O
             **cell._asdict(),
             **{name: float(values[k]) for name, values in scores.items()},
             "target_mass": float(curves.nearer_target(answers[k], at_target[cell.seed][:, 0]).float().mean()),
-            "target_mass_closed_form": float(closed_form.target_mass(data[cell.seed], cell.dz, cell.ratio).mean()),
+            "target_mass_closed_form": float(target_mass(data[cell.seed], cell.dz, cell.ratio).mean()),
         }
         for k, cell in enumerate(cells)
     ]
     _check_finite(rows, training)
     return Outcome(rows, positions, dict(zip(cells, outputs, strict=True)), cpu_seconds)
+
+
+def target_mass(data: curves.Data, dz: float, ratio: float) -> Tensor:
+    """The target's share (N,) of the optimal policy's outputs, at each of the target's training inputs.
+
+        g_i  ~  w_k(i) K(x, x_i)         K(x, x') = exp(-|x - x'|^2 / 2 h^2),  h = .05
+        w_target = w / N,   w_source = (1 - w) / M
+
+    is the probability that the optimal policy, asked at x, returns training output i: the score's weights at the
+    pure-noise end of diffusion (alpha = 0), where the distance of the output says nothing yet.  Lei et al. 2026.
+
+    When dz is below h the planes cannot be told apart and both domains answer (overlap); when it is far above, the
+    target answers alone whatever w is, also where it was never seen (disjoint).  What lies between, transfer from the
+    source, is not in this formula: it needs a trained network.
+    """
+    is_target = torch.arange(len(data.positions)) >= curves.N_SOURCE
+    x = curves.inputs(data.positions.double(), torch.tensor(dz, dtype=torch.float64), is_target)
+    mixture = EmpiricalMixture(data.outputs, is_target, ratio, latents=x, bandwidth=BANDWIDTH)
+    asked = x[is_target]
+    return target_contribution(torch.zeros(len(asked), 2), mixture, alpha=0.0, sigma=1.0, latent=asked)
 
 
 def one_by_one(cells: Sequence[Cell], training: Training, rounds: int = 5, steps: int = 100) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_mar
 from ..results import Row, plain, write, write_report, write_results
 from ..terminal import progress
 from . import curves, experiment, figures
-from .closed_form import BANDWIDTH
-from .experiment import Outcome
+from .experiment import BANDWIDTH, Outcome
 from .findings import ALIGNED, DISJOINT, OVERLAP, PUBLISHED, Check, Variance, checks, grid, variance, variances
 from .settings import Settings
 
