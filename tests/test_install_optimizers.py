@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method
@@ -113,3 +114,25 @@ def test_an_installed_methods_own_parameters_are_alike_on_all_ranks(tmp_path: An
             optimizer.zero_grad()
     expected = {name: p.detach() for name, p in cotrain.named_parameters()}
     torch.testing.assert_close(found[0], expected, rtol=1e-9, atol=1e-12)
+
+
+def _reductions(rank: int) -> list[int]:
+    """How often gradients are summed over ranks in each of three backward passes."""
+    cotrain, policy = _installed(seed=rank)
+    model = nn.parallel.DistributedDataParallel(policy)
+    cotrain.install()
+    counts, calls, all_reduce = [], [], dist.all_reduce
+    dist.all_reduce = lambda *given: calls.append(given) or all_reduce(*given)
+    for step in range(3):
+        part, labels = _part(step, rank)
+        with cotrain.labelled(labels):
+            loss = model(part)
+        calls.clear()
+        loss.backward()
+        counts.append(len(calls))
+    dist.all_reduce = all_reduce
+    return counts
+
+
+def test_gradients_of_a_methods_own_parameters_are_summed_once_a_backward_pass(tmp_path: Any) -> None:
+    assert in_processes(_reductions, tmp_path) == [[1, 1, 1], [1, 1, 1]]

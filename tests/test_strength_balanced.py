@@ -41,6 +41,18 @@ def test_it_falls_when_the_domain_is_hard_to_read() -> None:
     assert found == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25, *[0.0] * 33])
 
 
+def test_a_whole_strength_at_the_set_point_is_not_said_to_fall_short_of_it() -> None:
+    """The probe reads 1.0, which is what is wanted from here on: no warning that the set point does not bind."""
+    measured, wanting = (balanced(1.0, discernibility=d, every=1, ramp=4, rows=64) for d in (0.9, 1.0))
+    for which, steps in ((measured, range(6)), (wanting, range(6, 36))):
+        wanting.load_state_dict(measured.state_dict())
+        for step in steps:
+            which.on_target_loss(1.0)
+            source, target = clouds(step, 64, 9.0)
+            (which * Gap())(source.requires_grad_(), target, step=step)
+    assert wanting.reading.factor == wanting.reading.discernibility == 1.0
+
+
 def test_it_moves_slower_near_the_wanted_discernibility() -> None:
     measured = balanced(1.0, discernibility=0.84, every=1, ramp=1, rows=4096)
     source, target = clouds(0, 512, 2.0)

@@ -57,14 +57,9 @@ def _suite(size: int) -> Subject:
 
     policy = FlowPolicy(WIDTH, COMMAND)
     batch = {"observations": torch.randn(size, 2, WIDTH), "actions": torch.randn(size, 8, COMMAND)}
-    seam = ctl.Seam(head="velocity", condition="condition", width=_condition_width(policy, batch))
+    seam = ctl.Seam(head="velocity", condition="condition", width=policy.width)
     sample = lambda p: p.predict_action(batch["observations"])  # noqa: E731
     return Subject(policy, batch, lambda p, b: p.compute_loss(b), seam, sample, True)
-
-
-def _condition_width(policy: Any, batch: dict[str, Tensor]) -> int:
-    with torch.no_grad():
-        return int(policy.encode(batch["observations"]).shape[-1])
 
 
 def _diffusion(size: int, image: bool) -> Subject:

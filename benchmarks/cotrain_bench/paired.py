@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy  # type: ignore[import-untyped]  # its parts load when they are used
 from numpy.typing import NDArray
 
 from .results import Row
@@ -48,7 +47,7 @@ def wilson(successes: int, episodes: int) -> Interval:
     >>> [round(x, 3) for x in wilson(55, 100)]
     [0.452, 0.644]
     """
-    interval = scipy.stats.binomtest(successes, episodes).proportion_ci(0.95, method="wilson")
+    interval = _stats().binomtest(successes, episodes).proportion_ci(0.95, method="wilson")
     return Interval(float(interval.low), float(interval.high))
 
 
@@ -63,7 +62,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, fl
     only_first = sum(a and not b for a, b in zip(first, second, strict=True))
     only_second = sum(b and not a for a, b in zip(first, second, strict=True))
     differing = only_first + only_second
-    p = scipy.stats.binomtest(only_first, differing).pvalue if differing else 1.0
+    p = _stats().binomtest(only_first, differing).pvalue if differing else 1.0
     return only_first, only_second, float(p)
 
 
@@ -98,7 +97,7 @@ def contrast(pairs: Sequence[Weighted], *, family: int = 1, margin: float | None
         ValueError: fewer than two pairs: nothing is known of how they vary.
     """
     mean, error, n = _mean(pairs)
-    t = scipy.stats.t(n - 1)
+    t = _stats().t(n - 1)
     half = float(t.ppf(0.975 if margin is None else 0.95)) * error
     p = 2 * t.sf(abs(mean) / error) if margin is None else t.sf((mean + margin) / error)
     least = detectable(n, error, 0.05 / family if margin is None else 0.1)
@@ -176,6 +175,12 @@ def correlation(
         return None
     low, high = np.nanquantile(_weighted(sides, drawn[:, which].astype(float), ranks), (0.025, 0.975))
     return Correlation(r, float(low), float(high), len(which))
+
+
+def _stats() -> Any:
+    from scipy import stats  # type: ignore[import-untyped]  # slow to import, so only here
+
+    return stats
 
 
 def _weighted(sides: Sequence[Array], counts: Array, ranks: bool) -> Array:

@@ -127,14 +127,9 @@ def _frames(cell: Cell, target: Demos, source: Demos) -> Frames:
 def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
     method, budget = METHODS[cell.method], cell.budget
     held_out = None if method.holds_out is None else HeldOut(data.held_out(), method.holds_out)
-    how: dict[str, Any] = {
-        "seed": cell.seed,
-        "policy": cell.policy,
-        "name": cell.method,
-        "held_out": held_out,
-        "extras": extras,
-    }
-    return train(data, lambda width: method(Setting(width, cell.ratio, budget.steps)), budget, tick=tick, **how)
+    how: dict[str, Any] = {"seed": cell.seed, "policy": cell.policy, "name": cell.method, "held_out": held_out}
+    of_width = lambda width: method(Setting(width, cell.ratio, budget.steps))  # noqa: E731
+    return train(data, of_width, budget, tick=tick, extras=extras, **how)
 
 
 def _rolled_out(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -45,14 +44,8 @@ def success(rows: Sequence[Row], cell: Cell) -> Figure:
     plot, axes = plt.subplots(figsize=(7.2, 0.62 * len(rows) + 1.2))
     for y, row in enumerate(reversed(rows)):
         colour = TARGET if row["method"] == "real_only" else SOURCE
-        bar: dict[str, Any] = {
-            "color": colour,
-            "alpha": 0.35,
-            "linewidth": 9,
-            "clip_on": False,
-            "solid_capstyle": "round",
-        }
-        axes.plot([row["low"], row["high"]], [y, y], **bar)
+        interval = [row["low"], row["high"]]
+        axes.plot(interval, [y, y], color=colour, alpha=0.35, linewidth=9, clip_on=False, solid_capstyle="round")
         axes.plot(row["success"], y, "o", color=colour, markersize=9, clip_on=False)
         axes.annotate(f"{row['success']:.0%}", (row["success"], y), (0, 9), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(rows)), [METHODS[row["method"]].title for row in reversed(rows)])
