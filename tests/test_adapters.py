@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam
 from cotrain_losses.policy import adapters, collect_features
-from cotrain_losses.policy.adapters import Adapter
+from cotrain_losses.policy.adapters import Adapter, over_tokens
 from cotrain_losses.policy.paths import network
 from tests.adapted import case, joined, named
 from tests.fakes import Case, diffusion_policy, gr00t, multi_task_dit, robomimic, vla
@@ -172,3 +172,9 @@ def test_a_policy_without_the_parts_of_its_adapter_is_told_so() -> None:
     del policy.noise_predictor
     with pytest.raises(ValueError, match="has the parts of none"):
         CoTrain(policy, Method())
+
+
+def test_features_of_tokens_are_their_mean() -> None:
+    z = torch.randn(2, 3, 4)
+    expected = [[sum(z[i, t, k].item() for t in range(3)) / 3 for k in range(4)] for i in range(2)]
+    torch.testing.assert_close(over_tokens(z), torch.tensor(expected))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cotrain_losses import CoTrain, DomainGuidance, Method, Seam
-from tests.toy import batch
+from tests.toy import Head, Policy, batch
 from tests.training import Gap
 from tests.wrapped import LABELS, SEAM, Critic, policy, seeded
 
@@ -135,3 +135,27 @@ def test_a_one_sided_batch_is_a_zero_that_is_counted() -> None:
     assert losses.skipped == ("critic",) and losses.regularizer == 0.0 and losses.counts["target"] == 0
     losses.total.backward()
     assert all(p.grad is not None and not p.grad.any() for p in cotrain.plugin_parameters())
+
+
+class Timed(Policy):
+    """A policy whose head takes a time of another shape."""
+
+    class Head(Head):
+        def forward(self, noisy, time, condition):
+            return super().forward(noisy, time.expand(len(noisy)), condition)
+
+    def __init__(self, time) -> None:
+        super().__init__()
+        self.head, self.time = self.Head(4, 2).double(), time
+
+    def per_sample(self, batch):
+        return self.head(batch["action"], self.time, condition=self.encoder(batch["observation"])).square().mean(1)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (6,)])
+def test_a_time_of_the_whole_batch_is_that_of_each_sample(shape) -> None:
+    times = []
+    method = Method(weights=lambda samples: times.append(samples.time) or torch.ones(6))
+    seam = Seam(head="head", condition="condition", time="time")
+    CoTrain(Timed(torch.full(shape, 0.75).double()), method, seam=seam)(batch(), domain=LABELS)
+    assert times[0].tolist() == [0.75] * 6

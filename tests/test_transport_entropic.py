@@ -150,3 +150,11 @@ def test_the_diagonal_reference_is_pots_with_that_reference(seed, n, reg, price)
     torch.testing.assert_close(term(x, y), (plan * paired).sum())
     whole = OptimalTransport(reg, unbalanced=price, reference="diagonal")
     assert torch.autograd.gradcheck(whole, (x, y), atol=1e-6)
+
+
+@pytest.mark.parametrize("price", [(0.5, math.inf), (math.inf, 0.5)])
+def test_a_diagonal_plan_carries_all_of_a_side_whose_mass_may_not_stay_behind(price):
+    x, y = features(0, 5, 5, 2)
+    found = OptimalTransport(0.3, unbalanced=price, reference="diagonal").coupling(x, y)
+    torch.testing.assert_close(found.plan, torch.eye(5).double() / 5)
+    assert found.marginal_error == 0.0
