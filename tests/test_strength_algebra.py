@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cotrain_losses import MMD
-from cotrain_losses.strength import relative
+from cotrain_losses.strength import MeasuredStrength, relative
 from cotrain_losses.strength.schedules import linear, warmup
 from tests.drawn import features
 from tests.slopes import Slope, slopes, stepped
@@ -54,3 +54,14 @@ def test_a_policy_that_is_not_heard_is_warned_about_once() -> None:
         for step in range(5):
             regularizer(z[:3], z[3:], step=step).backward()
     assert regularizer.strengths() == {"gap": 0.0}
+
+
+class Half(MeasuredStrength):
+    """One half, which goes by nothing."""
+
+    def forward(self, step: int | None = None) -> float:
+        return 0.5
+
+
+def test_a_strength_that_goes_by_nothing_has_nothing_to_log() -> None:
+    assert Half().readings() == (Half() * Gap()).readings() == {}
