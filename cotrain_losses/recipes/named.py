@@ -15,14 +15,13 @@ from typing import Any
 
 from ..method import Method
 from . import adversarial, guidance, kernels, mixing, transport
-from .structured import structured
 
 RECIPES: dict[str, Callable[..., Method]] = {
     name: recipe
     for module in (mixing, adversarial, kernels, transport, guidance)
     for name, recipe in vars(module).items()
     if inspect.isfunction(recipe) and recipe.__module__ == module.__name__ and not name.startswith("_")
-} | {"structured": structured}
+}
 """every recipe by its name"""
 
 
