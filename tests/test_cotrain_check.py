@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cotrain_losses import CoTrain, DomainGuidance, Method, Seam
+from cotrain_losses.policy.watch import tensorboard
 from tests.toy import Policy, batch
 from tests.training import Gap
 from tests.wrapped import LABELS, SEAM, Critic, policy
@@ -35,6 +36,12 @@ def test_a_module_that_never_runs_is_an_error_that_names_it() -> None:
         with pytest.raises(RuntimeError, match="in which head was not called"):
             CoTrain(Around(), method, seam=SEAM)(batch(), domain=LABELS)
     CoTrain(Around(), Method(ratio=0.5), seam=SEAM)(batch(), domain=LABELS)  # nothing is asked of the seam
+
+
+def test_check_counts_no_calls_of_a_head_that_the_seam_does_not_name() -> None:
+    cotrain = CoTrain(policy(), Method(regularizer=0.1 * Gap()), seam=Seam(feature="encoder"))
+    check = cotrain.check(batch(), domain=LABELS)
+    assert check.features == (6, 4) and check.head_calls is None
 
 
 def test_check_says_what_happens_at_the_seam_and_leaves_no_trace() -> None:
@@ -92,3 +99,12 @@ def test_check_refuses_a_loss_that_passes_the_seam_by() -> None:
 
     with pytest.raises(ValueError, match=r"whole policy loss, got a gradient.*encoder\.0\.weight.*does not pass head"):
         CoTrain(Leaky(), Method(), seam=SEAM).check(batch(), domain=LABELS)
+
+
+def test_a_watch_writes_every_number_of_its_record_to_tensorboard() -> None:
+    written: list[tuple[str, float, int]] = []
+    writer = type("Writer", (), {"add_scalar": lambda self, *scalar: written.append(scalar)})()
+    cotrain = CoTrain(policy(), Method(regularizer=0.1 * Gap()), seam=SEAM)
+    watch = cotrain.watch(every=1, to=tensorboard(writer))
+    cotrain(batch(), domain=LABELS, step=3)
+    assert written == [(name, value, 3) for name, value in watch.values.items()] != []

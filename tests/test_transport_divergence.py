@@ -45,6 +45,8 @@ def test_a_large_problem_is_streamed_solved_or_refused_by_what_is_there(monkeypa
     monkeypatch.setattr(online, "LARGE", 1000)
     monkeypatch.setattr(online, "find_spec", lambda name: None)
     assert Sinkhorn(0.5)(x, y) == expected  # the memory is there
+    monkeypatch.setattr(online, "memory", lambda device: 32 * 40 * 40)
+    assert not online.streamed(40, 30, device=torch.device("cpu"), grouped=False)
     monkeypatch.setattr(online, "memory", lambda device: 32 * 40 * 40 - 1)
     with pytest.raises(ValueError, match=r"got 40 source and 30 target rows.*\npip install pykeops, or sub-sample"):
         Sinkhorn(0.5)(x, y)

@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import shutil
+import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,7 +69,7 @@ def main() -> None:
     results = [known[mutant.digest] for _, mutant in chosen]
     _tell(results)
     if asked.page:
-        Path(asked.page).write_text(page(results, seed=asked.seed))
+        Path(asked.page).write_text(page(results, seed=asked.seed, commit=_commit()))
 
 
 def choose(rooms: list[str], seed: int, count: int) -> list[tuple[str, Mutant]]:
@@ -84,6 +85,12 @@ def choose(rooms: list[str], seed: int, count: int) -> list[tuple[str, Mutant]]:
 def _files(room: str) -> list[Path]:
     place = ROOT / "cotrain_losses" / room
     return [place] if place.is_file() else sorted(place.glob("**/*.py"))
+
+
+def _commit() -> str:
+    """The last commit that changed the library: what is said of the mutants is said of its code."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%h", "--", "cotrain_losses"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _known(*, again: bool) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 """a mutant a line, `path | before | after | why it changes no result`"""
 
 
-def page(results: list[dict[str, Any]], *, seed: int) -> str:
+def page(results: list[dict[str, Any]], *, seed: int, commit: str) -> str:
     """The page, from what each mutant came to."""
     reasons = _reasons()
     rows = [row | {"why": reasons.get((row["path"], row["before"], row["after"]), "")} for row in results]
@@ -21,7 +21,8 @@ def page(results: list[dict[str, Any]], *, seed: int) -> str:
             "# Mutants",
             "",
             "Written by `make mutants`. Each mutant is one change of one line; it is killed when a test fails.",
-            f"Seed {seed}, {len(rows)} mutants: {killed} killed, {same} equivalent (no result changes), "
+            f"The library is that of commit {commit}. Seed {seed}, {len(rows)} mutants: {killed} killed, "
+            f"{same} equivalent (no result changes), "
             f"{left - killed} survive. Killed of those that change something: {100 * killed / max(left, 1):.1f} %.",
             "",
             *_rooms(rows),
