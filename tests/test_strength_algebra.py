@@ -65,3 +65,11 @@ class Half(MeasuredStrength):
 
 def test_a_strength_that_goes_by_nothing_has_nothing_to_log() -> None:
     assert Half().readings() == (Half() * Gap()).readings() == {}
+
+
+def test_a_measured_strength_is_zero_while_its_term_has_sent_nothing() -> None:
+    policy, term, z = slopes(0, 3, 2, 4, 1)
+    built = relative(0.3, standardise=False) * Slope(0 * term[0][:3], 0 * term[0][3:])
+    for step in (0, 1):
+        stepped(built, z, policy[0], 3, step)
+    assert built.strengths(2)["slope"] == 0.0
