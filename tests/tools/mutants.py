@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from .mutants_page import page
+from .mutants_page import identity, page, reasons
 from .mutate import Mutant, mutants
 from .server import BROKEN, Server
 
@@ -94,11 +94,11 @@ def _commit() -> str:
 
 
 def _known(*, again: bool) -> dict[str, dict[str, Any]]:
-    """What was tried before, without the survivors where they are to be tried again."""
+    """What was tried before, without the survivors where they are to be tried again: those without a reason."""
     if not RESULTS.exists():
         return {}
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    return {row["digest"]: row for row in rows if row["killed"] or not again}
+    return {row["digest"]: row for row in rows if row["killed"] or not again or identity(row) in reasons()}
 
 
 def _tried(left: list[tuple[str, Mutant]], processes: int) -> dict[str, dict[str, Any]]:
@@ -173,7 +173,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--rooms", nargs="+", choices=list(ROOMS), default=list(ROOMS))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--again", action="store_true", help="try the survivors again")
+    parser.add_argument("--again", action="store_true", help="try the survivors that have no reason again")
     parser.add_argument("--page", default="", help="where to write the table")
     return parser.parse_args()
 

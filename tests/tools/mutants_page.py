@@ -12,8 +12,8 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 
 def page(results: list[dict[str, Any]], *, seed: int, commit: str) -> str:
     """The page, from what each mutant came to."""
-    reasons = _reasons()
-    rows = [row | {"why": reasons.get((row["path"], row["before"], row["after"]), "")} for row in results]
+    why = reasons()
+    rows = [row | {"why": why.get(identity(row), "")} for row in results]
     killed, same = sum(row["killed"] for row in rows), sum(not row["killed"] and bool(row["why"]) for row in rows)
     left = len(rows) - same
     return "\n".join(
@@ -61,7 +61,13 @@ def _cell(text: str) -> str:
     return text if len(text) <= 70 else text[:67] + "..."
 
 
-def _reasons() -> dict[tuple[str, str, str], str]:
+def identity(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What names a mutant in the list of those that change no result."""
+    return row["path"], row["before"], row["after"]
+
+
+def reasons() -> dict[tuple[str, str, str], str]:
+    """Why each mutant of that list changes none."""
     if not EQUIVALENT.exists():
         return {}
     lines = [line.split(" | ") for line in EQUIVALENT.read_text().splitlines() if " | " in line]
