@@ -73,6 +73,13 @@ def test_every_form_of_a_label_is_read_as_the_same_domain_everywhere(names):
         assert sampler.sizes == domains.counts(numbers) and sampler.ratio[target] == 0.4
 
 
+def test_a_name_is_the_position_of_its_domain():
+    domains = Domains.named(("sim_a", "real", "sim_b"), "real")
+    assert [domains.position(name) for name in ("sim_a", "real", "sim_b")] == [0, 1, 2]
+    with pytest.raises(ValueError, match="one of sim_a, real, sim_b, got 'sim'"):
+        domains.position("sim")
+
+
 def test_the_steps_of_a_domain_are_the_valid_ones_of_its_samples():
     valid = torch.tensor([[True, True, False], [True, True, True], [False, False, True]])
     domains = Domains.named(("sim_a", "real", "sim_b"), "real")

@@ -54,6 +54,8 @@ FIRST = {
     "fixed": "test_transport_solver.py",
     "newton": "test_transport_solver.py",
     "pairing": "test_pairing.py",
+    "watch": "test_diagnostics_policy.py",
+    "gather": "test_gather.py",
 }
 """files, or folders of files, with the tests to begin with"""
 
