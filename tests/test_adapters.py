@@ -155,11 +155,24 @@ def test_a_subclass_of_a_known_policy_is_known() -> None:
     assert adapters.find(Mine()) is adapters.find(multi_task_dit.MultiTaskDiTPolicy()) is not None
 
 
+def test_a_batch_that_gr00t_expands_weighs_and_compares_as_its_samples() -> None:
+    weighted, truth, weight = case(gr00t, 3), case(gr00t, 3), torch.tensor([0.0, 2.0, 0.5, 1.0, 3.0, 0.1])
+    for c in (weighted, truth):
+        c.policy._groot_model.action_head.config.expand_batch = 3
+    cotrain = joined(weighted, Method(regularizer=0.0 * MMD()))
+    check = cotrain.check(weighted.batch, domain=domain(weighted))
+    assert check.features is not None and check.features[0] == 6
+    assert check.turned is not None and check.turned < 1e-6
+    torch.manual_seed(1)
+    cotrain(weighted.batch, domain=domain(weighted), weight=weight).total.backward()
+    torch.manual_seed(1)
+    each = truth.policy._groot_model(truth.batch)["action_loss"].sum((1, 2)).reshape(3, 6)
+    ((weight * each).sum() / (3 * truth.batch["action_mask"].sum())).backward()
+    ours, theirs = gradients(weighted.policy), gradients(truth.policy)
+    torch.testing.assert_close(ours, {name: theirs[name] for name in ours}, rtol=1e-5, atol=1e-7)
+
+
 def test_a_setting_that_has_no_seam_is_refused() -> None:
-    policy = gr00t.GrootPolicy()
-    policy._groot_model.action_head.config.expand_batch = 2
-    with pytest.raises(ValueError, match=r"GrootPolicy is wrapped as .* got expand_batch=2, which repeats"):
-        CoTrain(policy, Method())
     local = diffusion_policy.DiffusionUnetHybridImagePolicy()
     local.condition = lambda obs: {"local_cond": None, "global_cond": None}
     with pytest.raises(TypeError, match="reads argument 'global_cond' of model as a tensor, got NoneType"):

@@ -49,9 +49,14 @@ def test_the_rows_of_known_codebases_turn_nothing(module: Any, k: int) -> None:
         ("cogact", "side by side", r"rows at action_model\.net\.forward are other samples'.*Seam\(rows='repeated'\)"),
         ("starvla-8", "side by side", r"rows at action_model\.model .*Seam\(rows='repeated'\)"),
         ("starvla-4", "side by side", r"rows at action_model\.model .*Seam\(rows='repeated'\)"),
-        ("mode", lambda n, domain: torch.arange(n).flip(0), r"rows at model\.inner_model .*Seam\(rows="),
+        (
+            "mode",
+            lambda n, domain: torch.arange(n).flip(0),
+            r"rows at model\.inner_model .*Seam\(rows='side by side'\)",
+        ),
         ("act-plus-plus", lambda n, domain: torch.arange(n).roll(2), r"rows at nets\.policy\.noise_pred_net "),
         ("maniflow", lambda n, domain: torch.arange(n), "turned by"),
+        ("hpt-real", lambda n, domain: torch.arange(n).flip(0), r"rows at heads\.real "),
     ],
 )
 def test_rows_told_wrong_turn_the_gradient_and_are_refused(name: str, rows: Any, said: str) -> None:
@@ -64,6 +69,17 @@ def test_rows_told_wrong_turn_the_gradient_and_are_refused(name: str, rows: Any,
         assert float(re.search(r"turned by ([\d.e+-]+)", str(error))[1]) > WRONG  # type: ignore[index]
     else:
         assert check.turned is not None and check.turned > WRONG and re.search(said, check.told[0])
+
+
+@named
+def test_rows_of_known_codebases_told_wrong_turn_the_gradient(module: Any, k: int) -> None:
+    c = adapted_case(module, k)
+    seam = CoTrain(adapted_case(module, k).policy, Method()).seam
+    assert seam is not None
+    cotrain = adapted(c, Method(), seam=replace(seam, rows=lambda n, domain: torch.arange(n).roll(3) % c.samples))
+    with pytest.raises(ValueError, match=r"turned by .* rows at") as error:
+        cotrain.check(c.batch, domain=torch.arange(c.samples) % 2 == 0)
+    assert float(re.search(r"turned by ([\d.e+-]+)", str(error.value))[1]) > WRONG  # type: ignore[index]
 
 
 @pytest.mark.parametrize("layer", ["attention over the batch", "its mean"])

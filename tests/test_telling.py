@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -265,3 +267,40 @@ def test_a_module_around_the_seam_is_a_remedy_that_the_error_names() -> None:
         CoTrain(Around(), Method(), seam=Seam(feature="encoder", head="head"))(x, domain=known, weight=torch.ones(6))
     seam = Seam(feature="encoder", head="head.forward")
     CoTrain(Around(), Method(), seam=seam)(x, domain=known, weight=torch.ones(6)).total.backward()
+
+
+@pytest.mark.parametrize("guides", [False, True])
+def test_a_thread_that_samples_leaves_one_that_trains_alone(guides: bool) -> None:
+    p, weight = policy(), torch.arange(6.0)
+    cotrain = CoTrain(p, Method(guidance=DomainGuidance(4, drop=0.0)), seam=SEAM)
+    with torch.no_grad():
+        cotrain.guidance.table.normal_()  # type: ignore[union-attr]
+    observation, ended = batch()["observation"], threading.Event()
+
+    def steps() -> list[Tensor]:
+        totals = []
+        for seed in range(150):
+            torch.manual_seed(seed)
+            total = cotrain(batch(seed), domain=LABELS, weight=weight).total
+            totals.append(torch.stack([total.detach(), *torch.autograd.grad(total, p.head.net[0].bias)[0]]))
+        return totals
+
+    def sampled() -> Tensor:
+        with cotrain.guided(scale=3.0) if guides else nullcontext():
+            return p.sample(observation)
+
+    expected, action, actions = steps(), sampled(), []
+
+    def roll_out() -> None:
+        while not ended.is_set():
+            actions.append(sampled())
+
+    thread = threading.Thread(target=roll_out)
+    thread.start()
+    try:
+        found = steps()
+    finally:
+        ended.set()
+        thread.join()
+    assert actions and all(torch.equal(a, action) for a in actions)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

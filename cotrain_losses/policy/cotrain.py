@@ -173,7 +173,7 @@ class CoTrain(nn.Module):
         self._installation = Installation(self.step, self.adapter, readers, optimizer)
         self._unseen = Unseen(self.step, self.adapter.entry)
         if self.step.hooks is not None:
-            self.step.hooks.run.on_idle = self._unseen
+            self.step.hooks.run.shared.on_idle = self._unseen
         return self._installation
 
     def uninstall(self) -> None:
@@ -181,7 +181,7 @@ class CoTrain(nn.Module):
         if self._installation is not None:
             self._installation.remove()
         if self.step.hooks is not None:
-            self.step.hooks.run.on_idle = None
+            self.step.hooks.run.shared.on_idle = None
         self._installation = None
 
     def labelled(

@@ -128,9 +128,9 @@ def _check_acted(guided: GuidedPass, wired: list[Hooks], inside: bool, hooks: Ho
     seam, fired = hooks.seam, sum((each.fired for each in wired), Counter[str]())
     sites = seam.tokens or seam.heads
     acted = fired["token" if seam.tokens else "head"] > 0
-    if not acted and (inside or fired["head"] or not hooks.run.guided):
+    if not acted and (inside or fired["head"] or not hooks.run.shared.guided):
         raise not_called(sites, "a guided block")
-    hooks.run.guided = hooks.run.guided or acted
+    hooks.run.shared.guided = hooks.run.shared.guided or acted
     if acted and guided.predicts_twice and not guided.mixed:
         raise RuntimeError(
             f"guidance combines two predictions, got a block in which a scale of {guided.scale:g} changed nothing: "

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from .passes import Pass
-from .run import Run
+from .run import idle_run
 from .seam import Seam
 from .taps import DecoderTap, FeatureTap, HeadTap, Tap, TokenTap
 
@@ -16,7 +16,7 @@ class Hooks:
     """Every role of one seam, wired to one policy.  A copy or a pickle of them is idle."""
 
     def __init__(self, seam: Seam) -> None:
-        self.seam, self.run = seam, Run()
+        self.seam, self.run = seam, idle_run()
         self.features = seam.features if seam.feature is not None else ()
         """where features are read other than in a head's condition"""
         self.tokens, self.heads = seam.tokens, seam.heads

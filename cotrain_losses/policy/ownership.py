@@ -158,7 +158,8 @@ def _misplaced(first: Kept, second: Kept, kept: Tensor) -> str:
     for old, new, owners in seen:
         changed = (old != new).reshape(len(old), -1).any(1).cpu()
         if _touches(changed, owners, kept):
-            fitting = [rule for rule in WHOLE[::-1] if not _touches(changed, _with_rule(owners, rule), kept)]
+            rules = WHOLE if len(old) == len(kept) else WHOLE[::-1]
+            fitting = [rule for rule in rules if not _touches(changed, _with_rule(owners, rule), kept)]
             return f"{owners.site.call}, where {fitting[0]!r} fits" if fitting else ""
     return ""
 

@@ -1,12 +1,12 @@
-"""What is under way at a seam: the pass that acts now, and what of it has happened."""
+"""What is under way at a seam: the pass that acts now, in each thread, and what of it has happened."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -21,12 +21,25 @@ def recomputing() -> bool:
     return torch._C._current_graph_task_id() != -1  # no public function of torch tells it
 
 
-class Run:
-    """Shared by the taps of one seam.  A copy or a pickle of it is idle."""
+class Shared:
+    """What all threads know of a seam."""
 
     def __init__(self) -> None:
         self.functions = list[Uncompiled]()
         """what torch.compile is to leave out"""
+        self.on_idle: Callable[[str], None] | None = None
+        """is told of a site that runs with gradients while no pass acts"""
+        self.guided = False
+        """whether guidance has acted here"""
+        self.latest: Pass | None = None
+        """the step that autograd's threads recompute"""
+
+
+class Run(threading.local):
+    """A seam's taps share it; a thread that samples sees nothing of one that trains.  A copy or a pickle is idle."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
         self.fired = Counter[str]()
         """how often each role (feature, token, head) acted under the last pass"""
         self.turns = Counter[Site]()
@@ -37,22 +50,17 @@ class Run:
         """what the head returned, for the module that takes it on"""
         self.active: Pass | None = None
         """the pass that acts now"""
-        self.on_idle: Callable[[str], None] | None = None
-        """is told of a site that runs in training while no pass acts"""
-        self.guided = False
-        """whether guidance has acted here"""
-        self._last: Pass | None = None
-        self._thread, self.learns = 0, False
-        """the thread that acts, and whether the pass began with gradients"""
+        self.learns = False
+        """whether it began with gradients"""
 
     def acting(self, site: str) -> Pass | None:
         """The pass that acts on a call made in this thread, or in autograd's."""
-        if self.active is not None and self._thread == get_ident():
+        if self.active is not None:
             return self.active
         if recomputing():
-            return self.active or self._last
-        if self.on_idle is not None and self.active is None and torch.is_grad_enabled():
-            self.on_idle(site)
+            return self.shared.latest
+        if self.shared.on_idle is not None and torch.is_grad_enabled():
+            self.shared.on_idle(site)
         return None
 
     @contextmanager
@@ -62,28 +70,31 @@ class Run:
         It goes on acting where autograd runs a site a second time in the backward pass (activation checkpointing).
         """
         if "torch._dynamo" in sys.modules:
-            for function in self.functions:
+            for function in self.shared.functions:
                 function.leave_out()
         self.fired, self.turns, self.learns = Counter(), Counter(), torch.is_grad_enabled()
-        before, self.active, self._thread = (self.active, self._thread), active, get_ident()
+        before, self.active = self.active, active
+        if self.learns:
+            self.shared.latest = active
         try:
             yield
         finally:
-            (self.active, self._thread), self._last = before, active
+            self.active = before
             self.entered.clear()
             self.output = None
 
     def recompute_for(self, acting: Pass, gradient: Any) -> None:
         """What autograd recomputes from now on is a step's whose loss has its gradient."""
-        self._last = acting
+        self.shared.latest = acting
 
     def idle(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The function's value with no pass acting."""
-        active, self.active, told, self.on_idle = self.active, None, self.on_idle, None
+        shared = self.shared
+        active, self.active, told, shared.on_idle = self.active, None, shared.on_idle, None
         try:
             return function(*args, **kwargs)
         finally:
-            self.active, self.on_idle = active, told
+            self.active, shared.on_idle = active, told
 
     def __reduce__(self) -> Any:
         if self.active is not None:
@@ -91,4 +102,9 @@ class Run:
                 "a policy is copied between steps, got a copy made while a step or a guided block runs: it would lack "
                 "what acts there. Copy it before or after."
             )
-        return Run, ()
+        return idle_run, ()
+
+
+def idle_run() -> Run:
+    """A run in which nothing has happened."""
+    return Run(Shared())

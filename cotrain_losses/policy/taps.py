@@ -33,7 +33,7 @@ class Tap:
     @property
     def functions(self) -> list[Uncompiled]:
         """What torch.compile is to leave out."""
-        return self.run.functions
+        return self.run.shared.functions
 
     def attach(self, policy: object) -> list[Any]:
         """Start acting; what ends it has a `remove` each."""

@@ -93,6 +93,11 @@ class ActionHead(nn.Module):
         return {name: backbone_output[name] for name in names}
 
     def forward(self, backbone_output: Any, action_input: Any) -> dict[str, Tensor]:
+        if (times := getattr(self.config, "expand_batch", None)) is not None:
+            backbone_output, action_input = (
+                {name: x.repeat(times, *[1] * (x.ndim - 1)) for name, x in held.items()}
+                for held in (backbone_output, action_input)
+            )
         embeds, embodiment = self.vlln(backbone_output["backbone_features"]), action_input["embodiment_id"]
         actions, mask = action_input["action"], action_input["action_mask"]
         noise, t = torch.randn_like(actions), torch.rand(len(actions))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..passes import Argument
-from ..paths import resolved, unwrapped
+from ..paths import resolved
 from ..seam import Seam
 from .adapter import Adapter
 
@@ -34,17 +34,13 @@ class ActionHeadSeam(Seam):
 
 
 class Gr00t(Adapter):
-    """GR00T N1.5 can repeat a batch end to end, where labels are unfolded side by side."""
+    """GR00T N1.5 can repeat a batch end to end for the action head."""
 
     def seam_of(self, policy: object) -> Seam | None:
         seam = super().seam_of(policy)
         head = resolved(policy, (seam.heads[0].call if seam else "").rpartition(".")[0])
-        if (times := getattr(head.config, "expand_batch", None)) is not None:
-            raise ValueError(
-                f"{type(unwrapped(policy)).__name__} is wrapped as its codebase trains it by default, got "
-                f"expand_batch={times}, which repeats a batch past its labels. Set it to None."
-            )
-        return seam
+        repeats = getattr(head.config, "expand_batch", None) is not None
+        return replace(seam, rows="repeated") if seam is not None and repeats else seam
 
 
 def _seam(prefix: str = "") -> Seam:
