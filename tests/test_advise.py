@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cotrain_losses.cli.advise import advice
-from cotrain_losses.cli.advise.advice import batches
+from cotrain_losses.cli.advise.batches import batches
 from cotrain_losses.cli.advise.statistics import Moments, pooled, summarised
 from cotrain_losses.datasets import open_demonstrations
 from cotrain_losses.mixing import MixedBatchSampler

@@ -4,8 +4,10 @@ The answer is a plain dict of numbers, lists and text, so that it can be printed
 
     datasets       episodes, frames, ranges              ratio           natural, search range, crossing
     action_shift   per dimension, target and sources     contribution    of the target over noise, per ratio
-    overlap        of noised actions over noise          density_ratio   effective sample size of source weights
-    batches        rows per batch, per ratio             advice          sentences, each with its reason
+    overlap        of noised actions over noise          density_ratio   whether source samples can be weighed
+    alone          dimensions that tell domains apart    findings        units, order of dimensions, conventions
+    batches        rows per batch, per ratio             recommended     ratio, sampler line and method to start with
+    advice         sentences, each with its reason
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..._core.checks import check_share
 from ...datasets import Unreadable, named_apart, open_demonstrations
-from ...importance import LogisticRatio, effective_sample_size, normalised_weights
 from ...mixing import crossing_ratio, natural_ratio, ratio_range
+from .batches import batches
+from .findings import Compared, compared, views
+from .names import decoded, printable
 from .noise import over_noise
 from .reasons import reasons
-from .statistics import SAMPLE, Summary, mixed, summarised
+from .recommend import actions_at_near_states, recommended
+from .separability import alone, density_ratio
+from .statistics import SAMPLE, Summary, summarised
 
 
 def advice(
@@ -65,37 +70,24 @@ def advice(
     natural, crossing = natural_ratio(**frames), crossing_ratio(**frames)
     default = (float(f"{r:.3g}") for r in (lower, math.sqrt(lower * upper), upper, crossing, 0.5))
     candidates = sorted({check_share("ratio", ratio) for ratio in ratios or default})
+    sides = [views(summary, printable(summary.demonstrations.name)) for summary in (own, *others)]
+    pairs = compared(sides[1:], sides[0])
     report: dict[str, Any] = {
         "settings": {"batch_size": batch_size, "enough": enough, "seed": seed, "sample": SAMPLE},
         "datasets": [_described(own, "target"), *(_described(other, "source") for other in others)],
         "ratio": {"natural": natural, "lower": lower, "upper": upper, "crossing": crossing},
-        "action_shift": _shifts("action", others, own),
-        "state_shift": _shifts("state", others, own),
+        "action_shift": _shifts(pairs, "action"),
+        "state_shift": _shifts(pairs, "state"),
+        "findings": [finding.as_dict() for pair in pairs for finding in pair.findings],
+        "alone": [row for pair in pairs for row in alone(pair)],
         **over_noise(others, own, candidates, seed),
-        "density_ratio": _density_ratio(others, own),
+        "density_ratio": density_ratio(others, own),
+        "actions_at_near_states": actions_at_near_states(others, own, seed),
         "batches": [batches(ratio, batch_size=batch_size, enough=enough, **frames) for ratio in candidates],
     }
+    report["recommended"] = recommended(report)
     report["advice"] = reasons(report)
     return report
-
-
-def batches(ratio: float, *, batch_size: int, enough: int, source: int, target: int) -> dict[str, Any]:
-    """Target rows in a batch at a ratio, drawn independently, as a weighted sampler does, and exactly."""
-    from scipy.stats import binom  # type: ignore[import-untyped]  # comes with POT
-
-    rows = batch_size * ratio
-    exact = 0.0 if rows >= enough else (1.0 if rows <= enough - 1 else 1 - (rows - math.floor(rows)))
-    size, share = max((size, share) for size, share in ((target, ratio), (source, 1 - ratio)) if share > 0)
-    epoch = size / (batch_size * share)
-    return {
-        "ratio": ratio,
-        "rows": rows,
-        "none_independent": float(binom.pmf(0, batch_size, ratio)),
-        "too_few_independent": float(binom.cdf(enough - 1, batch_size, ratio)),
-        "too_few_exact": exact,
-        "batches_per_epoch": math.ceil(epoch),
-        "target_passes": epoch * rows / target,
-    }
 
 
 def _check_widths(sources: Sequence[Summary], target: Summary) -> None:
@@ -112,8 +104,8 @@ def _described(summary: Summary, role: str) -> dict[str, Any]:
     lengths = summary.lengths
     return {
         "role": role,
-        "path": str(summary.demonstrations.path),
-        "name": summary.demonstrations.name,
+        "path": decoded(summary.demonstrations.path),
+        "name": printable(summary.demonstrations.name),
         "notes": list(summary.demonstrations.notes),
         "format": summary.demonstrations.format,
         "episodes": len(lengths),
@@ -124,22 +116,20 @@ def _described(summary: Summary, role: str) -> dict[str, Any]:
     }
 
 
-def _shifts(what: str, sources: Sequence[Summary], target: Summary) -> list[dict[str, Any]]:
+def _shifts(pairs: Sequence[Compared], what: str) -> list[dict[str, Any]]:
     """Target against each source, dimension by dimension; sources of another width are left out."""
-    own, rows = getattr(target, what), list[dict[str, Any]]()
-    names = getattr(target.demonstrations, f"{what}_names")
-    for source in sources:
-        other = getattr(source, what)
-        if own is None or other is None or len(other.mean) != len(own.mean):
-            continue
-        sides = {"target": own, "source": other, "pooled": own.merged(other)}
-        for k in range(len(own.mean)):
-            name = names[k] if k < len(names) else str(k)
-            row = {"source": source.demonstrations.name, "dimension": k, "name": name}
-            for side, moments in sides.items():
-                row |= {f"{side}_{part}": float(getattr(moments, part)[k]) for part in ("mean", "std", "low", "high")}
-            rows.append(row | _difference(row))
-    return rows
+    return [_shift(pair, k) for pair in pairs if pair.target.what == what for k in range(pair.target.width)]
+
+
+def _shift(pair: Compared, k: int) -> dict[str, Any]:
+    source, target, shift = pair.source, pair.target, pair.apart.shift
+    sides = {"target": target.moments, "source": source.moments, "pooled": target.moments.merged(source.moments)}
+    row: dict[str, Any] = {"source": source.name, "dimension": k, "name": target.names[k]}
+    for side, moments in sides.items():
+        row |= {f"{side}_{part}": float(getattr(moments, part)[k]) for part in ("mean", "std", "low", "high")}
+    between = float(shift.value[k])
+    row |= {"between_episodes": between if math.isfinite(between) else None, "certain": bool(shift.certain[k])}
+    return row | _difference(row)
 
 
 def _difference(row: dict[str, Any]) -> dict[str, Any]:
@@ -148,18 +138,3 @@ def _difference(row: dict[str, Any]) -> dict[str, Any]:
     step = row["source_mean"] - row["target_mean"]
     scale = None if row["target_std"] == 0 else row["source_std"] / row["target_std"]
     return {"shift": (step / deviation if deviation > 0 else (0.0 if step == 0 else None)), "scale": scale}
-
-
-def _density_ratio(sources: Sequence[Summary], target: Summary) -> dict[str, Any] | None:
-    """How many source samples are left when each counts as likely as it is in the target."""
-    widths = {None if s.sample_state is None else s.sample_state.shape[1] for s in (target, *sources)}
-    keys = ["sample_action", *(["sample_state"] if len(widths) == 1 and None not in widths else [])]
-    x_source = torch.from_numpy(np.concatenate([mixed(sources, key) for key in keys], 1)).double()
-    x_target = torch.from_numpy(np.concatenate([getattr(target, key) for key in keys], 1)).double()
-    if min(len(x_source), len(x_target)) < 10:
-        return None
-    ratio = LogisticRatio(penalties=(1e-3, 1e-2, 1e-1)).fit(x_source, x_target)
-    ess = float(effective_sample_size(normalised_weights(ratio.log(x_source))))
-    correct = ((ratio.log(x_target) > 0).double().mean() + (ratio.log(x_source) < 0).double().mean()) / 2
-    on, n = "actions and states" if len(keys) == 2 else "actions", len(x_source)
-    return {"on": on, "samples": n, "ess": ess, "ess_share": ess / n, "domain_accuracy": float(correct)}

@@ -6,105 +6,159 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-_UNITS = {180 / math.pi: "degrees against radians", 1e3: "millimetres against metres", 1e2: "centimetres or per cent"}
+from .batches import POOR, smallest_batch
+from .separability import APART, FEWEST
+from .views import listed
+
+Advice = Iterator[tuple[str, str]]
 
 
 def reasons(report: dict[str, Any]) -> list[dict[str, str]]:
     """Advice as {"do", "because"}, the most urgent first."""
-    parts = (_units, _constant, _far, _ratio, _batches, _passes, _weights)
+    parts = (_findings, _constant, _apart, _far, _method, _ratio, _batches, _passes, _weights)
     return [{"do": do, "because": because} for part in parts for do, because in part(report)]
 
 
-def _units(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for what in ("action", "state"):
-        rows = [r for r in report[f"{what}_shift"] if r["scale"] not in (None, 0.0) and not 1 / 3 < r["scale"] < 3]
-        for source in dict.fromkeys(r["source"] for r in rows):
-            own = [r for r in rows if r["source"] == source]
-            scales = ", ".join(f"{r['name']} x{r['scale']:.3g}" for r in own[:6])
-            unit = _unit([r["scale"] for r in own])
-            normalised = _normalised([r for r in report[f"{what}_shift"] if r["source"] == source])
-            hint = f" This looks like {unit}." if unit else (f" {normalised}" if normalised else "")
-            yield (
-                f"Bring the {what}s of {source} to the target's units and normalisation before anything else.",
-                f"{len(own)} of its dimensions spread 3 times more or less than the target's: {scales}.{hint}",
-            )
+def overlaps(report: dict[str, Any]) -> bool | None:
+    """Whether the domains overlap; None where too few target episodes were recorded to know."""
+    ratio = report["density_ratio"]
+    if report["alone"] or (ratio and (ratio["held_out_accuracy"] or 0.0) >= APART):
+        return False
+    return None if ratio is None or ratio["held_out_accuracy"] is None else True
 
 
-def _unit(scales: list[float]) -> str | None:
-    middle = sorted(max(s, 1 / s) for s in scales)[len(scales) // 2]
-    return next((name for factor, name in _UNITS.items() if 0.6 < middle / factor < 1.6), None)
+def _findings(report: dict[str, Any]) -> Advice:
+    for finding in report["findings"]:
+        yield finding["do"], finding["because"]
 
 
-def _normalised(rows: list[dict[str, Any]]) -> str | None:
-    for side, other in (("target", "source"), ("source", "target")):
-        bounded = all(r[f"{side}_low"] >= -1.001 and r[f"{side}_high"] <= 1.001 for r in rows)
-        if bounded and any(r[f"{other}_high"] > 2 or r[f"{other}_low"] < -2 for r in rows):
-            return f"The {side} lies in [-1, 1] and the {other} does not: one of them looks normalised already."
-    return None
-
-
-def _constant(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _constant(report: dict[str, Any]) -> Advice:
+    padded = {name for finding in report["findings"] if finding["kind"] == "padding" for name in finding["dimensions"]}
     rows = [r for r in report["action_shift"] if (r["target_std"] == 0) != (r["source_std"] == 0)]
-    if rows:
-        names = ", ".join(f"{r['name']} ({'target' if r['target_std'] == 0 else r['source']})" for r in rows[:6])
+    if rows := [row for row in rows if row["name"] not in padded]:
+        names = listed(f"{r['name']} ({'target' if r['target_std'] == 0 else r['source']})" for r in rows)
         yield "Check the action dimensions that never move in one domain.", f"Constant: {names}."
 
 
-def _far(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    rows = [r for r in report["action_shift"] if r["shift"] is not None and abs(r["shift"]) > 1]
+def _apart(report: dict[str, Any]) -> Advice:
+    rows = report["alone"]
     if rows:
-        worst = sorted(rows, key=lambda r: -abs(r["shift"]))[:4]
-        listed = ", ".join(f"{r['name']} of {r['source']} {r['shift']:+.1f}" for r in worst)
+        listing = listed(
+            f"{r['what']} {r['name']} of {r['source']} "
+            f"({'constant' if r['constant'] else format(r['accuracy'], '.1%')})"
+            for r in rows
+        )
         yield (
-            "Normalise with pooled statistics, or per domain where the shift is a matter of units, and use the same at "
-            "deployment; search ratios above the range too.",
-            f"The means of {len(rows)} action dimensions lie more than one deviation apart ({listed}); the guideline "
-            "moves both ends up when the domains are far apart.",
+            "Find out why single dimensions tell the domains apart before aligning anything: another origin or frame, "
+            "a sensor's offset, a constant. Correct it, or leave them out of the observation.",
+            f"Each tells them apart alone: {listing}. A policy reads the domain from them, so a domain label adds "
+            "little, and an alignment term on features that see them has to erase them.",
         )
 
 
-def _ratio(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _far(report: dict[str, Any]) -> Advice:
+    rows = [r for r in report["action_shift"] if r["certain"] and r["shift"] is not None and abs(r["shift"]) > 1]
+    if rows:
+        worst = sorted(rows, key=lambda r: -abs(r["shift"]))[:4]
+        named = ", ".join(f"{r['name']} of {r['source']} {r['shift']:+.1f}" for r in worst)
+        yield (
+            "Normalise with pooled statistics, or per domain where the shift is a matter of units, and use the same at "
+            "deployment; search ratios above the range too.",
+            f"The means of {len(rows)} action dimensions lie more than one deviation apart ({named}), farther than "
+            "episodes of one dataset; the guideline moves both ends up when the domains are far apart.",
+        )
+
+
+def _method(report: dict[str, Any]) -> Advice:
+    chosen = report["recommended"]
+    method, near = chosen["method"], report["actions_at_near_states"]
+    seen = f" Here actions at near states differ {near['gap']:.1f} times as much as within the target." if near else ""
+    yield f"Start with {method['name']}: {method['code']}.", f"{_sentence(method['because'])}{seen} {_cited(method)}"
+    for step in chosen["next"]:
+        yield step["do"], _cited(step)
+
+
+def _ratio(report: dict[str, Any]) -> Advice:
     ratio, target = report["ratio"], report["datasets"][0]["frames"]
     source = sum(d["frames"] for d in report["datasets"][1:])
     if target >= source:
         yield "Start at a ratio of 0.5.", f"The target is the larger side ({target} against {source} frames)."
         return
-    weight = math.sqrt(source / target)
+    start, weight = report["recommended"]["ratio"], math.sqrt(source / target)
     yield (
-        f"Search the ratio between {ratio['lower']:.3g} and {ratio['upper']:.3g}.",
+        f"Start at a ratio of {start['start']:.3g}. Search the ratio between {ratio['lower']:.3g} and "
+        f"{ratio['upper']:.3g}.",
         f"{target} target and {source} source frames: {ratio['lower']:.3g} counts every frame equally, and at "
-        f"{ratio['crossing']:.3g} a target frame weighs {weight:.1f} source frames (Lei et al. 2026).",
+        f"{ratio['crossing']:.3g} a target frame weighs {weight:.1f} source frames (Lei et al. 2026). {_cited(start)}",
     )
 
 
-def _batches(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _batches(report: dict[str, Any]) -> Advice:
     enough, size = report["settings"]["enough"], report["settings"]["batch_size"]
-    for worst in [b for b in report["batches"] if b["too_few_independent"] > 0.05][:1]:
-        larger = f" or batches of {math.ceil(enough / worst['ratio'])}" if worst["ratio"] > 0 else ""
+    asked = [b for b in report["batches"] if 0 < b["ratio"] < 1]
+    if not asked:
+        return
+    worst, line = asked[0], report["recommended"]["sampler"]
+    poor = worst["too_few_independent"] > POOR
+    told = (
+        f"At ratio {worst['ratio']:.3g}, {worst['too_few_independent']:.0%} of independently drawn batches of {size} "
+        f"hold fewer than {enough} target rows, and {worst['none_independent']:.0%} none"
+    )
+    if poor:
+        told += f"; drawn so, batches of {smallest_batch(worst['ratio'], enough)} would be needed"
+    if line is None:
+        do = f"Take batches of at least {2 * enough}: {enough} rows of each domain do not fit into {size}."
+        yield do, f"{told}."
+    elif "share" in line:
+        do = f"{line}; weight = sampler.weights(is_target[batch])"
         yield (
-            f"Draw with MixedBatchSampler, and below a ratio of {enough / size:.3g} with share=0.5 and ratio_weights"
-            f"{larger}.",
-            f"At ratio {worst['ratio']:.3g}, {worst['too_few_independent']:.0%} of independently drawn batches of "
-            f"{size} hold fewer than {enough} target rows, and {worst['none_independent']:.0%} none.",
+            do,
+            f"{told}. This line gives every batch {enough} rows of both domains at every ratio from "
+            f"{asked[0]['ratio']:.3g} to {asked[-1]['ratio']:.3g}; the weights restore the ratio in the loss.",
         )
+    else:
+        yield line, f"{told}. This line gives every batch at least {enough} at every ratio asked for."
 
 
-def _passes(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _passes(report: dict[str, Any]) -> Advice:
     for first in [b for b in report["batches"] if b["target_passes"] > 20][:1]:
         passes = f"one pass of the source passes the target {first['target_passes']:.0f} times."
         do = "Judge checkpoints by held-out target episodes, not by training loss."
         yield do, f"At ratio {first['ratio']:.3g} {passes}"
 
 
-def _weights(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    ratio = report["density_ratio"]
+def _weights(report: dict[str, Any]) -> Advice:
+    ratio, overlap = report["density_ratio"], overlaps(report)
     if ratio is None:
         yield "Collect more target frames before weighing by density ratios.", "Fewer than 10 were sampled."
         return
-    share, do = ratio["ess_share"], "Density-ratio weights will change little."
-    if share < 0.1:
-        do = "Do not weigh source samples by density ratios; mix and align instead."
-    elif share <= 0.8:
-        do = "Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5)."
-    left = f"Weights by density ratio on {ratio['on']} leave {share:.0%} of the source's sample size"
-    yield do, f"{left}; a linear classifier recognises the domain {ratio['domain_accuracy']:.0%} of the time."
+    share, mean = ratio["ess_share"], ratio["mean"]
+    held = ratio["held_out_accuracy"]
+    told = (
+        "" if held is None else f"A linear classifier recognises the domain of unseen episodes {held:.0%} of the time; "
+    )
+    told += f"the ratio's mean at the source is {mean:.2g} where a density ratio has 1; weights on {ratio['on']} leave "
+    told += f"{share:.0%} of the source's sample size"
+    if overlap is False:
+        yield (
+            "Do not weigh source samples by density ratios: the domains do not overlap.",
+            f"{told}, which says nothing where all weights are nearly zero.",
+        )
+    elif overlap is None:
+        episodes = report["datasets"][0]["episodes"]
+        do = f"Do not weigh source samples by density ratios fitted to {episodes} target episode{'s' * (episodes > 1)}."
+        yield do, f"{told}; below {FEWEST} target episodes nothing can be held out to see whether that holds."
+    elif share < 0.1 or not 0.5 < mean < 2:
+        yield "Do not weigh source samples by density ratios; mix them at a ratio instead.", f"{told}."
+    elif share > 0.8:
+        yield "Density-ratio weights will change little.", f"{told}."
+    else:
+        yield "Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5).", f"{told}."
+
+
+def _cited(item: dict[str, Any]) -> str:
+    return " ".join(f"{found['says']} [{found['page']}, {found['section']}]" for found in item["evidence"])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

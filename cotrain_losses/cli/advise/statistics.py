@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -11,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets import Demonstrations, Unreadable
+from ...datasets import Demonstrations, Frames, Unreadable
+from .episodes import Collected, Episodes
 
 Array = NDArray[Any]
 
 SAMPLE = 3000
 """frames of each side that distances and overlaps are taken on"""
+STRETCH = 6000
+"""consecutive frames, the first of a dataset, that are kept to compare actions with the states that follow"""
 
 
 @dataclass
@@ -58,13 +60,20 @@ class Summary:
     """What one pass over a dataset leaves behind."""
 
     demonstrations: Demonstrations
-    lengths: Array
-    """(episodes,) frames of each episode that has any."""
     action: Moments
     state: Moments | None
     sample_episode: Array
     sample_action: Array
     sample_state: Array | None
+    action_episodes: Episodes
+    state_episodes: Episodes | None
+    stretch: Frames
+    """the first STRETCH frames, in order"""
+
+    @property
+    def lengths(self) -> Array:
+        """(episodes,) frames of each episode that has any."""
+        return self.action_episodes.frames
 
     @property
     def frames(self) -> int:
@@ -72,31 +81,42 @@ class Summary:
 
 
 def summarised(demonstrations: Demonstrations, *, sample: int, seed: int) -> Summary:
-    """Read a dataset once, keeping moments and `sample` frames drawn without replacement."""
+    """Read a dataset once, keeping moments, a table of its episodes, and `sample` frames drawn without replacement."""
     path = demonstrations.path
     if demonstrations.frames < 1:
         raise Unreadable(f"{path} is empty: {demonstrations.episodes} episodes, no frames. Record or convert it again.")
     chosen = np.zeros(demonstrations.frames, bool)
     chosen[np.random.default_rng(seed).permutation(demonstrations.frames)[:sample]] = True
-    pieces, lengths, seen = [], Counter[int](), 0
-    action, state = None, None
+    pieces, stretch, seen = list[Frames](), list[Frames](), 0
+    moments, episodes = dict[str, Moments](), {"action": Collected(), "state": Collected()}
     for frames in demonstrations.read():
         if not len(frames.action):
             continue
         for what, values in (("action", frames.action), ("state", frames.state)):
-            _check_finite(demonstrations, what, values, frames.episode, seen)
-        action = _added(action, frames.action)
-        state = None if frames.state is None else _added(state, frames.state)
-        lengths.update(dict(zip(*np.unique(frames.episode, return_counts=True), strict=True)))
+            if values is not None:
+                _check_finite(demonstrations, what, values, frames.episode, seen)
+                moments[what] = _added(moments.get(what), values)
+                episodes[what].add(frames.episode, values)
         kept = chosen[seen : seen + len(frames.action)].nonzero()[0]  # tables may hold more frames than they say
-        pieces.append([None if x is None else x[kept] for x in frames])
+        pieces.append(_rows(frames, kept))
+        stretch.append(_rows(frames, slice(0, max(STRETCH - seen, 0))))
         seen += len(frames.action)
-    if action is None:
+    if not moments:
         raise Unreadable(f"{path} is empty: its tables hold no frames. Record or convert it again.")
-    episodes, actions, states = ([x for x in column if x is not None] for column in zip(*pieces, strict=True))
-    ordered = np.array([lengths[episode] for episode in sorted(lengths)])
-    samples = np.concatenate(episodes), np.concatenate(actions), None if state is None else np.concatenate(states)
-    return Summary(demonstrations, ordered, action, state, *samples)
+    sample_of, state = _joined(pieces), moments.get("state")
+    tables = episodes["action"].finished, None if state is None else episodes["state"].finished
+    sampled = sample_of.episode, sample_of.action, sample_of.state
+    return Summary(demonstrations, moments["action"], state, *sampled, *tables, _joined(stretch))
+
+
+def _rows(frames: Frames, rows: Any) -> Frames:
+    return Frames(frames.episode[rows], frames.action[rows], None if frames.state is None else frames.state[rows])
+
+
+def _joined(pieces: Sequence[Frames]) -> Frames:
+    states = [piece.state for piece in pieces if piece.state is not None]
+    episode, action = (np.concatenate([getattr(piece, what) for piece in pieces]) for what in ("episode", "action"))
+    return Frames(episode, action, np.concatenate(states) if states else None)
 
 
 def pooled(moments: Sequence[Moments]) -> Moments:

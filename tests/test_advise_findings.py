@@ -1,0 +1,184 @@
+"""What `cotrain advise` finds between two datasets, and what it must not: each wrong advice of before is a test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cotrain_losses.cli.advise import advice
+from tests.formats import npz
+
+
+def reaches(seed, count, home=None, width=7, frames=100):
+    """(action, state) of smooth motions from a home to a goal of each episode; states follow actions by two frames."""
+    rng = np.random.default_rng(seed)
+    home = np.linspace(-1, 1, width) if home is None else home
+    s = np.linspace(0, 1, frames + 2)[:, None]
+    found = []
+    for _ in range(count):
+        path = home + rng.normal(0, 0.02, width) + rng.normal(0, 0.4, width) * s**3 * (10 - 15 * s + 6 * s**2)
+        path = path + rng.normal(0, 0.0002, path.shape)
+        found.append((path[2:], path[:-2]))
+    return found
+
+
+def changed(episodes, of_action=None, of_state=None):
+    keep = lambda x: x
+    return [((of_action or keep)(a), (of_state or keep)(s)) for a, s in episodes]
+
+
+def found(tmp_path, target, source, **extra):
+    sides = npz(tmp_path / "real.npz", target), npz(tmp_path / "sim.npz", source, **extra)
+    return advice(source=[sides[1]], target=sides[0], ratios=[0.1])
+
+
+def kinds(report):
+    return {finding["kind"] for finding in report["findings"]}
+
+
+def said(report):
+    return " ".join(f"{item['do']} {item['because']}" for item in report["advice"])
+
+
+# --- overlap ---
+
+
+def independent(seed, count, shift=0.0):
+    rng = np.random.default_rng(seed)
+    return [(rng.normal(0, 1, (80, 4)), rng.normal([shift, 0, 0], 1, (80, 3))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("shift", [5, 20, 100])
+def test_no_overlap_is_never_read_as_no_difference(tmp_path, shift):
+    report = found(tmp_path, independent(0, 12), independent(1, 40, shift))
+    ratio = report["density_ratio"]
+    assert ratio["held_out_accuracy"] > 0.98 and ratio["mean"] < 0.2
+    assert [row["name"] for row in report["alone"]] == ["0"] and report["alone"][0]["what"] == "state"
+    assert "Do not weigh source samples by density ratios: the domains do not overlap." in said(report)
+    assert "change little" not in said(report) and "can be weighed" not in said(report)
+    assert "state 0 of sim" in said(report) and kinds(report) == set()
+
+
+def test_domains_that_overlap_can_be_weighed_and_equal_ones_need_not_be(tmp_path):
+    assert "Density-ratio weights will change little" in said(found(tmp_path, independent(0, 12), independent(1, 40)))
+    assert "can be weighed" in said(found(tmp_path, independent(0, 12), independent(1, 40, 1.0)))
+
+
+def test_constants_that_differ_tell_the_domains_apart(tmp_path):
+    with_constant = lambda value: lambda x: np.concatenate([x, np.full((len(x), 1), value)], 1)
+    target = changed(independent(0, 3), of_state=with_constant(0.5))
+    report = found(tmp_path, target, changed(independent(1, 40), of_state=with_constant(0.7)))
+    assert [(row["name"], row["constant"]) for row in report["alone"]] == [("3", True)]
+    assert "do not overlap" in said(report)
+
+
+def test_of_one_target_episode_nothing_is_concluded(tmp_path):
+    report = found(tmp_path, reaches(0, 1), reaches(1, 40))
+    assert report["density_ratio"]["held_out_accuracy"] is None and not report["alone"]
+    assert "fitted to 1 target episode." in said(report)
+
+
+# --- units ---
+
+
+@pytest.mark.parametrize("episodes", [1, 3, 10])
+@pytest.mark.parametrize("seed", range(4))
+def test_one_dataset_split_by_episodes_is_not_told_to_change_anything(tmp_path, episodes, seed):
+    every = reaches(seed, 40 + episodes)
+    report = found(tmp_path, every[:episodes], every[episodes:])
+    assert report["findings"] == [] and report["alone"] == []
+    assert "Bring the" not in said(report) and "Normalise" not in said(report)
+
+
+@pytest.mark.parametrize("episodes", [1, 20])
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(57.2958, "degrees against radians"), (1000.0, "millimetres against metres")]
+)
+def test_units_that_differ_are_found_from_one_target_episode_on(tmp_path, episodes, factor, unit):
+    report = found(tmp_path, reaches(0, episodes), changed(reaches(1, 40), of_action=lambda x: x * factor))
+    (units,) = [finding for finding in report["findings"] if finding["kind"] == "units"]
+    assert unit in units["because"] and units["certainty"] > 0.7 and len(units["dimensions"]) == 7
+    assert "Bring the actions of sim to the target's units" in report["advice"][0]["do"]
+
+
+def test_one_joint_in_degrees_is_named(tmp_path):
+    one = np.where(np.arange(7) == 5, 57.2958, 1.0)
+    report = found(tmp_path, reaches(0, 3), changed(reaches(1, 40), of_action=lambda x: x * one))
+    assert [finding["dimensions"] for finding in report["findings"] if finding["kind"] == "units"] == [["5"]]
+
+
+def test_a_joint_that_hardly_moves_is_no_unit(tmp_path):
+    home = np.linspace(-1, 1, 7)
+    still = np.where(np.arange(7) == 3, 1e-3, 1.0)
+    report = found(tmp_path, changed(reaches(0, 5), of_action=lambda x: home + (x - home) * still), reaches(1, 40))
+    assert kinds(report) == {"at rest"} and "millimetres" not in said(report)
+
+
+def test_relative_actions_are_no_degrees(tmp_path):
+    deltas = changed(reaches(1, 40), of_action=lambda x: np.diff(x, axis=0, append=x[-1:]))
+    report = found(tmp_path, reaches(0, 5), deltas)
+    assert "relative actions" in kinds(report) and "units" not in kinds(report)
+    assert "degrees" not in said(report)
+
+
+def test_an_angle_that_wraps_is_no_unit(tmp_path):
+    home = np.r_[np.linspace(-1, 1, 6), np.pi]
+    wrap = lambda x: np.where(np.arange(7) == 6, (x + np.pi) % (2 * np.pi) - np.pi, x)
+    report = found(tmp_path, reaches(0, 5, home), changed(reaches(1, 40, home), of_action=wrap))
+    assert kinds(report) == {"wrapped angle"} and "centimetres" not in said(report)
+
+
+def test_exchanged_dimensions_are_named(tmp_path):
+    exchange = lambda x: x[:, [0, 5, 2, 3, 4, 1, 6]]
+    report = found(tmp_path, changed(reaches(0, 3), of_action=exchange), reaches(1, 40))
+    assert [f["dimensions"] for f in report["findings"] if f["kind"] == "swapped"] == [["1", "5"]]
+
+
+# --- conventions ---
+
+
+def test_rates_are_read_from_timestamps_and_seen_without_them(tmp_path):
+    fast, slow = reaches(0, 10, frames=250), reaches(1, 40, frames=50)
+    assert "control rate" in kinds(found(tmp_path, fast, slow))
+    times = np.tile(np.arange(50) / 10, 40)
+    sides = npz(tmp_path / "t.npz", fast, timestamp=np.tile(np.arange(250) / 50, 10)), tmp_path / "s.npz"
+    report = advice(source=[npz(sides[1], slow, timestamp=times)], target=sides[0])
+    assert "s has 10 frames a second and the target 50" in said(report)
+
+
+def test_a_gripper_of_two_ranges_is_named(tmp_path):
+    closes = lambda x: np.concatenate([x[:, :6], (np.arange(len(x)) > 60)[:, None].astype(float)], 1)
+    target, source = changed(reaches(0, 5), closes), changed(reaches(1, 40), closes)
+    assert "gripper" not in kinds(found(tmp_path, target, source))
+    other = lambda x: np.concatenate([x[:, :6], 2 * closes(x)[:, 6:] - 1], 1)
+    report = found(tmp_path, target, changed(reaches(1, 40), other))
+    assert kinds(report) == {"gripper"} and "from 0 to 1 in real and from -1 to 1 in sim" in said(report)
+
+
+def quaternions(seed, count):
+    rng = np.random.default_rng(seed)
+    q = [np.c_[rng.normal(0, 0.1, (80, 3)), np.ones(80)] * rng.choice([-1, 1], (80, 1)) for _ in range(count)]
+    q = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in q]
+    return [(rng.normal(0, 1, (80, 2)), x) for x in q]
+
+
+def test_order_and_sign_of_quaternions_are_told(tmp_path):
+    target = quaternions(0, 5)
+    assert not {k for k in kinds(found(tmp_path, target, quaternions(1, 40))) if "quaternion" in k}
+    turned = changed(quaternions(1, 40), of_state=lambda q: q[:, [3, 0, 1, 2]])
+    assert "quaternion order" in kinds(found(tmp_path, target, turned))
+    fixed = changed(quaternions(1, 40), of_state=lambda q: q * np.sign(q[:, 3:]))
+    assert "quaternion sign" in kinds(found(tmp_path, target, fixed))
+
+
+def test_padded_dimensions_are_told(tmp_path):
+    padded = changed(reaches(1, 40), of_action=lambda x: x * ([1] * 5 + [0, 0]))
+    report = found(tmp_path, reaches(0, 5), padded)
+    assert kinds(report) == {"padding"} and "5, 6 is 0 in every frame of sim" in said(report)
+    assert "never move in one domain" not in said(report)
+
+
+def test_a_time_offset_between_observation_and_action_is_told(tmp_path):
+    late = [(a[:-5], np.concatenate([*[s[:1]] * 5, s[:-10]])) for a, s in reaches(1, 40)]
+    report = found(tmp_path, reaches(0, 5), late)
+    assert "time offset" in kinds(report) and "after 7 frames in sim and after 2 frames in the target" in said(report)
