@@ -25,7 +25,7 @@ ROOMS = {
     "measures": "_core terms",
     "recipes": "_core guidance terms strength mixing importance method",
     "policy": "_core guidance terms strength mixing importance method measures",
-    "cli": "_core terms mixing importance measures datasets policy",
+    "cli": "_core guidance terms mixing importance method measures datasets recipes policy",
     "__init__": "_core guidance terms mixing method recipes policy",
 }
 """each room with the rooms that it may import; a module of a room may import any other of the room"""

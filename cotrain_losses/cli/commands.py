@@ -10,6 +10,7 @@ import typer
 from .advise.command import advise
 from .diagnose import diagnose
 from .doctor import doctor
+from .lerobot.command import PASSED_ON, lerobot_train
 
 app = typer.Typer(
     name="cotrain",
@@ -39,5 +40,6 @@ def options(
 app.command()(advise)
 app.command()(diagnose)
 app.command()(doctor)
+app.command("lerobot-train", context_settings=PASSED_ON)(lerobot_train)
 for plugin in entry_points(group="cotrain_losses.commands"):
     app.add_typer(plugin.load(), name=plugin.name)

@@ -1,0 +1,172 @@
+"""`cotrain lerobot-train` is LeRobot's own training script on datasets that were never merged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import data
+import pytest
+import torch
+from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+from lerobot.policies.factory import make_pre_post_processors
+from lerobot.scripts import lerobot_train
+from safetensors.torch import load_file
+
+from cotrain_losses.cli.lerobot.launch import train
+from cotrain_losses.cli.lerobot.settings import Refused, Settings
+
+pytestmark = pytest.mark.integration_lerobot
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("datasets")
+    more = {"more": {"observation.extra": 2}, "robot": "sim_arm"}
+    made = {
+        "real": data.made(root / "real", 4, seed=1),
+        "sim": data.made(root / "sim", 8, seed=2, shift=2.0, scale=3.0, **more),  # type: ignore[arg-type]
+        "cam_real": data.made(root / "cam_real", 3, cameras=["top"], seed=3),
+        "cam_sim": data.made(root / "cam_sim", 4, cameras=["front", "wrist"], seed=4),
+    }
+    return {name: str(path) for name, path in made.items()}
+
+
+@contextmanager
+def batches() -> Iterator[list[Any]]:
+    """The batches that LeRobot trains on; its log goes where the test's does."""
+    seen, real = list[Any](), lerobot_train.update_policy
+
+    def noted(tracker: Any, policy: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append({name: x.clone() for name, x in batch.items() if isinstance(x, torch.Tensor)})
+        return real(tracker, policy, batch, *args, **kwargs)
+
+    with patch.object(lerobot_train, "update_policy", noted), patch.object(lerobot_train, "init_logging"):
+        yield seen
+
+
+def options(out: Path, **more: Any) -> list[str]:
+    given = {"output_dir": out, "steps": 4, "log_freq": 2, "save_freq": 100, **more}
+    return data.DIFFUSION + [f"--{name.replace('__', '.')}={value}" for name, value in given.items()]
+
+
+def test_a_run_keeps_its_ratio_holds_out_episodes_and_goes_on_where_it_stopped(
+    datasets: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "000006" / "pretrained_model"
+    settings = Settings(datasets["real"], (datasets["sim"],), ratio="0.25", method="cfg(scale=1.0) + mmd(strength=0.0)")
+    held_out = {"dataset__eval_split": 0.2, "eval_steps": 3}
+    with caplog.at_level(logging.INFO), batches() as seen:
+        train(settings, options(out, steps=6, save_freq=3, **held_out))
+    log = caplog.text
+    assert "observation.extra is left out" in log and "robot types differ" in log
+    assert log.count("held-out loss of each domain: real") == 2 and "sim" in log
+    assert " ratio:0.250" in log and "raw/mmd:" in log
+    sizes = [int((each["index"] < 60).sum()) for each in seen]  # 3 of the target's 4 episodes of 20 frames are left
+    assert sorted(set(sizes)) == [2, 3] and sum(sizes) == 15
+    whole, method = load_file(last / "model.safetensors"), torch.load(last / "cotrain.pt")
+    assert method["guidance"]["table"].abs().sum() > 0
+
+    shutil.rmtree(out / "checkpoints" / "000006")
+    with batches() as again:
+        from_there = out / "checkpoints" / "000003" / "pretrained_model" / "train_config.json"
+        train(resumed(from_there), ["--resume=true", f"--config_path={from_there}"])
+    assert [each["index"].tolist() for each in again] == [each["index"].tolist() for each in seen[3:]]
+    assert set(load_file(last / "model.safetensors")) == set(whole)  # LeRobot's own noise is another after a resume
+    assert torch.load(last / "cotrain.pt")["guidance"]["table"].shape == method["guidance"]["table"].shape
+    assert isinstance(DiffusionPolicy.from_pretrained(last), DiffusionPolicy)
+    (last.parents[1] / "000003" / "pretrained_model" / "cotrain.pt").unlink()
+    with pytest.raises(Refused, match=r"holds its method in cotrain.pt"):
+        train(resumed(from_there), ["--resume=true", f"--config_path={from_there}"])
+
+
+def resumed(config: Path) -> Settings:
+    return Settings.of((config.parent / "cotrain.json").read_text())
+
+
+def test_cameras_are_renamed_and_the_ratio_is_scheduled(datasets: dict[str, str], tmp_path: Path) -> None:
+    settings = Settings(
+        datasets["cam_real"], (datasets["cam_sim"],), ratio="0.5@0,0.1@2", method="mmd", rename=("front=top",)
+    )
+    with batches() as seen:
+        train(settings, options(tmp_path / "run"))
+    assert [int((each["index"] < 60).sum()) for each in seen] == [5, 5, 1, 1]
+    assert {name for name in seen[0] if "images" in name} >= {"observation.images.top"}
+    assert not any("wrist" in name or "front" in name for name in seen[0])
+    config = json.loads((tmp_path / "run/checkpoints/last/pretrained_model/config.json").read_text())
+    assert "observation.images.top" in config["input_features"]
+
+
+def test_each_way_to_normalise_is_what_it_says_and_deployment_needs_the_processors_alone(
+    datasets: dict[str, str], tmp_path: Path
+) -> None:
+    actions = {}
+    for stats in ("target", "pooled", "per-domain"):
+        settings = Settings(datasets["real"], (datasets["sim"],), ratio="0.5", stats=stats)
+        with batches() as seen:
+            train(settings, options(tmp_path / stats, steps=6, save_freq=100))
+        each = torch.cat([batch["action"][:, 0] for batch in seen]), torch.cat([batch["index"] < 80 for batch in seen])
+        actions[stats] = {"real": each[0][each[1]], "sim": each[0][~each[1]]}
+        folder = tmp_path / stats / "checkpoints" / "last" / "pretrained_model"
+        before, after = make_pre_post_processors(DiffusionPolicy.from_pretrained(folder).config, str(folder))
+        given = torch.randn(1, data.ACTION)
+        back = after(before({"action": given, "observation.state": torch.randn(1, data.STATE)})["action"])
+        torch.testing.assert_close(back, given, rtol=1e-4, atol=1e-4)
+    assert actions["target"]["real"].abs().max() <= 1.001 < actions["target"]["sim"].abs().max()
+    assert max(float(x.abs().max()) for x in actions["pooled"].values()) <= 1.001
+    assert all(0.5 < float(x.abs().max()) <= 1.001 for x in actions["per-domain"].values())
+
+
+def test_streams_are_mixed_exactly(datasets: dict[str, str], tmp_path: Path) -> None:
+    settings = Settings(datasets["real"], (datasets["sim"],), ratio="0.3")
+    with batches() as seen:
+        train(settings, options(tmp_path / "run", dataset__streaming="true", steps=3))
+    assert [int((each["index"] == 0).sum()) for each in seen] == [3, 3, 3]
+
+
+def test_two_processes_share_each_step_and_its_ratio(datasets: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "cotrain_losses.cli", "lerobot-train", "--target", datasets["real"], "--source", datasets["sim"]]
+    command += ["--ratio", "0.2", "--method", "cfg_adda", "--", *options(tmp_path / "run", steps=3, log_freq=1)]
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
+    if "cfg_adda" in ran.stderr or "trainable before the seam" in ran.stderr or "must carry a gradient" in ran.stderr:
+        raise AssertionError(ran.stderr[-3000:])
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "Effective batch size: 10 x 2 = 20" in ran.stderr and " ratio:0.200" in ran.stderr
+    assert (tmp_path / "run" / "checkpoints" / "last" / "pretrained_model" / "cotrain.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "cgf"}, "a method is one of .* got 'cgf'"),
+        ({"method": "adda(width=3, speed=1)"}, "adda takes"),
+        ({"method": "mmd"}, "must carry a gradient|trainable"),
+        ({"ratio": "1.5"}, r"lies in \[0, 1\]"),
+        ({"episodes": ("real=0-1",), "rename": ("nothing=top",)}, "names a feature of sim, got 'nothing'"),
+    ],
+)
+def test_what_cannot_be_run_is_told_in_one_sentence_before_training(
+    datasets: dict[str, str], tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    with batches() as seen, pytest.raises((Refused, ValueError), match=words):
+        train(Settings(datasets["real"], (datasets["sim"],), **settings), options(tmp_path / "run"))
+    assert not seen
+
+
+def test_datasets_that_do_not_fit_together_are_refused(datasets: dict[str, str], tmp_path: Path) -> None:
+    wrong = {"faster": {"fps": 20}, "wider": {"action": 4}, "turned": {"names": ["action_2", "action_1", "action_0"]}}
+    words = {"faster": "same frames a second", "wider": "actions of one shape", "turned": "order their actions alike"}
+    for name, how in wrong.items():
+        other = data.made(tmp_path / name, 1, **how)  # type: ignore[arg-type]
+        with pytest.raises(Refused, match=words[name]):
+            train(Settings(datasets["real"], (str(other),)), options(tmp_path / f"run_{name}"))
