@@ -127,7 +127,7 @@ $(LEROBOT)/.installed: setup.cfg tests/integration_lerobot/requirements.txt
 	  echo "LeRobot 0.6.1 needs Python 3.12, got none on the path or in pyenv. Name one: make PYTHON312=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON312) -m venv $(LEROBOT)
 	@echo "Installing LeRobot into $(LEROBOT) (several minutes the first time)"
-	@$(LEROBOT)/bin/python -m pip --disable-pip-version-check install --quiet -r tests/integration_lerobot/requirements.txt -e '.[cli,data,test]'
+	@$(LEROBOT)/bin/python -m pip --disable-pip-version-check install --quiet -r tests/integration_lerobot/requirements.txt -e '.[cli,data,test]' -e ./plugins/lerobot_policy_cotrain
 	@touch $@
 
 # robosuite needs numpy 1 and another MuJoCo.

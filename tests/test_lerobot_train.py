@@ -184,6 +184,8 @@ def test_streams_are_dealt_in_batches_of_exact_shares() -> None:
         batch = [next(dealt) for _ in range(10)]
         assert sum(int(each["index"] == 0) for each in batch) == 3
         assert all(float(each["x"]) == float(each["index"]) and "more" not in each for each in batch)
+    with pytest.raises(Refused, match="got a list that gives none"):
+        next(iter(Streams({"real": [], "sim": []}, {"real": sample, "sim": sample}, None, [0.3, 0.7], 10)))
 
 
 def test_what_is_padded_is_renamed_too_and_pixels_are_in_the_unit_range() -> None:

@@ -10,7 +10,7 @@ import typer
 from .advise.command import advise
 from .diagnose import diagnose
 from .doctor import doctor
-from .lerobot.command import PASSED_ON, lerobot_train
+from .lerobot.command import PASSED_ON, export, lerobot_train
 
 app = typer.Typer(
     name="cotrain",
@@ -41,5 +41,6 @@ app.command()(advise)
 app.command()(diagnose)
 app.command()(doctor)
 app.command("lerobot-train", context_settings=PASSED_ON)(lerobot_train)
+app.command()(export)
 for plugin in entry_points(group="cotrain_losses.commands"):
     app.add_typer(plugin.load(), name=plugin.name)

@@ -129,17 +129,15 @@ def test_each_way_to_normalise_is_what_it_says_and_deployment_needs_the_processo
 def test_streams_are_mixed_exactly(datasets: dict[str, str], tmp_path: Path) -> None:
     settings = Settings(datasets["real"], (datasets["sim"],), ratio="0.3")
     with batches() as seen:
-        train(settings, options(tmp_path / "run", dataset__streaming="true", steps=3))
+        train(settings, options(tmp_path / "run", dataset__streaming="true", steps=3, num_workers=1))
     assert [int((each["index"] == 0).sum()) for each in seen] == [3, 3, 3]
 
 
 def test_two_processes_share_each_step_and_its_ratio(datasets: dict[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += ["-m", "cotrain_losses.cli", "lerobot-train", "--target", datasets["real"], "--source", datasets["sim"]]
-    command += ["--ratio", "0.2", "--method", "cfg_adda", "--", *options(tmp_path / "run", steps=3, log_freq=1)]
+    command += ["--ratio", "0.2", "--method", "cfg + probe", "--", *options(tmp_path / "run", steps=3, log_freq=1)]
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
-    if "cfg_adda" in ran.stderr or "trainable before the seam" in ran.stderr or "must carry a gradient" in ran.stderr:
-        raise AssertionError(ran.stderr[-3000:])
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "Effective batch size: 10 x 2 = 20" in ran.stderr and " ratio:0.200" in ran.stderr
     assert (tmp_path / "run" / "checkpoints" / "last" / "pretrained_model" / "cotrain.pt").is_file()

@@ -50,3 +50,18 @@ def _settings(given: dict[str, Any], arguments: list[str]) -> Settings:
         return Settings.of(text, **given)
     known = {name: value for name, value in given.items() if value}
     return Settings(**{"target": "", "source": (), **known})
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of lerobot-train: its folder or pretrained_model.")],
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    bare: Annotated[bool, typer.Option("--bare", help="Without guidance, also where there is one.")] = False,
+) -> None:
+    """A checkpoint for deployment: one that stock LeRobot loads, or a guided one that names its plugin."""
+    from .export import exported
+
+    try:
+        typer.echo(exported(checkpoint, out, bare))
+    except Refused as error:
+        typer.echo(f"cotrain export: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ...datasets.labels import DomainDataset
 from ...mixing.rounding import Counts
+from .settings import Refused
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -98,8 +99,8 @@ class Streams(IterableDataset[dict[str, Any]]):
                 yield self.samples[name](next(streams[name]), self.names.index(name))
 
     def few(self, n: int) -> list[dict[str, Any]]:
-        """The first n samples of each domain."""
-        each = enumerate(self.parts.items())
+        """The first n samples of each domain, of copies: a stream that was read may be none that goes to a worker."""
+        each = enumerate((name, copy.copy(part)) for name, part in self.parts.items())
         return [self.samples[name](sample, k) for k, (name, part) in each for sample in islice(_endless(part), n)]
 
     @property
@@ -113,7 +114,12 @@ class Streams(IterableDataset[dict[str, Any]]):
 
 def _endless(stream: Any) -> Iterator[dict[str, Any]]:
     while True:
-        yield from stream
+        empty = True
+        for sample in stream:
+            empty = False
+            yield sample
+        if empty:
+            raise Refused(f"a domain that is mixed has samples, got a {type(stream).__name__} that gives none.")
 
 
 def meta_of(target: Any, features: Mapping[str, Any], statistics: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

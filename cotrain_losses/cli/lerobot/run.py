@@ -61,6 +61,8 @@ class Run:
             self.say(told)
         if cfg.dataset.streaming and cfg.dataset.eval_split:
             raise Refused("streams have no episodes to hold out: pass --dataset.eval_split without streaming.")
+        if cfg.dataset.streaming and not cfg.num_workers:
+            raise Refused("LeRobot reads a stream in as many parts as there are workers, got --num_workers=0. Pass 1.")
         self.frames = {name: each.num_frames for name, each in train.items()}
         self.joined = self._joined(train)
         held_out = {name: pair[1] for name, pair in made.items() if pair[1] is not None}

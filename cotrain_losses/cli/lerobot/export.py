@@ -1,0 +1,80 @@
+"""`cotrain export`: a checkpoint for deployment.
+
+the method adds nothing at inference   the policy alone, which stock LeRobot loads without this package
+guided                                 a policy of type cotrain, which lerobot_policy_cotrain loads and guides
+guided, bare                           the policy alone: the unconditional branch
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ...guidance import DomainGuidance
+from ...recipes.named import named
+from . import files
+from .settings import Refused, Settings
+
+PLUGIN = "lerobot_policy_cotrain"
+KEPT = ("input_features", "output_features", "device", "use_amp", "repo_id", "private", "tags", "license")
+
+
+def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
+    """Write a checkpoint's policy to a new folder, and say what it is."""
+    inside = checkpoint / "pretrained_model"
+    folder = inside if inside.is_dir() else checkpoint
+    if not (folder / "config.json").is_file():
+        raise Refused(f"cotrain export reads a LeRobot checkpoint (config.json), got {checkpoint}.")
+    if out.exists():
+        raise Refused(f"cotrain export writes a new folder, got {out}, which exists.")
+    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("cotrain.*"))
+    config = json.loads((folder / "config.json").read_text())
+    if config["type"] == "cotrain":
+        return _of_plugin(config, out, bare)
+    text = files.read_settings(folder)
+    guidance = None if text is None or bare else _guidance(Settings.of(text))
+    if text is None or guidance is None:
+        return f"{out}: a {config['type']} policy, which LeRobot loads without this package"
+    return _with_guidance(config, guidance, json.loads(text), files.read_state(folder)["guidance"], out)
+
+
+def _guidance(settings: Settings) -> DomainGuidance | None:
+    method = named(settings.method, width=1, steps=1, frames=(1, 1), ratio=0.5, domains=len(settings.datasets))
+    return method.guidance
+
+
+def _with_guidance(config: dict[str, Any], guidance: DomainGuidance, run: dict[str, Any], token: Any, out: Path) -> str:
+    """A launcher's checkpoint as one of the plugin's: the policy, and its tokens."""
+    own = {key: value for key, value in config.items() if key not in (*KEPT, "type")}
+    names = list(run["domains"])
+    how = f"scale={guidance.scale}, drop={guidance.drop}, domains={len(names)}"
+    made = {"type": "cotrain", "base_type": config["type"], "base_args": own, "method": f"cfg({how})"}
+    made |= {"domains": names, "target": names[0], **{key: config[key] for key in KEPT if key in config}}
+    (out / "config.json").write_text(json.dumps(made, indent=4))
+    _renamed(out, lambda key: f"policy.{key}", {f"method.0.{name}": value for name, value in token.items()})
+    return _needs_plugin(out)
+
+
+def _of_plugin(config: dict[str, Any], out: Path, bare: bool) -> str:
+    """A checkpoint of the plugin's: as it is where it is guided, else its policy alone."""
+    known = {"width": 1, "steps": 1, "frames": (1, 1), "ratio": 0.5}
+    if named(config["method"], **known).guidance is not None and not bare:
+        return _needs_plugin(out)
+    base = {"type": config["base_type"], **config["base_args"], **{k: config[k] for k in KEPT if k in config}}
+    (out / "config.json").write_text(json.dumps(base, indent=4))
+    _renamed(out, lambda key: key.removeprefix("policy.") if key.startswith("policy.") else None, {})
+    return f"{out}: a {config['base_type']} policy, which LeRobot loads without this package"
+
+
+def _renamed(out: Path, name: Any, more: dict[str, Any]) -> None:
+    from safetensors.torch import load_file, save_file  # LeRobot's; this file runs beside it
+
+    path = out / "model.safetensors"
+    renamed = {name(key): value for key, value in load_file(path).items()}
+    save_file({key: value for key, value in renamed.items() if key is not None} | more, path)
+
+
+def _needs_plugin(out: Path) -> str:
+    return f"{out}: a guided policy of type cotrain, which LeRobot loads where {PLUGIN} is installed"

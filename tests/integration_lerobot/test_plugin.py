@@ -1,0 +1,101 @@
+"""The policy type `cotrain` in LeRobot's own training script, and what `cotrain export` makes of checkpoints."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import data
+import pytest
+import torch
+from lerobot.configs import PreTrainedConfig
+from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.scripts import lerobot_train
+from lerobot.utils.import_utils import register_third_party_plugins
+from safetensors.torch import load_file
+from test_train import batches
+
+from cotrain_losses.cli.lerobot.export import exported
+
+pytestmark = pytest.mark.integration_lerobot
+ARGS = {
+    "down_dims": [16, 32],
+    "horizon": 8,
+    "n_action_steps": 4,
+    "pretrained_backbone_weights": None,
+    "noise_scheduler_type": "DDIM",
+    "num_inference_steps": 3,
+}
+"""the base policy's own settings"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> None:
+    register_third_party_plugins()
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return data.made(tmp_path_factory.mktemp("merged") / "merged", 5)
+
+
+def options(dataset: Path, out: Path, **policy: Any) -> list[str]:
+    own = {"type": "cotrain", "base_type": "diffusion", "base_args": json.dumps(ARGS), "device": "cpu", **policy}
+    run = ["--num_workers=0", "--batch_size=10", "--steps=4", "--log_freq=2", f"--output_dir={out}"]
+    place = [f"--dataset.root={dataset}", "--dataset.repo_id=local/merged", "--policy.push_to_hub=false"]
+    return [*place, *run, *(f"--policy.{name}={value}" for name, value in own.items())]
+
+
+def trained(arguments: list[str]) -> None:
+    from unittest.mock import patch
+
+    with patch("sys.argv", ["lerobot-train", *arguments]):
+        lerobot_train.main()
+
+
+def test_a_policy_type_trains_logs_saves_and_acts_under_its_method(
+    merged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, method = tmp_path / "run", "cfg(scale=1.5)"
+    with caplog.at_level(logging.INFO), batches() as seen:
+        trained(options(merged, out, method=method, target_episodes="0-1", ratio=0.5))
+    assert len(seen) == 4 and " ratio:" in caplog.text and "samples are weighed to the ratio" in caplog.text
+    folder = out / "checkpoints" / "last" / "pretrained_model"
+    assert load_file(folder / "model.safetensors")["method.0.table"].abs().sum() > 0
+
+    config = PreTrainedConfig.from_pretrained(folder)
+    policy = get_policy_class("cotrain").from_pretrained(folder, config=config)
+    before, after = make_pre_post_processors(config, str(folder))
+    observation = {"observation.state": torch.randn(data.STATE)}
+    observation["observation.environment_state"] = torch.randn(data.ENVIRONMENT)
+    with torch.no_grad():
+        policy.method[0].table.normal_()
+
+    def action(scale: float) -> torch.Tensor:
+        policy.config.scale = scale
+        policy.reset()
+        torch.manual_seed(0)
+        return after(policy.select_action(before(dict(observation))))
+
+    assert action(0.0).shape == (1, data.ACTION)
+    assert not torch.allclose(action(0.0), action(1.0)) and not torch.allclose(action(1.0), action(3.0))
+
+    assert "lerobot_policy_cotrain is installed" in exported(folder, tmp_path / "guided")
+    assert "without this package" in exported(folder, tmp_path / "bare", bare=True)
+    stock = DiffusionPolicy.from_pretrained(tmp_path / "bare")
+    for name, value in stock.state_dict().items():
+        assert torch.equal(value, policy.policy.state_dict()[name])
+
+
+def test_a_dataset_may_say_its_domains_and_must_say_them_somewhere(merged: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"got neither --policy.target_episodes=0-19 nor .*domains.json"):
+        trained(options(merged, tmp_path / "run"))
+    (merged / "meta" / "domains.json").write_text(json.dumps({"target": [4], "source": [0, 1, 2, 3]}))
+    with batches() as seen:
+        trained([*options(merged, tmp_path / "run", method="probe"), "--steps=2"])
+    assert len(seen) == 2
+    with pytest.raises(ValueError, match="episodes lie below the dataset's 5"):
+        trained(options(merged, tmp_path / "other", target_episodes="7"))
