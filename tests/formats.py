@@ -132,6 +132,32 @@ def imitation(path: Path, episodes) -> Path:
     return path
 
 
+def rlds(path: Path, episodes, *, split: bool = False) -> Path:
+    """As tensorflow_datasets lays it out, a shard per two episodes; `split` has an action of two parts."""
+    writer = pytest.importorskip("tfrecord.writer").TFRecordWriter
+    tensor = lambda *shape: {"tensor": {"shape": {"dimensions": shape}, "dtype": "float32", "encoding": "none"}}
+    dictionary = lambda **inside: {"featuresDict": {"features": inside}}
+    width = str(episodes[0][0].shape[1])
+    action = dictionary(x=tensor("1"), y=tensor("1")) if split else tensor(width)
+    image = {"image": {"shape": {"dimensions": ["8", "8", "3"]}, "dtype": "uint8", "encodingFormat": "png"}}
+    step = dictionary(action=action, observation=dictionary(state=tensor("3"), image=image))
+    path.mkdir(parents=True)
+    (path / "features.json").write_text(json.dumps(dictionary(steps={"sequence": {"feature": step}})))
+    shards = [episodes[k : k + 2] for k in range(0, len(episodes), 2)]
+    splits = [{"name": "train", "shardLengths": [str(len(shard)) for shard in shards]}]
+    (path / "dataset_info.json").write_text(json.dumps({"name": "toy", "splits": splits}))
+    for number, shard in enumerate(shards):
+        file = writer(str(path / f"toy-train.tfrecord-{number:05d}-of-{len(shards):05d}"))
+        for actions, states in shard:
+            parts = {"x": actions[:, 0], "y": actions[:, 1]} if split else {"": actions.ravel()}
+            record = {f"steps/action/{part}".rstrip("/"): (values.tolist(), "float") for part, values in parts.items()}
+            record["steps/observation/state"] = states.ravel().tolist(), "float"
+            record["steps/observation/image"] = [b"\x89PNG"] * len(actions), "byte"
+            file.write(record)
+        file.close()
+    return path
+
+
 def two_domains(folder: Path) -> tuple[Path, Path]:
     """A small target and a larger source shifted by one deviation."""
     target = lerobot(folder / "real", demos(0, (10, 12, 8)), version="v3.0")
@@ -154,6 +180,8 @@ FORMATS = {
     "zarr zip": lambda folder, data: zipped(folder / "a.zarr.zip", replay(folder / "a.zarr", data)),
     "zarr zip, top": lambda folder, data: zipped(folder / "b.zip", replay(folder / "b.zarr", data), top="b.zarr"),
     "npz": lambda folder, data: npz(folder / "data.npz", data),
+    "RLDS": lambda folder, data: rlds(folder / "rlds", data),
+    "RLDS of parts": lambda folder, data: rlds(folder / "parts", data, split=True),
     "imitation": lambda folder, data: imitation(folder / "imitation.npz", data),
 }
 """every format and each way in which it occurs"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import h5py
 import numpy as np
@@ -273,3 +274,28 @@ def test_datasets_of_one_name_are_told_apart_by_their_folders(tmp_path):
     paths = [hdf5(tmp_path / folder / "low_dim.hdf5", demos()) for folder in ("can/ph", "lift/ph", "real")]
     found = named_apart([open_demonstrations(path) for path in paths])
     assert [one.name for one in found] == ["can/ph/low_dim", "lift/ph/low_dim", "real/low_dim"]
+
+
+def test_a_format_without_its_library_says_what_to_install(tmp_path, monkeypatch):
+    path = FORMATS["RLDS"](tmp_path, demos())
+    monkeypatch.setitem(sys.modules, "tfrecord", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"needs tfrecord, which is not installed: pip install 'cotrain-losses"
+    ):
+        open_demonstrations(path)
+
+
+def test_what_a_library_raises_names_the_file_the_key_and_a_remedy(tmp_path):
+    path = hdf5(tmp_path / "a.hdf5", demos())
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(Unreadable, match=r"a\.hdf5 could not be read as robomimic HDF5: .*truncated"):
+        open_demonstrations(path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(
+        Unreadable, match=r"It is a pointer of Git LFS, not the data: fetch the data with `git lfs pull`"
+    ):
+        open_demonstrations(path)
+    path.write_bytes(b"something else entirely, and long enough to be read as a header of some kind" * 9)
+    with pytest.raises(Unreadable, match="another format under this name") as caught:
+        open_demonstrations(path)
+    assert "truncated" not in str(caught.value)

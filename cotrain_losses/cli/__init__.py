@@ -9,7 +9,7 @@ import sys
 
 EXTRAS = {
     **dict.fromkeys(("typer", "rich", "matplotlib", "scipy", "jinja2"), "cli"),
-    **dict.fromkeys(("h5py", "pyarrow", "zarr"), "data"),
+    **dict.fromkeys(("h5py", "pyarrow", "tfrecord", "zarr"), "data"),
     **dict.fromkeys(("metaworld", "mujoco", "gymnasium", "packaging", "filelock", "statsmodels"), "bench"),
     "submitit": "cluster",
     "tslearn": "dtw",

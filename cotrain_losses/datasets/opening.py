@@ -36,8 +36,8 @@ def open_demonstrations(
 
     Args:
         path: a LeRobot dataset's directory (v2.0 to v3.1), a robomimic or Isaac Lab .hdf5, a zarr replay buffer (v2,
-            v3, directory or .zip), an .npz, or what a registered format recognises; settings may follow it,
-            `PATH::domain=real::action=KEY`.
+            v3, directory or .zip), an .npz, an RLDS directory, or what a registered format recognises; settings may
+            follow it, `PATH::domain=real::action=KEY`.
         action, state: the keys of actions and of proprioception, where they are not the format's own; "a+b" joins two.
         domain: one of the domains that the dataset names: a robomimic filter key, an entry of `domains.json`.
         episodes: numbers of the episodes to read, or ranges, "0-49,60".
@@ -106,7 +106,7 @@ def _opened(path: Path, action: str | None, state: str | None) -> Demonstrations
         with readable(path, form.description.partition(" ")[2]):
             return form.reader(path, action, state)
     except ModuleNotFoundError as error:
-        brought = {"tfrecord": "tfrecord"}.get(error.name or "", "'cotrain-losses[data]'")
+        brought = "'cotrain-losses[data]'"
         raise ModuleNotFoundError(
             f"reading {shown(path)} needs {error.name}, which is not installed: pip install {brought}.", name=error.name
         ) from error
@@ -156,6 +156,9 @@ def _counted(found: Demonstrations, wanted: frozenset[int] | None, partial: bool
         for _ in one:
             pass
         found = replace(found, lengths=dict(one.counts), frames=one.counts.total(), episodes=len(one.counts))
+    if not found.frames:
+        told = f"{found.episodes} episodes, no frames"
+        raise Unreadable(f"{shown(found.path)} is empty: {told}. Record or convert it again.")
     return replace(found, read=bound(_frames, found, wanted, partial))
 
 

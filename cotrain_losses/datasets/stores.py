@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _METADATA = (".zarray", "zarr.json")
 _LARGEST = 2**24
 _LARGEST_CHUNK = 2**29
 _DEEPEST = 8
+_HEADER = 16
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Stored:
     version: int
     codecs: str
     """the JSON of its codecs"""
+    separator: str
+    """what stands between the places of a chunk in its name, "1.0"; "c/" where names begin so, as in c/1/0"""
 
 
 def stored_arrays(path: Path) -> dict[str, Stored]:
@@ -57,7 +61,7 @@ def check_chunks(path: Path, array: Stored) -> tuple[int, int]:
             f"{shown(path)}: {shown(array.key)!r} of shape {array.shape} has chunks of {array.chunks}; each is at most "
             f"{_LARGEST_CHUNK // 2**20} MiB. Write it again in smaller ones."
         )
-    sizes = [size for name, size in _members(path, array.key) if name.rpartition("/")[2] not in (*_METADATA, ".zattrs")]
+    sizes = list(_chunk_sizes(path, array))
     if max(sizes, default=0) > 2 * _LARGEST_CHUNK:
         raise Unreadable(f"{shown(path)}: a chunk of {shown(array.key)!r} takes {max(sizes)} bytes. Write it again.")
     if sizes:  # without any, all are the fill value, which zarr does not store
@@ -103,7 +107,38 @@ def _array(path: Path, key: str, text: str) -> Stored | None:
         codecs = held.get("codecs", [held.get("compressor"), held.get("filters")])
         version, dtype = int(held.get("zarr_format", 2)), held.get("data_type", held.get("dtype"))
         shape, chunks = (_whole(numbers) for numbers in (held["shape"], grid["configuration"]["chunk_shape"]))
-        return Stored(key, shape, dtype, chunks, version, json.dumps(codecs))
+        return Stored(key, shape, dtype, chunks, version, json.dumps(codecs), _separator(held))
+
+
+def _separator(held: dict[str, Any]) -> str:
+    """What stands before and between the places of a chunk in its name; "." where it is not said."""
+    encoding = held.get("chunk_key_encoding")
+    if encoding is None:
+        return str(held.get("dimension_separator") or ".")
+    default = "/" if encoding["name"] == "default" else "."
+    separator = encoding.get("configuration", {}).get("separator", default)
+    return f"c{separator}" if encoding["name"] == "default" else str(separator)
+
+
+def _chunk_sizes(path: Path, array: Stored) -> Iterator[int]:
+    """Bytes of each stored chunk; raises Unreadable where other files lie in the place of chunks."""
+    between = array.separator[-1]
+    first = "c" + between if len(array.separator) > 1 else ""
+    own = re.compile(re.escape(first) + re.escape(between).join(["[0-9]+"] * len(array.shape)))
+    blosc = '"blosc"' in array.codecs and "sharding" not in array.codecs
+    for name, size, begins in _members(path, array.key):
+        if own.fullmatch(name):
+            if blosc and (len(begins) < 16 or int.from_bytes(begins[12:16], "little") != size):
+                raise Unreadable(  # its decoder would read on in memory that is not the chunk's
+                    f"{shown(path)}: the chunk {name} of {shown(array.key)!r} has {size} bytes, its header says "
+                    "another number: it is truncated or damaged. Copy the store again."
+                )
+            yield size
+        elif name not in (*_METADATA, ".zattrs"):
+            raise Unreadable(
+                f"{shown(path)}: {shown(name)} is no chunk of {shown(array.key)!r}, whose chunks have names like "
+                f"{first}{between.join(['0'] * len(array.shape))}. Copy the store again."
+            )
 
 
 def _whole(numbers: Any) -> tuple[int, ...]:
@@ -112,13 +147,18 @@ def _whole(numbers: Any) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _members(path: Path, key: str) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of every file of an array."""
+def _members(path: Path, key: str) -> Iterator[tuple[str, int, bytes]]:
+    """(name inside the array, bytes, the first of them) of every file of an array."""
     if path.is_file():
-        with zipfile.ZipFile(path) as file:
-            sizes = {item.filename: item.file_size for item in file.infolist() if not item.is_dir()}
-        yield from ((name, size) for name, size in sizes.items() if name.startswith(f"{key}/"))
+        with zipfile.ZipFile(path) as zipped:
+            items = {item.filename: item for item in zipped.infolist() if not item.is_dir()}
+            for name, item in items.items():
+                if name.startswith(f"{key}/"):
+                    with zipped.open(item) as data:
+                        yield name[len(key) + 1 :], item.file_size, data.read(_HEADER)
         return
     for folder, _, names in os.walk(path / key, followlinks=False):
         for name in names:
-            yield name, check_file(Path(folder, name)).stat().st_size
+            file = check_file(Path(folder, name))
+            with file.open("rb") as data:
+                yield file.relative_to(path / key).as_posix(), file.stat().st_size, data.read(_HEADER)

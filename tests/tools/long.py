@@ -22,7 +22,8 @@ COTRAIN = ["-m", "cotrain_losses.cli", "bench"]
 PARTS: dict[str, list[str]] = {
     "mutants": ["-m", "tests.tools.mutants", "--seed", "0", "--count", "200", "--page", "docs/mutants.md"],
     "published draws": [*COTRAIN, "special-cases", "--draws", "50", "--out", "runs/special-cases"],
-    # fuzzing and hostile inputs: each a command of its own here
+    "hostile inputs": ["-m", "tests.tools.hostile"],
+    "fuzz": ["-m", "tests.tools.fuzz", "--count", "2000", "--seed", "0"],
 }
 """each part with the arguments that Python is called with; a part that is added here is in the table"""
 HEAD = """# What takes long
