@@ -7,6 +7,7 @@ as_columns(values)                                              (n, width) of nu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ def as_columns(values: Array) -> Array:
     if values.dtype.kind not in "fiub" or not values.ndim:
         raise Unreadable(f"actions and states are (frames, width) numbers, got {shown(values.dtype)} {values.shape}.")
     wide = np.float64 if values.dtype.itemsize > 4 or values.dtype.kind in "iu" else np.float32
-    width = int(np.prod(values.shape[1:], dtype=np.int64))
+    width = prod(values.shape[1:])
     return values.reshape(len(values), width).astype(wide, copy=False)
 
 
 def check_vectors(path: Path, key: str, shape: Sequence[int], dtype: Any) -> int:
     """The width of an array of vectors, (n,) or (n, ...); raises Unreadable for text, objects and images."""
-    width = int(np.prod(shape[1:], dtype=np.float64)) if len(shape) else 0
+    width = prod(shape[1:]) if len(shape) else 0
     if not len(shape) or not is_number(dtype) or not 1 <= width <= WIDEST:
         raise Unreadable(
             f"{shown(path)}: {shown(key)!r} is (frames, width) numbers, at most {WIDEST} wide, got "

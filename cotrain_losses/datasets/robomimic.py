@@ -162,13 +162,18 @@ def _read(path: Path, demos: dict[int, str], layout: _Layout, faults: list[Fault
 
 def _frames(path: Path, demo: Any, number: int, layout: _Layout) -> Frames:
     """One demonstration; raises Unreadable or what h5py raises."""
-    actions = np.concatenate([_field(path, demo, key, width, None) for key, width in layout.actions.items()], 1)
-    states = [_field(path, demo, key, width, len(actions)) for key, width in layout.states.items()]
+    groups = {"": demo}
+    actions = np.concatenate([_field(path, groups, key, width, None) for key, width in layout.actions.items()], 1)
+    states = [_field(path, groups, key, width, len(actions)) for key, width in layout.states.items()]
     return Frames(np.full(len(actions), number), actions, np.concatenate(states, 1) if states else None)
 
 
-def _field(path: Path, demo: Any, key: str, width: int, frames: int | None) -> Array:
-    found = member(path, demo, key)
+def _field(path: Path, groups: dict[str, Any], key: str, width: int, frames: int | None) -> Array:
+    """A field of a demonstration; `groups` are those that were opened for it before."""
+    group, _, name = key.rpartition("/")
+    if group not in groups:
+        groups[group] = member(path, groups[""], group)
+    found = member(path, groups[group], name)
     has, length = check_stored(path, key, found), len(found)
     if has != width:
         raise Unreadable(f"{shown(key)!r} is {has} wide, in most demonstrations {width}")

@@ -41,15 +41,22 @@ def main() -> None:
     parser.add_argument("--only", choices=list(PARTS), nargs="+", default=list(PARTS))
     parser.add_argument("--page", default="")
     asked = parser.parse_args()
-    rows: dict[str, Any] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    rows = kept()
     for name in asked.only:
-        rows[name] = row = part(name)
+        row = part(name)
+        rows = kept() | {name: row}  # another part may have ended meanwhile
         print(line(name, row), flush=True)
         ROWS.parent.mkdir(exist_ok=True)
         ROWS.write_text(json.dumps(rows, indent=1))
     if asked.page:
         Path(asked.page).write_text(HEAD + "\n".join(line(name, rows[name]) for name in PARTS if name in rows) + "\n")
     sys.exit(any(rows[name]["status"] for name in asked.only))
+
+
+def kept() -> dict[str, Any]:
+    """The rows of earlier runs."""
+    rows: dict[str, Any] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    return rows
 
 
 def part(name: str) -> dict[str, Any]:
