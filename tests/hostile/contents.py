@@ -43,7 +43,7 @@ def rows(folder: Path, chosen: list[int], listed: bool = True, **change: Any) ->
     """The table with some rows, in some order."""
     path = lerobot(folder / "d", demos(), version="v3.0")
     file = path / "data/chunk-000/file-000.parquet"
-    parquet.write_table(parquet.read_table(file).take(chosen), file)
+    parquet.write_table(parquet.read_table(file).take(pyarrow.array(chosen, pyarrow.int64())), file)
     held = json.loads((path / "meta/info.json").read_text()) | change
     (path / "meta/info.json").write_text(json.dumps(held))
     if not listed:

@@ -23,7 +23,8 @@ def sock(folder: Path) -> Path:
     before = Path.cwd()
     os.chdir(folder)  # the name of a socket is short
     try:
-        socket.socket(socket.AF_UNIX).bind("d.npz")
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind("d.npz")
     finally:
         os.chdir(before)
     return folder / "d.npz"
