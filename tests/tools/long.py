@@ -62,8 +62,10 @@ def kept() -> dict[str, Any]:
 def part(name: str) -> dict[str, Any]:
     """Run one part: its status, its sentence, how long it took, and the day."""
     begin = time.monotonic()
+    ROWS.parent.mkdir(exist_ok=True)
     done = subprocess.run([sys.executable, *PARTS[name]], cwd=ROOT, capture_output=True, text=True, check=False)
-    said = [text for text in (done.stdout if not done.returncode else done.stderr).splitlines() if " of " in text]
+    (ROWS.parent / f"{name}.txt").write_text(done.stdout + done.stderr)  # what a part that fails has said
+    said = [text for text in done.stdout.splitlines() if " of " in text]
     outcome = said[-1] if said else f"ended with status {done.returncode}"
     minutes = (time.monotonic() - begin) / 60
     return {
