@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from .faults import Unreadable, claims_no_more
 from .fields import Array
-from .names import shown
+from .names import listed, shown
 
 _LARGEST_WHOLE = 2**29
 
@@ -34,9 +34,11 @@ class Member:
 
 
 def members(path: Path) -> dict[str, Member]:
-    """The arrays of an npz by their keys; what is no array is left out."""
+    """The arrays of an npz by their keys; raises Unreadable where something else is among them."""
     with zipfile.ZipFile(path) as file:
-        names = {name.removesuffix(".npy"): name for name in file.namelist() if name.endswith(".npy")}
+        if others := [name for name in file.namelist() if not name.endswith(".npy")]:
+            raise Unreadable(f"{shown(path)} holds what is no array: {listed(others)}. Write it again.")
+        names = {name.removesuffix(".npy"): name for name in file.namelist()}
         return {key: _member(path, file, key, name) for key, name in names.items()}
 
 

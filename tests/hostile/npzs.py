@@ -69,6 +69,14 @@ def encrypted(folder: Path) -> Path:
     return path
 
 
+def renamed(folder: Path) -> Path:
+    path = arrays(folder)
+    data = path.read_bytes()
+    at = data.rindex(b"episode_lengths.npy")
+    path.write_bytes(data[: at + 18] + b"\0" + data[at + 19 :])
+    return path
+
+
 CHANGES: dict[str, dict[str, Any]] = {
     "action: pickled": {"action": np.array([{"x": 1}] * 12, object)},
     "action: text": {"action": np.array(["left"] * 12)},
@@ -123,5 +131,6 @@ CASES = {
     "a bomb": bomb,
     "behind a password": encrypted,
     "no arrays": partial(only),
+    "lengths under a spoiled name": renamed,
     "only images": partial(only, images=np.zeros((12, 8, 8, 3), "u1")),
 }
