@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from cotrain_losses.cli.commands import app
 from cotrain_losses.cli.lerobot.attach import load_state, state_of
+from cotrain_losses.cli.lerobot.export import exported
 from cotrain_losses.cli.lerobot.fit import fitted, keys_of
 from cotrain_losses.cli.lerobot.frames import MixedFrames
 from cotrain_losses.cli.lerobot.joined import Sample, Streams
@@ -219,6 +221,16 @@ def test_images_are_not_moved() -> None:
     assert modes_of(features, {"ACTION": SimpleNamespace(value="MIN_MAX"), "VISUAL": "MEAN_STD"}) == {
         "action": "MIN_MAX"
     }
+
+
+def test_export_reads_whole_checkpoints_and_writes_new_folders(tmp_path: Path) -> None:
+    for files, words in (([], "config.json"), (["config.json"], "Merge adapters"), (["model.safetensors"], "exists")):
+        for name in files:
+            (tmp_path / name).write_text("{}")
+        with pytest.raises(Refused, match=words):
+            exported(tmp_path, tmp_path)
+    ran = CliRunner().invoke(app, ["export", str(tmp_path / "none"), "--out", str(tmp_path / "new")])
+    assert ran.exit_code == 1 and "cotrain export reads a LeRobot checkpoint" in ran.output
 
 
 def test_without_lerobot_one_sentence_says_what_to_install() -> None:

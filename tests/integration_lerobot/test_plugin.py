@@ -97,5 +97,5 @@ def test_a_dataset_may_say_its_domains_and_must_say_them_somewhere(merged: Path,
     with batches() as seen:
         trained([*options(merged, tmp_path / "run", method="probe"), "--steps=2"])
     assert len(seen) == 2
-    with pytest.raises(ValueError, match="episodes lie below the dataset's 5"):
+    with pytest.raises(ValueError, match="target_episodes lie below 5"):
         trained(options(merged, tmp_path / "other", target_episodes="7"))

@@ -27,6 +27,8 @@ def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
     folder = inside if inside.is_dir() else checkpoint
     if not (folder / "config.json").is_file():
         raise Refused(f"cotrain export reads a LeRobot checkpoint (config.json), got {checkpoint}.")
+    if not (folder / "model.safetensors").is_file():
+        raise Refused(f"cotrain export reads a whole policy (model.safetensors), got {folder}. Merge adapters into it.")
     if out.exists():
         raise Refused(f"cotrain export writes a new folder, got {out}, which exists.")
     shutil.copytree(folder, out, ignore=shutil.ignore_patterns("cotrain.*"))
