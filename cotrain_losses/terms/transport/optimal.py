@@ -42,7 +42,7 @@ class OptimalTransport(Term):
     """What it costs to carry the source rows onto the target rows.
 
     Args:
-        reg: weight of the entropy, in cost units.  0 is exact transport, on the CPU wherever the rows are; not compiled.
+        reg: weight of the entropy, in cost units.  0 is exact, on the CPU wherever the rows are, and not compiled.
         unbalanced: price of a unit of mass left behind, in cost units; a pair prices (source, target) apart.
             None carries everything.
         cost: blocks that are summed, see `Block`; any function (source, target) -> (n, m) may be one of them.
