@@ -17,7 +17,7 @@ import numpy as np
 
 from .demonstrations import Demonstrations, Frames, register
 from .faults import Fault, Unreadable, readable
-from .fields import Array, as_columns, check_key, check_vectors, keys_of, rate_of, rows_at_once
+from .fields import Array, as_columns, as_integers, check_key, check_vectors, keys_of, rate_of, rows_at_once
 from .names import listed, shown
 from .npz import Member, members, pieces, whole
 
@@ -77,7 +77,7 @@ def _ends(path: Path, held: Mapping[str, Member], frames: int) -> Array:
     if key is None or (key == "indices" and "acts" not in held):
         return np.array([frames])
     listed_there = whole(path, held[key]).ravel()
-    ends = listed_there.astype(np.int64) if listed_there.dtype.kind in "fiu" else np.array([-1])
+    ends = as_integers(listed_there) if listed_there.dtype.kind in "fiu" else np.array([-1])
     if not np.array_equal(ends, listed_there):
         raise Unreadable(f"{shown(path)}: {key!r} holds whole numbers, got {shown(listed_there.dtype)}.")
     return {"episode_ends": ends, "episode_lengths": np.cumsum(ends)}.get(key, np.append(ends, frames))

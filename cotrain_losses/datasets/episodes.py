@@ -17,7 +17,7 @@ import numpy as np
 
 from .demonstrations import UNKNOWN, Demonstrations, Frames
 from .faults import Fault, Unreadable, readable
-from .fields import Array, as_columns
+from .fields import Array, as_columns, as_integers
 from .names import shown
 
 
@@ -165,14 +165,9 @@ def _differences(due: dict[int, int], counts: Counter[int]) -> Iterator[str]:
 
 
 def _integers(found: Demonstrations, episode: Array) -> Array:
-    if episode.dtype.kind not in "fiub" or not np.array_equal(whole := _as_integers(episode), episode):
+    if episode.dtype.kind not in "fiub" or not np.array_equal(whole := as_integers(episode), episode):
         raise Unreadable(f"{shown(found.path)}: episodes are whole numbers, got {shown(episode.dtype)}.")
     return whole
-
-
-@np.errstate(invalid="ignore")
-def _as_integers(values: Array) -> Array:
-    return values.astype(np.int64)
 
 
 def _rows(frames: Frames, kept: Array) -> Frames:

@@ -57,6 +57,12 @@ def as_columns(values: Array) -> Array:
     return values.reshape(len(values), width).astype(wide, copy=False)
 
 
+@np.errstate(invalid="ignore")
+def as_integers(values: Array) -> Array:
+    """Numbers as integers; those that are none become others, which a comparison finds."""
+    return values.astype(np.int64)
+
+
 def check_vectors(path: Path, key: str, shape: Sequence[int], dtype: Any) -> int:
     """The width of an array of vectors, (n,) or (n, ...); raises Unreadable for text, objects and images."""
     width = prod(shape[1:]) if len(shape) else 0

@@ -20,7 +20,7 @@ import numpy as np
 
 from .demonstrations import Demonstrations, Frames, register
 from .faults import Fault, Unreadable, readable
-from .fields import Array, as_columns, check_key, is_proprioception, keys_of, rate_of, rows_at_once
+from .fields import Array, as_columns, as_integers, check_key, is_proprioception, keys_of, rate_of, rows_at_once
 from .names import distinct, listed, places, shown
 from .stores import Stored, check_chunks, stored_arrays
 
@@ -93,7 +93,7 @@ def _lengths(path: Path, stored: Stored, rows: dict[str, int], faults: list[Faul
     with _opened(path, stored) as array:
         ends = np.asarray(array[:]).ravel()
     frames, last = min(rows.values()), int(ends[-1]) if len(ends) else 0
-    if (np.diff(ends, prepend=ends.dtype.type(0)) < 0).any() or not np.array_equal(ends, ends.astype(np.int64)):
+    if (np.diff(ends, prepend=ends.dtype.type(0)) < 0).any() or not np.array_equal(ends, as_integers(ends)):
         raise Unreadable(f"{shown(path)}: {_ENDS} rises from episode to episode, got {listed(ends)}. Sort it.")
     if len({*rows.values()}) > 1:
         faults.append(Fault(f"its arrays have {', '.join(f'{n} ({shown(key)})' for key, n in rows.items())} rows"))

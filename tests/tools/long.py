@@ -23,6 +23,7 @@ PARTS: dict[str, list[str]] = {
     "mutants": ["-m", "tests.tools.mutants", "--seed", "0", "--count", "200", "--page", "docs/mutants.md"],
     "published draws": [*COTRAIN, "special-cases", "--draws", "50", "--out", "runs/special-cases"],
     "hostile inputs": ["-m", "tests.tools.hostile"],
+    "many episodes": ["-m", "tests.tools.advise_large"],
     "fuzz": ["-m", "tests.tools.fuzz", "--count", "2000", "--seed", "0"],
 }
 """each part with the arguments that Python is called with; a part that is added here is in the table"""
