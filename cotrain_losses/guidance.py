@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._core.device import moved
+
 
 class DomainGuidance(nn.Module):
     """A token for each domain and one for none, added to the head's condition.
@@ -85,7 +87,7 @@ class DomainGuidance(nn.Module):
         without guidance; its state is part of the state_dict.
         """
         keep = torch.rand(len(domain), generator=self._generator()) >= self.drop
-        return domain.where(keep.to(domain.device), domain.new_tensor(-1))
+        return torch.where(moved(keep, domain.device), domain, -1)
 
     def get_extra_state(self) -> Tensor:
         return self._generator().get_state()
@@ -112,7 +114,7 @@ class DomainGuidance(nn.Module):
 
     def _tokens(self, domain: Tensor) -> Tensor:
         if self.one_hot:
-            return nn.functional.one_hot(domain + 1, self.domains + 1)[:, 1:]
+            return (domain[:, None] == torch.arange(self.domains, device=domain.device)).long()
         if self.table is None:
             raise ValueError(
                 "DomainGuidance needs the width of the condition its token is added to, got width=None. "

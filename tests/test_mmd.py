@@ -184,7 +184,7 @@ def test_coral_within_groups_is_their_mean_by_their_shares(seed, n0, n1, m0, m1,
         (lambda: MMD(scales=()), "scales multiply the bandwidth"),
         (lambda: MMD(estimator="best"), 'estimator is "unbiased"'),
         (lambda: MMD(extras=("a",))(torch.zeros(2, 1), torch.zeros(2, 1)), r"reads rows.extras\['a'\]"),
-        (lambda: MMD(estimator="linear")(Rows(torch.zeros(2, 1), mass=torch.ones(2)), torch.zeros(2, 1)), "linear"),
+        (lambda: MMD(estimator="linear")(*[Rows(torch.zeros(2, 1), group=torch.zeros(2).long())] * 2), "linear"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):

@@ -31,7 +31,7 @@ class Policy(nn.Module):
 
     def per_sample(self, batch: dict[str, Tensor]) -> Tensor:
         action = batch["action"]
-        noise, time = torch.randn_like(action), torch.rand(len(action), dtype=action.dtype)
+        noise, time = torch.randn_like(action), torch.rand(len(action), dtype=action.dtype, device=action.device)
         noisy = (1 - time[:, None]) * action + time[:, None] * noise
         predicted = self.head(noisy, time, condition=self.encoder(batch["observation"]))
         return (predicted - (noise - action)).square().mean(1)

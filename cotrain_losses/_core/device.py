@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def eager(x: Tensor) -> bool:
@@ -45,6 +45,19 @@ def moved(x: Tensor, device: torch.device) -> Tensor:
     if x.device.type == "cpu" and device.type == "cuda":
         x = x.pin_memory()
     return x.to(device, non_blocking=device.type != "cpu")
+
+
+def follow(module: nn.Module, device: torch.device) -> None:
+    """Move a module where the policy was moved after it was attached; its parameters stay the same objects."""
+    first = next(module.parameters(), None)
+    if first is not None and first.device != device:
+        module.to(device)
+
+
+def drawn_on(*modules: nn.Module) -> list[torch.device]:
+    """The CUDA devices of modules, whose random numbers their forward passes take."""
+    devices = {p.device for module in modules for p in module.parameters()}
+    return [device for device in devices if device.type == "cuda"]
 
 
 def accurate(x: Tensor) -> torch.dtype:

@@ -44,7 +44,7 @@ class Flags:
         """Call `act(value)` if the scalar is not zero: now on the CPU, elsewhere once the buffer is read.
 
         Between two readings the largest value counts, and NaN more than any.  Under torch.compile and
-        torch.func nothing is kept.
+        torch.func, and of the meta device, nothing is kept.
         """
         if eager(value):
             if number := float(value):
@@ -81,7 +81,7 @@ class Flags:
 
 
 def _unreadable(value: Tensor) -> bool:
-    return torch.compiler.is_compiling() or transformed(value)
+    return value.device.type == "meta" or torch.compiler.is_compiling() or transformed(value)
 
 
 common = Flags()

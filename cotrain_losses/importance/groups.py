@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .._core.checks import check_finite
+from .._core.device import moved
 from ..mixing.shares import shares
 from .samples import Samples
 
@@ -75,8 +76,9 @@ class GroupDRO(nn.Module):
                 "Reduce losses over time and action, not samples."
             )
         check_finite("the excess losses of GroupDRO", excess)
-        excess, domain = excess.detach().to(self.alpha).clamp_min(0), domain.long().to(self.alpha.device)
-        count = torch.bincount(domain, minlength=len(self.alpha))
+        excess, domain = moved(excess.detach(), self.alpha.device), moved(domain.long(), self.alpha.device)
+        excess = excess.to(self.alpha.dtype).clamp_min(0)
+        count = torch.zeros_like(self.alpha).index_add_(0, domain, torch.ones_like(excess))
         mean = torch.zeros_like(self.alpha).index_add_(0, domain, excess) / count.clamp_min(1)
         grown = (self.alpha.log() + self.step_size * mean).softmax(0)
         self.alpha.copy_((1 - self.smoothing) * grown + self.smoothing * self.prior)
@@ -85,7 +87,7 @@ class GroupDRO(nn.Module):
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) alpha_k / share_k."""
-        return (self.alpha / self.share).float().to(samples.domain.device)[samples.domain]
+        return (self.alpha / self.share).float()[moved(samples.domain, self.alpha.device)]
 
     def shares(self) -> dict[str, float]:
         """The mixture: alpha averaged over all updates (before the first: the prior)."""

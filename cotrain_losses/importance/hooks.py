@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from .._core.checks import check_finite
+from .._core.device import eager, moved
+from .._core.flags import common
 from ..mixing.shares import Ratio, factors
 from .samples import Samples, SampleWeights
 
@@ -37,7 +39,7 @@ class RatioWeights(nn.Module):
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) the factor of each sample's domain."""
-        return self.factors.to(samples.domain.device)[samples.domain]
+        return self.factors[moved(samples.domain, self.factors.device)]
 
 
 class TableWeights(nn.Module):
@@ -61,7 +63,7 @@ class TableWeights(nn.Module):
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) the weight of each sample."""
-        return self.weights[indices(samples, len(self.weights), "TableWeights").to(self.weights.device)]
+        return self.weights[moved(indices(samples, len(self.weights), "TableWeights"), self.weights.device)]
 
 
 class TimeWindow(nn.Module):
@@ -98,8 +100,8 @@ class TimeWindow(nn.Module):
                 "a TimeWindow reads each sample's diffusion time, got none. Name it at the seam: Seam(..., time=...), "
                 "the argument in which the head receives it."
             )
-        domain, time = samples.domain.to(samples.time.device), samples.time
-        low, high = self.low.to(time.device)[domain], self.high.to(time.device)[domain]
+        time, domain = samples.time, moved(samples.domain, self.low.device)
+        low, high = (moved(end[domain], time.device) for end in (self.low, self.high))
         return ((low <= time) & (time <= high)).to(low.dtype)
 
 
@@ -115,7 +117,7 @@ class ProductWeights(nn.Module):
         """(b,) the product."""
         product = torch.ones(len(samples.domain))
         for factor in (hook(samples) for hook in self.hooks):
-            product = product.to(factor.device) * factor
+            product = moved(product, factor.device) * factor
         return product
 
 
@@ -126,9 +128,18 @@ def indices(samples: Samples, size: int, name: str) -> Tensor:
             f"{name} reads each sample's place in the dataset, got none. Let the dataset return it and pass it on: "
             "cotrain(batch, domain=..., index=batch['index'])."
         )
-    if len(samples.index) and not 0 <= int(samples.index.min()) <= int(samples.index.max()) < size:
-        raise ValueError(
-            f"{name} has weights for samples 0 to {size - 1}, got indices from {int(samples.index.min())} to "
-            f"{int(samples.index.max())}. Build it for the whole mixed dataset, in the order of its indices."
-        )
-    return samples.index
+    index = samples.index
+    if not eager(index):
+        outside = torch.where((index < 0) | (index >= size), 1 + index.abs(), 0).sum()
+        common.post(f"indices of {name}", outside, lambda _: _no_sample(name, size, "one outside"))
+        return index.clamp(0, size - 1)
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < size:
+        _no_sample(name, size, f"indices from {int(index.min())} to {int(index.max())}")
+    return index
+
+
+def _no_sample(name: str, size: int, received: str) -> None:
+    raise ValueError(
+        f"{name} has weights for samples 0 to {size - 1}, got {received}. Build it for the whole mixed dataset, in the "
+        "order of its indices."
+    )

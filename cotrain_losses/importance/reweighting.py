@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .._core.checks import check_finite
+from .._core.device import moved
 from .hooks import indices
 from .samples import Samples
 
@@ -55,6 +56,7 @@ class DiscrepancyWeights(nn.Module):
         memory: float = 0.0,
     ) -> None:
         super().__init__()
+        is_target = is_target.detach().cpu()
         total = int(is_target.sum()) + budget * int((~is_target).sum())
         least, most = floor * int(is_target.sum()), bound * len(is_target)
         if not least <= total <= most:
@@ -69,7 +71,7 @@ class DiscrepancyWeights(nn.Module):
             )
         self.discrepancy_weight, self.sparse, self.smooth, self.peak = discrepancy_weight, sparse, smooth, peak
         self.bound, self.floor, self.total, self.memory = bound, floor, total, memory
-        d = torch.as_tensor(discrepancy, dtype=torch.float64).expand(len(is_target))
+        d = torch.as_tensor(discrepancy, dtype=torch.float64).cpu().expand(len(is_target))
         check_finite("the discrepancies", d)
         begin = {"discrepancy": torch.where(is_target, 0.0, d), "losses": torch.zeros_like(d), "q": is_target.double()}
         begin |= {"is_target": is_target.detach(), "seen": torch.zeros_like(is_target)}
@@ -84,7 +86,8 @@ class DiscrepancyWeights(nn.Module):
                 f"indices and losses are (samples,) each, got {tuple(index.shape)} and {tuple(losses.shape)}."
             )
         check_finite("the losses of DiscrepancyWeights", losses)
-        index, losses = index.to(self.losses.device), losses.detach().to(self.losses)
+        index, losses = (moved(x.detach(), self.losses.device) for x in (index, losses))
+        losses = losses.to(self.losses.dtype)
         kept = self.memory * self.seen[index].double()
         self.losses[index] = kept * self.losses[index] + (1 - kept) * losses
         self.seen[index] = True
@@ -111,7 +114,7 @@ class DiscrepancyWeights(nn.Module):
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) q at the samples' indices."""
-        return self.q.float()[indices(samples, len(self.q), "DiscrepancyWeights").to(self.q.device)]
+        return self.q.float()[moved(indices(samples, len(self.q), "DiscrepancyWeights"), self.q.device)]
 
     def _within(self, cost: Tensor, lower: Tensor, cap: float) -> Tensor:
         """The optimum with every weight at most `cap`, without the peak term."""

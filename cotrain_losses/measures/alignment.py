@@ -71,7 +71,7 @@ def squared_wasserstein(source: Tensor, target: Tensor) -> float:
     """
     from ..terms.transport.exact import exact
 
-    source, target = source.double(), target.double()
+    source, target = source.cpu().double(), target.cpu().double()
     shift = source.mean(0) - target.mean(0)
     cost = squared_distances(source - source.mean(0), target - target.mean(0)).numpy()
     a, b = (np.full(n, 1.0 / n) for n in cost.shape)

@@ -9,7 +9,7 @@ collected features) reads them here, so that one array means the same domains ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .._core.rows import Rows
+from .._core.device import eager, moved
+from .._core.flags import common
+from .._core.rows import Rows, wide
 
 Domain: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
 """labels of samples, one each"""
@@ -60,18 +62,23 @@ class Domains:
         """(b,) bool."""
         return labels == self.names.index(self.target)
 
-    def counts(self, labels: Tensor) -> dict[str, int]:
-        """Samples of each domain."""
+    def counts(self, labels: Tensor) -> dict[str, Any]:
+        """Samples of each domain: numbers, or scalars on the labels' device, which is not waited for."""
+        if labels.device.type != "cpu":
+            return self._summed(labels, torch.ones_like(labels))
         return dict(zip(self.names, torch.bincount(labels, minlength=len(self.names)).tolist(), strict=True))
 
-    def steps(self, labels: Tensor, valid: Tensor) -> dict[str, float]:
-        """Each domain's steps that (b, h) marks valid."""
-        each = valid.detach().cpu().float().flatten(1).sum(1)
-        return dict(zip(self.names, torch.zeros(len(self.names)).index_add_(0, labels, each).tolist(), strict=True))
+    def steps(self, labels: Tensor, valid: Tensor) -> dict[str, Any]:
+        """Each domain's steps that (b, h) marks valid: numbers, or scalars on their device."""
+        return self._summed(moved(labels, valid.device), valid.detach().float().flatten(1).sum(1))
+
+    def _summed(self, labels: Tensor, each: Tensor) -> dict[str, Any]:
+        sums = each.new_zeros(len(self.names)).index_add_(0, labels, each)
+        return dict(zip(self.names, sums.tolist() if sums.device.type == "cpu" else sums.unbind(), strict=True))
 
     def labels(self, domain: Any, batch: Any = None) -> Tensor:
-        """(b,) integer labels on the CPU, checked against the batch they label."""
-        labels, _ = read_labels(domain, self.names, self.target)
+        """(b,) integer labels on the device they came on, checked against the batch they label."""
+        labels, _ = read_labels(domain, self.names, self.target, stay=True)
         rows = _rows(batch)
         if rows and len(labels) not in rows:
             raise ValueError(
@@ -81,15 +88,30 @@ class Domains:
         return labels
 
     def sides(self, rows: Rows, labels: Tensor) -> list[tuple[str, Rows, Rows]]:
-        """(name, source rows, target rows) for each comparison."""
+        """(name, source rows, target rows) for each comparison.
+
+        Off the CPU and under torch.compile each side holds all rows of the batch in one order, sources first, with a
+        mass of zero where a row is not of that side: one shape, whatever the labels.
+        """
         masks = {name: labels == position for position, name in enumerate(self.names)}
         of_target = masks.pop(self.target)
         if self.sources == "pooled":
             masks = {"sources": ~of_target}
-        # positions are found on the CPU, so that no device is waited for
-        places = [mask.nonzero().squeeze(1) for mask in (of_target, *masks.values())]
-        target, *sources = [rows[place.to(rows.features.device, non_blocking=True)] for place in places]
+        if not (eager(rows.features) and eager(labels)):
+            return [(name, *_whole(rows, mask, of_target)) for name, mask in masks.items()]
+        target, *sources = [rows[mask.nonzero().squeeze(1)] for mask in (of_target, *masks.values())]
         return [(name, source, target) for name, source in zip(masks, sources, strict=True)]
+
+
+def _whole(rows: Rows, of_source: Tensor, of_target: Tensor) -> tuple[Rows, Rows]:
+    """All rows twice, in a stable order by side, with the masses of either side."""
+    order = torch.argsort((~of_source).to(torch.uint8) + of_target, stable=True)
+    masks = torch.stack([of_source, of_target])[:, order].to(wide(rows.features.dtype))
+    order, masks = (moved(x, rows.features.device) for x in (order, masks))
+    held = rows[order]
+    own = masks if held.mass is None else masks * held.mass
+    source, target = (replace(held, mass=mass) for mass in own)
+    return source, target
 
 
 def _rows(batch: Any) -> set[int]:
@@ -100,11 +122,12 @@ def _rows(batch: Any) -> set[int]:
 
 
 def read_labels(
-    domain: Domain, names: Sequence[str] | None = None, target: str | None = "target"
+    domain: Domain, names: Sequence[str] | None = None, target: str | None = "target", *, stay: bool = False
 ) -> tuple[Tensor, tuple[str, ...]]:
     """(n,) integer labels on the CPU, and the names that they index.
 
     Without `names` a mask has (source, target), and names those that occur, sorted; `target` is what True stands for.
+    With `stay` labels stay on the device they are on; one of no domain is then told later, when flags are read.
     Raises TypeError on labels of another kind or of several, on integers without names, on a mask for other than two
     domains; ValueError on more than one dimension, or a label of no domain.
     """
@@ -117,7 +140,7 @@ def read_labels(
         given = torch.from_numpy(given.astype(bool if given.dtype.kind == "b" else np.int64))
     if given.numel() and (given.is_floating_point() or given.is_complex()):
         raise _not_labels(str(given.dtype).removeprefix("torch."), given.isnan().sum().item())
-    given = given.detach().cpu()
+    given = given.detach() if stay else given.detach().cpu()
     if given.dtype != torch.bool:
         return _checked_positions(given, names)
     names = ("source", "target") if names is None else tuple(names)
@@ -135,12 +158,20 @@ def _checked_positions(given: Tensor, names: Sequence[str] | None) -> tuple[Tens
             "domain is a bool mask (True = target), names, or integers with domains=(...), got integers with "
             "domains=None. Name them: domains=('real', 'sim_a', 'sim_b')."
         )
+    if given.device.type != "cpu":
+        outside = torch.where((given < 0) | (given >= len(names)), given.abs() + 1, 0)
+        common.post("domain labels", outside.sum(), lambda _: _no_domain("one outside", names))
+        return given.long().clamp(0, len(names) - 1), tuple(names)
     if len(given) and not 0 <= int(given.min()) <= int(given.max()) < len(names):
-        raise ValueError(
-            f"integer labels are positions among the domains {', '.join(names)}, got values from "
-            f"{int(given.min())} to {int(given.max())}. Name every domain that occurs: domains=(...), target=...."
-        )
+        _no_domain(f"values from {int(given.min())} to {int(given.max())}", names)
     return given.long(), tuple(names)
+
+
+def _no_domain(received: str, names: Sequence[str]) -> None:
+    raise ValueError(
+        f"integer labels are positions among the domains {', '.join(names)}, got {received}. "
+        "Name every domain that occurs: domains=(...), target=...."
+    )
 
 
 def _array(domain: Any) -> NDArray[Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from .._core.device import drawn_on
 from .._core.modes import evaluating
 from .paths import networks
 from .step import Labels, Observer, TrainingStep
@@ -33,7 +34,8 @@ class HeldOut(Observer):
         due = [each for each in self.step.measured_strengths() if each.due]
         if not due:
             return
-        with evaluating(*networks(self.step.policy)), torch.random.fork_rng(), torch.no_grad():
+        roots = networks(self.step.policy)
+        with evaluating(*roots), torch.random.fork_rng(drawn_on(*roots)), torch.no_grad():
             torch.manual_seed(0)
             value = float(self.step(self.batch, self.labels).policy)
         for strength in due:

@@ -24,8 +24,8 @@ class Losses(NamedTuple):
     """each term's own value, unweighted and detached."""
     strengths: dict[str, float]
     """each term's strength lambda_k at this step."""
-    counts: dict[str, int]
-    """samples of each domain in the batch."""
+    counts: dict[str, Any]
+    """samples of each domain in the batch: numbers, or scalars on the device of the labels."""
     skipped: tuple[str, ...]
     """terms that had too few rows of a domain and were an exact zero."""
     readings: dict[str, float]
@@ -51,8 +51,8 @@ class Losses(NamedTuple):
         for name, weight in self.strengths.items():
             values |= {f"strength/{name}": weight, f"share/{name}": parts[name] / whole if whole else 0.0}
         values |= {f"reading/{name}": value for name, value in self.readings.items()}
-        values["ratio"] = self.counts.get(target, 0) / max(sum(self.counts.values()), 1)
-        return values | {f"loss_share/{name}": share for name, share in self.shares.items()}
+        values["ratio"] = float(shares_of(self.counts).get(target, 0.0))
+        return values | {f"loss_share/{name}": float(share) for name, share in self.shares.items()}
 
 
 class PolicyLoss(NamedTuple):
@@ -86,6 +86,13 @@ class PolicyLoss(NamedTuple):
                 "samples. Reduce it first: CoTrain(loss=lambda policy, batch: policy(batch).mean())."
             )
         return cls(loss.mean(), loss, info)
+
+
+def shares_of(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Each domain's share of all counts; a scalar on their device where they are on one."""
+    total: Any = sum(counts.values())
+    total = total.clamp_min(1.0) if isinstance(total, Tensor) else max(total, 1.0)
+    return {name: count / total for name, count in counts.items()}
 
 
 def mean_over_sources(evaluations: list[tuple[str, Evaluation]]) -> Evaluation:

@@ -19,6 +19,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .._core.device import moved
+
 RowRule: TypeAlias = str | Callable[[int, Tensor], Tensor]
 """which sample owns each row: "side by side", "end to end", "repeated", "in turn", or a function"""
 WHOLE = ("side by side", "end to end", "repeated")
@@ -80,7 +82,7 @@ class Owners(NamedTuple):
         """(b, ...) a value for each sample -> (rows, ...) one for each row."""
         if rows == len(values) and not self.start and not callable(self.site.rows):
             return values
-        return values[self.positions(rows).to(values.device, non_blocking=True)]
+        return values[moved(self.positions(rows), values.device)]
 
     def positions(self, rows: int) -> Tensor:
         """(rows,) the sample that each row belongs to, on the CPU."""
@@ -171,5 +173,5 @@ def _together(parts: list[tuple[Tensor, Tensor]], owners: Owners) -> Tensor:
             f"features hold as many rows of every sample, got {len(place)} rows at {owners.site.place} of which some "
             f"of the {b} samples have fewer. Name a module that sees the whole batch: Seam(feature=...)."
         )
-    order = place.argsort(stable=True).to(rows.device, non_blocking=True)
+    order = moved(place.argsort(stable=True), rows.device)
     return rearrange(rows[order], "(b k) f -> b (k f)", b=b)

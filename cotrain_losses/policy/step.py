@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .._core.device import follow
 from .._core.rows import Rows
 from ..importance.samples import Samples
 from ..method import Method
@@ -26,7 +27,7 @@ from ..terms.term import Regularizer
 from .fitting import refuse_features, warn_of_batch_norm
 from .gather import gathered
 from .hooks import Hooks
-from .losses import Losses, PolicyLoss, mean_over_sources
+from .losses import Losses, PolicyLoss, mean_over_sources, shares_of
 from .memory import Memory
 from .paths import networks, unwrapped
 from .seam import Seam
@@ -137,7 +138,7 @@ class TrainingStep:
             readings={} if self.regularizer is None else self.regularizer.readings(),
             weighted=weighted,
             info=returned.info,
-            shares={name: count / max(sum(counted.values()), 1.0) for name, count in counted.items()},
+            shares=shares_of(counted),
         )
         for observer in observers:
             observer.on_losses(losses, labels)
@@ -166,6 +167,7 @@ class TrainingStep:
         rows = Rows(features, extras, group=group, valid=valid)
         if not rows.features.requires_grad:
             refuse_features(self.policy, seam, regularizer, step)
+        follow(regularizer, features.device)
         compared, known = self.kept.filled(rows, known) if self.memory else (rows, known)
         sides = self.domains.sides(compared, known)
         if self.gather:

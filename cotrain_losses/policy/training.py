@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from .._core.device import follow, moved
 from ..importance.samples import Samples
 from ..method import Method
 from ..terms.term import Regularizer
@@ -49,7 +50,8 @@ class TrainingPass(Pass):
     def replace_condition(self, condition: Tensor, owners: Owners) -> Tensor:
         if self.guidance is None:
             return condition
-        token = owners.of(self.token, len(condition)).to(condition.device, non_blocking=True)
+        follow(self.guidance, condition.device)
+        token = moved(owners.of(self.token, len(condition)), condition.device)
         return self.guidance(condition, token)  # type: ignore[no-any-return]
 
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
@@ -67,7 +69,7 @@ class TrainingPass(Pass):
         if self.weights is None:
             return weight
         own = _checked_weight(self.weights(samples), n)
-        return weight.to(own.device) * own
+        return moved(weight, own.device) * own
 
     def _timed_weights(self, time: Tensor, owners: Owners, n: int) -> Tensor:
         """(n,) weights at the rows of one call, each with its own time."""
@@ -96,7 +98,7 @@ class TrainingPass(Pass):
             weight = self._weights(self.samples)
         if weight is None:  # the rows of a sample weigh differently
             return returned.scalar, None
-        weight = weight.to(each.device)
+        weight = moved(weight, each.device)
         weighted = (weight * each.detach().flatten(1).mean(1) if each.ndim > 1 else weight * each.detach()).mean()
         if self.weighed_at_head:
             return returned.scalar, weighted
@@ -145,7 +147,7 @@ def not_called(sites: tuple[Site, ...], block: str) -> RuntimeError:
 
 
 def _scaled_rows(gradient: Tensor, weight: Tensor) -> tuple[Tensor, None]:
-    return gradient * weight.to(gradient).reshape(-1, *[1] * (gradient.ndim - 1)), None
+    return gradient * moved(weight, gradient.device).to(gradient.dtype).reshape(-1, *[1] * (gradient.ndim - 1)), None
 
 
 def _with_row_gradients(output: Any, place: str, weights: Callable[[int], Tensor]) -> Any:

@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
+from .._core.device import moved
+
 Value = TypeVar("Value", float, Tensor)
 
 
@@ -27,6 +29,8 @@ class Average(Generic[Value]):
 
     def add(self, x: Value) -> None:
         """One observation more."""
+        if isinstance(self.total, Tensor) and isinstance(x, Tensor):  # loaded from a checkpoint on another device
+            self.total = moved(self.total, x.device)
         self.total = x if self.total is None else self.decay * self.total + x
         self.weight = self.decay * self.weight + 1.0
 

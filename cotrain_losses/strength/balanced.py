@@ -138,6 +138,8 @@ class Balanced(MeasuredStrength):
     def _read(self, like: Rows) -> tuple[float | None, float | None]:
         """The probe's accuracy and the target's loss, each the mean over the ranks that have one."""
         numbers = [0.0] * 4
+        for side in self._sides:
+            side.settle()
         if min(map(len, self._sides)) >= LEAST:
             numbers[:2] = held_out_accuracy(*(side.seen() for side in self._sides)), 1.0
         if self._reported:

@@ -22,10 +22,11 @@ RIDGE = 0.1
 
 
 class Seen(NamedTuple):
-    """Rows of one domain in the order they came: features (n, d) and the episode of each, if known."""
+    """Rows of one domain in the order they came: features (n, d), the episode of each and its mass, where known."""
 
     features: Tensor
     episodes: Tensor | None
+    mass: Tensor | None = None
 
 
 class Recent:
@@ -39,20 +40,30 @@ class Recent:
         if not len(side):
             return
         known = side.extras.get(episode)
-        self.parts.append(Seen(side.features.detach(), None if known is None else known.detach().reshape(len(side))))
+        episodes = None if known is None else known.detach().reshape(len(side))
+        self.parts.append(Seen(side.features.detach(), episodes, side.mass))
         self._held += len(side)
-        while self._held - len(self.parts[0].features) >= self.rows:
+        while side.mass is None and self._held - len(self.parts[0].features) >= self.rows:
             self._held -= len(self.parts.pop(0).features)
 
     def __len__(self) -> int:
         return self._held
 
+    def settle(self) -> None:
+        """Keep the rows that have mass, and no more of them than asked for; where they have one, the host waits."""
+        if all(part.mass is None for part in self.parts):
+            return
+        self.parts = [_of_mass(part) for part in self.parts]
+        self._held = sum(len(part.features) for part in self.parts)
+        while self.parts and self._held - len(self.parts[0].features) >= self.rows:
+            self._held -= len(self.parts.pop(0).features)
+
     def seen(self) -> Seen:
         """All rows held, on the CPU."""
-        features = torch.cat([part.features for part in self.parts])[-self.rows :].float().cpu()
-        episodes = [part.episodes for part in self.parts if part.episodes is not None]
+        features = torch.cat([part.features.cpu() for part in self.parts])[-self.rows :].float()
+        episodes = [part.episodes.cpu() for part in self.parts if part.episodes is not None]
         known = len(episodes) == len(self.parts)
-        return Seen(features, torch.cat(episodes)[-self.rows :].cpu() if known else None)
+        return Seen(features, torch.cat(episodes)[-self.rows :] if known else None)
 
     def state(self) -> Any:
         """What there is to be saved."""
@@ -62,6 +73,13 @@ class Recent:
         """What was saved."""
         self.parts = [Seen(*part) for part in state]
         self._held = sum(len(part.features) for part in self.parts)
+
+
+def _of_mass(part: Seen) -> Seen:
+    if part.mass is None:
+        return part
+    counts = part.mass.cpu() > 0
+    return Seen(part.features.cpu()[counts], None if part.episodes is None else part.episodes.cpu()[counts])
 
 
 def held_out_accuracy(source: Seen, target: Seen) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.device import accurate, moved
 from .._core.ranks import summed
 from .._core.rows import Rows
 from .averages import Average
@@ -27,10 +28,14 @@ class Standardised:
         self._moments: Average[Tensor] = Average(decay)
 
     def observe(self, source: Rows, target: Rows, gathered: bool) -> None:
-        """Take in a batch, as it comes: each row counts alike."""
+        """Take in a batch, as it comes: each row that has mass counts alike."""
         x = torch.cat([source.features, target.features]).detach()
-        wide = x.float() if x.device.type == "mps" else x.double()
-        moments = torch.cat([wide.sum(0), wide.square().sum(0), wide.new_tensor([len(wide)])])
+        wide, counts = x.to(torch.promote_types(accurate(x), torch.float32)), _counts(source, target)
+        if counts is None:
+            moments = torch.cat([wide.sum(0), wide.square().sum(0), wide.new_full((1,), len(wide))])
+        else:
+            counts = counts.to(wide)
+            moments = torch.cat([counts @ wide, counts @ wide.square(), counts.sum()[None]])
         moments = moments if gathered else summed(moments)
         if len(wide) or not gathered:
             self._moments.add(moments[:-1] / moments[-1].clamp_min(1.0))
@@ -40,7 +45,7 @@ class Standardised:
         moments = self._moments.value
         if moments is None:
             return source, target
-        mean, square = moments.to(source.features.device).chunk(2)
+        mean, square = moved(moments, source.features.device).chunk(2)
         variance = (square - mean.square()).clamp_min(0.0)
         least = LEAST**2 * variance.mean()
         gain = torch.maximum(variance, least.where(least > 0, 1.0)).rsqrt()
@@ -55,6 +60,13 @@ class Standardised:
     def load(self, state: Any) -> None:
         """What was saved."""
         self._moments.load(state)
+
+
+def _counts(source: Rows, target: Rows) -> Tensor | None:
+    """(n + m,) which rows have mass; None where all have."""
+    if source.mass is None or target.mass is None:
+        return None
+    return torch.cat([source.mass, target.mass]) > 0
 
 
 def _moved(rows: Rows, mean: Tensor, gain: Tensor) -> Rows:

@@ -24,6 +24,11 @@ def own_mass(rows: Rows) -> Tensor:
     return normalised(rows.mass.detach().to(features))
 
 
+def first_those_of_mass(mass: Tensor) -> Tensor:
+    """(n,) positions: rows that have mass in their order, then the others."""
+    return torch.argsort((mass <= 0).to(torch.uint8), stable=True)
+
+
 def normalised(mass: Tensor) -> Tensor:
     """Masses that sum to one; zeros stay zeros."""
     return mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)

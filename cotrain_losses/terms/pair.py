@@ -105,6 +105,13 @@ class Pair:
         count: int = self._once("unmatched", lambda: int((~across.any(1)).sum() + (~across.any(0)).sum()))
         return count
 
+    @property
+    def doubt(self) -> Tensor:
+        """Zero where all features are finite, NaN where one is not: a term's value takes it along off the CPU."""
+        sides = (self.source.features, self.target.features)
+        found: Tensor = self._once("doubt", lambda: torch.stack([(0.0 * x.detach()).sum() for x in sides]).sum())
+        return found
+
     def present(self) -> Pair:
         """The rows that have mass, on the CPU, with the masses that they have here."""
         if self.plain:

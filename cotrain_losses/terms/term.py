@@ -60,7 +60,8 @@ class Term(nn.Module):
         value = self.compare(pair)
         if not (pair.eager and math.isfinite(value.detach())):
             pair.flags.post(f"{type(self).__name__} value", ~torch.isfinite(value.detach()), self._not_finite)
-        return value if enough is True else torch.where(enough, value, 0.0)
+        value = value if enough is True else torch.where(enough, value, 0.0)
+        return value if pair.eager else value + pair.doubt
 
     def _not_finite(self, flag: float) -> None:
         raise ValueError(

@@ -156,6 +156,8 @@ class NearestByDTW:
     def __call__(self, source: Rows, target: Rows) -> Tensor:
         """The (n, m) factors."""
         distances = dtw_distances(self._chunks(source), self._chunks(target), gamma=self.gamma)
+        if source.mass is not None:
+            distances[source.mass.detach().cpu().numpy() <= 0] = np.inf
         matched = torch.zeros(distances.shape, dtype=torch.bool)
         matched[torch.from_numpy(distances.argmin(0)), torch.arange(distances.shape[1])] = True
         return _factors(matched, self.discount, source.features)

@@ -39,12 +39,28 @@ class CORAL(Term):
         a, b = pair.masses(self.min_samples)
         if source.group is None or target.group is None:
             return self._of(source.features, target.features, a, b)
+        if not pair.eager:
+            return self._grouped(pair, a, b)
         values = [
             a[i].sum() * self._of(source.features[i], target.features[j], a[i] / a[i].sum(), b[j] / b[j].sum())
             for group in torch.unique(source.group[a > 0])
             for i, j in [(source.group == group, target.group == group)]
         ]
         return torch.stack(values).sum()
+
+    def _grouped(self, pair: Pair, a: Tensor, b: Tensor) -> Tensor:
+        """All groups at once, in constant shape: inner products of rows of one group, times the group's share."""
+        (same_source, same_target), across = pair.within, pair.across
+        assert same_source is not None and same_target is not None and across is not None
+        x, y, d = pair.source.features, pair.target.features, pair.source.features.shape[1]
+        left, right = (_whitened_within(*each) for each in ((x, a, same_source), (y, b, same_target)))
+        share = same_source.to(a) @ a, same_target.to(b) @ b
+        of_source = (share[0][:, None] * same_source * (left @ left.T).square()).sum()
+        of_target = (share[1][:, None] * same_target * (right @ right.T).square()).sum()
+        of_both = (share[0][:, None] * across * (left @ right.T).square()).sum()
+        value = (of_source + of_target - 2 * of_both) / (4 * d**2)
+        apart = _means(x, a, same_source) - _means(y, b, across)
+        return value + (a * apart.square().mean(1)).sum() if self.mean else value
 
     def _of(self, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         mean_x, mean_y = a @ x, b @ y
@@ -63,3 +79,18 @@ def _whitened(centred: Tensor, mass: Tensor) -> Tensor:
     before = mass.cumsum(0) - mass
     left = (2 * mass @ before).clamp_min(torch.finfo(mass.dtype).tiny)  # 1 - sum m^2, without cancellation
     return centred * (mass / left).sqrt()[:, None]
+
+
+def _means(rows: Tensor, mass: Tensor, same: Tensor) -> Tensor:
+    """(k, d) for each row of `same` (k, n) the mean of the rows of its group."""
+    weights = same * mass
+    return weights @ rows / weights.sum(1, keepdim=True).clamp_min(torch.finfo(mass.dtype).tiny)
+
+
+def _whitened_within(x: Tensor, mass: Tensor, same: Tensor) -> Tensor:
+    """Rows whose Gram matrix is, group by group, the unbiased covariance."""
+    tiny = torch.finfo(mass.dtype).tiny
+    own = mass / (same.to(mass) @ mass).clamp_min(tiny)
+    before = (same.tril(-1).to(mass)) @ own
+    left = (2 * same.to(mass) @ (own * before)).clamp_min(tiny)  # 1 - sum m^2, without cancellation
+    return (x - _means(x, mass, same)) * (own / left).sqrt()[:, None]

@@ -13,6 +13,8 @@ halve the whole.  A weight absorbs factors; bandwidths have to be converted.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from ..._core.device import as_array
 from ..._core.distances import squared_distances
 from ..._core.rows import Rows
 from ..gradients import with_gradients
+from ..masses import first_those_of_mass
 from ..pair import Pair
 from ..term import Term
 from .fused import fused
@@ -104,42 +107,77 @@ class MMD(Term):
         return sum(kernels[1:], kernels[0]) / len(kernels)
 
     def _linear(self, pair: Pair) -> Tensor:
-        """Gretton et al. 2012, section 6: the mean of h over disjoint pairs of consecutive rows."""
-        if not pair.plain:
+        """Gretton et al. 2012, section 6: the mean of h over disjoint pairs of consecutive rows of mass."""
+        if pair.grouped:
             raise ValueError(
-                'estimator="linear" compares consecutive rows one by one and knows neither masses nor groups.\n'
+                'estimator="linear" compares consecutive rows one by one and knows no groups.\n'
                 'Use estimator="unbiased".'
             )
+        (first, second), weight = self._consecutive(pair)
         kernel: Tensor | float = 1.0
         for x, y, bandwidth in self._blocks(pair.source, pair.target):
-            count = min(len(x), len(y)) // 2 * 2
+            count, x, y = 2 * len(weight), x[first], y[second]
             x0, y0, x1, y1 = x[0:count:2], y[0:count:2], x[1:count:2], y[1:count:2]
             squared = torch.stack([(p - q).square().sum(1) for p, q in ((x0, x1), (y0, y1), (x0, y1), (x1, y0))])
-            square = bandwidth**2 if bandwidth is not None else squared.detach().median().clamp_min(1e-30)
+            square = bandwidth**2 if bandwidth is not None else _median(squared.detach(), weight > 0)
             kernel = kernel * self._mixture(squared, square)
         assert isinstance(kernel, Tensor)  # there is at least the block of the features
-        return (kernel[0] + kernel[1] - kernel[2] - kernel[3]).mean()
+        each = weight * (kernel[0] + kernel[1] - kernel[2] - kernel[3])
+        return each.sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+    def _consecutive(self, pair: Pair) -> tuple[tuple[Any, Any], Tensor]:
+        """The order of both sides' rows, those without mass last, and (k,) what each two pairs of rows count."""
+        (a, b), count = pair.masses(), min(pair.n, pair.m) // 2 * 2
+        order: tuple[Any, Any] = (slice(None), slice(None))
+        if not pair.plain:
+            order = first_those_of_mass(a), first_those_of_mass(b)
+        a, b = pair.n * a[order[0]][:count], pair.m * b[order[1]][:count]
+        return order, a[0::2] * a[1::2] * b[0::2] * b[1::2]
 
     def _blocks(self, source: Rows, target: Rows) -> list[tuple[Tensor, Tensor, float | Tensor | None]]:
-        blocks = [(source.features, target.features, self._width(source.features, target.features))]
-        for name in self.extras:
-            x, y = (rows.extra(name).flatten(1).to(source.features) for rows in (source, target))
-            blocks.append((x, y, mean_distance(x, y) if self.bandwidth == "mean" else None))
+        counts = _with_mass(source, target)
+        width = None if self.bandwidth is None or isinstance(self.bandwidth, str) else float(self.bandwidth)
+        held = [(source.features, target.features)]
+        held += [(source.extra(n).flatten(1), target.extra(n).flatten(1)) for n in self.extras]
+        blocks: list[tuple[Tensor, Tensor, float | Tensor | None]] = []
+        for x, y in held:
+            x, y = x.to(source.features), y.to(source.features)
+            blocks.append((x, y, mean_distance(x, y, counts) if self.bandwidth == "mean" else width))
+            width = None  # a bandwidth given is that of the features
         return blocks
-
-    def _width(self, x: Tensor, y: Tensor) -> float | Tensor | None:
-        if self.bandwidth == "mean":
-            return mean_distance(x, y)
-        return None if self.bandwidth is None else float(self.bandwidth)
 
     def extra_repr(self) -> str:
         return f"bandwidth={self.bandwidth}, scales={self.scales}, estimator={self.estimator!r}"
 
 
-def mean_distance(x: Tensor, y: Tensor) -> Tensor:
-    """The root of the mean squared distance between distinct rows of (n, d) and (m, d) together: sqrt(2 tr Cov)."""
+def mean_distance(x: Tensor, y: Tensor, counts: Tensor | None = None) -> Tensor:
+    """The root of the mean squared distance between distinct rows of (n, d) and (m, d) together: sqrt(2 tr Cov).
+
+    `counts` (n + m,) is 1 for the rows that count and 0 for the others; None counts all.
+    """
     pooled = torch.cat([x, y]).detach()
-    return (2 * pooled.var(0).sum()).clamp_min(torch.finfo(pooled.dtype).tiny ** 0.5).sqrt()
+    least = torch.finfo(pooled.dtype).tiny ** 0.5
+    if counts is None:
+        return (2 * pooled.var(0).sum()).clamp_min(least).sqrt()
+    counts = counts.to(pooled)
+    number = counts.sum()
+    apart = pooled - (counts @ pooled) / number.clamp_min(1.0)
+    return (2 * (counts @ apart.square()).sum() / (number - 1).clamp_min(1.0)).clamp_min(least).sqrt()
+
+
+def _with_mass(source: Rows, target: Rows) -> Tensor | None:
+    """(n + m,) which rows have mass; None where all have."""
+    if source.mass is None and target.mass is None:
+        return None
+    sides = (source, target)
+    return torch.cat([rows.features.new_ones(len(rows)) if rows.mass is None else rows.mass for rows in sides]) > 0
+
+
+def _median(values: Tensor, present: Tensor) -> Tensor:
+    """The lower median of values (4, k) at the k places that are present."""
+    ordered = values.where(present, float("inf")).flatten().sort().values
+    place = ((4 * present.sum() - 1) // 2).clamp_min(0)
+    return ordered.gather(0, place[None]).squeeze(0).clamp_min(1e-30)
 
 
 def _comparable(pair: Pair, a: Tensor, b: Tensor) -> Tensor:

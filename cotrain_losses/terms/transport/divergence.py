@@ -20,7 +20,7 @@ from ..pair import Pair
 from ..term import Term
 from .coupling import check_converged
 from .direct import symmetric
-from .elsewhere import costs, planned, pulls
+from .elsewhere import costs, masses_at, planned, pulls
 from .online import online, streamed
 from .optimal import masses_of
 from .settings import Settings, prices
@@ -79,7 +79,7 @@ class Sinkhorn(Term):
         check_followed(pair.source.features, pair.target.features)
         sides = tuple(rows.features * 0.5**0.5 for rows in (pair.source, pair.target))
         x, y, cost = costs(*sides)
-        a, b = (mass.to(cost) for mass in pair.masses())
+        a, b = masses_at(pair, cost)
         across = planned("Sinkhorn", cost, a, b, self.settings, pair.across, pair.flags)
         within = zip((x, y), (a, b), pair.within, strict=True)
         own = [symmetric(_own(z), mass, self.settings, same) for z, mass, same in within]

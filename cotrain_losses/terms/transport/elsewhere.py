@@ -13,6 +13,7 @@ from torch import Tensor
 from ..._core.device import accurate
 from ..._core.distances import squared_distances
 from ..._core.flags import Flags, common
+from ..pair import Pair
 from .matrix import coupled
 from .problem import INF
 from .rounds import ROUNDS, Plan, solved
@@ -115,6 +116,16 @@ def exactly(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor
     f[i], g[j] = torch.from_numpy(solution.f), torch.from_numpy(solution.g)
     numbers = (torch.tensor(x, dtype=torch.float64) for x in (solution.value(), solution.error, 0.0))
     return Plan(*(x.to(cost) for x in (plan, f, g, *numbers)))
+
+
+def masses_at(pair: Pair, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The masses of both sides in the accurate type, of equal sums in every group to that type's rounding."""
+    a, b = (mass.to(like) for mass in pair.masses())
+    tiny = torch.finfo(like.dtype).tiny
+    within, across = pair.within[1], pair.across
+    if within is None or across is None:
+        return a / a.sum().clamp_min(tiny), b / b.sum().clamp_min(tiny)
+    return a, b * (across.T.to(a) @ a) / (within.to(b) @ b).clamp_min(tiny)
 
 
 def pulls(plan: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,12 +25,13 @@ from torch import Tensor
 from ..._core.device import accurate, as_array
 from ..._core.rows import Rows
 from ..gradients import check_followed, with_gradients
+from ..masses import first_those_of_mass
 from ..pair import Pair
 from ..term import Term
 from .costs import Block, Callback, joined_rows, total_cost
 from .coupling import Coupling, check_converged, spread_out
 from .direct import diagonal
-from .elsewhere import check_error, costs, exactly, planned, pulls
+from .elsewhere import check_error, costs, exactly, masses_at, planned, pulls
 from .matrix import coupled
 from .problem import INF, Array, Solution
 from .rounds import Plan
@@ -156,7 +157,7 @@ class OptimalTransport(Term):
         return with_gradients(value.to(pair.source.features.dtype), *known), solution
 
     def _planned(self, cost: Tensor, pair: Pair) -> Plan:
-        a, b = (mass.to(cost) for mass in pair.masses())
+        a, b = masses_at(pair, cost)
         if self.settings.eps > 0:
             return planned("OptimalTransport", cost, a, b, self.settings, pair.across, pair.flags)
         plan = exactly(cost, a, b, self.settings, pair.across)
@@ -176,7 +177,11 @@ class OptimalTransport(Term):
                 'reference="diagonal" sends row i to row i and needs paired sides, '
                 f'got {n} source and {m} target rows.\nUse reference="product".'
             )
-        cost, (a, b) = self._cost(pair).diagonal(), pair.masses()
+        cost, (a, b) = self._cost(pair), pair.masses()
+        if not (pair.plain or pair.eager):  # rows of no mass go last, so that pairs meet
+            first, second = first_those_of_mass(a), first_those_of_mass(b)
+            cost, a, b = cost[first][:, second], a[first], b[second]
+        cost = cost.diagonal()
         solution = diagonal(cost.detach(), a.to(cost), b.to(cost), self.settings)
         check_error("OptimalTransport", solution, self.settings, pair.flags)
         paired = solution.plan.diagonal()

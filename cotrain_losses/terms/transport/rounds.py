@@ -81,7 +81,7 @@ def solved(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor 
         settings = settings.transposed
         plan = solved(cost.T.contiguous(), b, a, settings, None if same is None else same.T)
         return plan._replace(plan=plan.plan.T, f=plan.g, g=plan.f)
-    alpha, beta = (torch.ones_like(a), torch.ones_like(b)) if settings.ones else (a, b)
+    alpha, beta = ((a > 0).to(a), (b > 0).to(b)) if settings.ones else (a, b)
     logs = torch.where(beta > 0, torch.log(beta.clamp_min(1e-30)), NEVER)
     problem = _Problem(cost, a, b, alpha, beta, settings.rho, logs, same)
     state = _start(problem, settings.eps)
