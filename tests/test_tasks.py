@@ -155,7 +155,7 @@ def test_the_table_of_gates_names_the_knob_that_breaks_a_pair(tmp_path, monkeypa
     monkeypatch.setattr(gates, "GAPS", {"none": Gap(), "stuck": Gap(mass=1.1, lag=5.0)})
     monkeypatch.setattr(gates, "GATE_SEEDS", range(3))
     monkeypatch.setattr(gates, "NOISY_SEEDS", range(3, 5))
-    monkeypatch.setattr(gates, "processes", ThreadPoolExecutor)
+    monkeypatch.setattr(gates, "executor", lambda _, workers: ThreadPoolExecutor(workers))
     gates.gates(tmp_path, workers=1, by_knob=True)
     rows = {row.pop("gap"): row for row in read_results(tmp_path)["rows"]}
     solved = {gap: (row["solved"], row["of"], row["kept"], row["of_noisy"], row["passes"]) for gap, row in rows.items()}
