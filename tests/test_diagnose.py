@@ -115,3 +115,61 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     for name in ("x.npz", "x.pt"):
         read = Features.read(tmp_path / name)
         assert list(read.layers) == ["a"] and np.asarray(read.groups).tolist() == [0, 0, 1]
+
+
+def test_a_collapsed_layer_is_a_finding_and_not_a_failure(folder):
+    for side in ("source", "target"):
+        held = dict(np.load(folder / side / "w0.npz"))
+        np.savez(folder / side / "w0.npz", **held | {"deep": np.ones((60, 4))})
+    result = run("--target", "target/w0.npz", "--source", "source/w0.npz", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert json.loads((folder / "diagnosis/diagnosis.json").read_text())["deep"]["regime"] == "collapsed"
+    assert "collapsed" in result.stdout and "collapsed" in (folder / "diagnosis/diagnosis.html").read_text()
+
+
+@pytest.mark.parametrize("option", [["--rows", 1], ["--repeats", 0], ["--neighbours", 0], ["--seed", -1]])
+def test_options_have_ranges(folder, option):
+    result = run("--target", "target/w0.npz", "--source", "source/w0.npz", *option)
+    assert result.exit_code == 2 and option[0] in result.stderr and not (folder / "diagnosis").exists()
+
+
+def test_a_file_that_is_missing_is_said_before_anything_is_measured_or_written(folder):
+    result = run("--target", "target/w0.npz", "--source", "source/none.npz", "--out", "made")
+    assert result.exit_code == 2 and "source/none.npz, which do not exist" in result.stderr
+    assert not (folder / "made").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(folder, monkeypatch):
+    monkeypatch.setattr("cotrain_losses.cli.diagnose.command.diagnosis", lambda *_, **__: pytest.fail("measured"))
+    (folder / "taken").write_text("a file")
+    result = run("--target", "target/w0.npz", "--source", "source/w0.npz", "--out", "taken/deeper")
+    assert result.exit_code == 2 and "taken/deeper, where nothing can be written" in result.stderr
+
+
+def test_layers_are_kept_as_they_are_measured(folder, monkeypatch):
+    from cotrain_losses.cli.diagnose import command
+
+    real, calls = command.diagnosis, []
+
+    def interrupted(*sides, **options):
+        calls.append(sides)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*sides, **options)
+
+    monkeypatch.setattr(command, "diagnosis", interrupted)
+    run("--target", "target/w0.npz", "--source", "source/w0.npz", *QUICK)
+    kept = json.loads((folder / "diagnosis/diagnosis.json").read_text())
+    assert kept["regime"] in ("disjoint", "structured", "overlapping", "uncertain")  # the first of the two layers
+
+
+def test_a_layer_may_have_any_name(folder):
+    names = ["arm[left].x", "[/]", "$x^", "_hidden", "a\x1b[31m", "n" * 300]
+    for side in ("source", "target"):
+        held = np.load(folder / side / "w0.npz")["deep"]
+        torch.save({name: torch.as_tensor(held) for name in names}, folder / f"{side}.pt")
+    result = run("--target", "target.pt", "--source", "source.pt", "--rows", "20", "--repeats", "1")
+    assert result.exit_code == 0, result.output
+    assert list(json.loads((folder / "diagnosis/diagnosis.json").read_text())) == names
+    for text in (result.stdout, (folder / "diagnosis/diagnosis.html").read_text()):
+        assert "arm[left].x" in text and "[/]" in text and "\x1b[31m" not in text

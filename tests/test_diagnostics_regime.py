@@ -151,8 +151,39 @@ def test_one_episode_is_said():
     assert "the source comes in 1 episode" in " ".join(found.notes) and found.regime is not None
 
 
-def test_a_dead_layer_is_refused_and_a_collapsed_domain_is_said():
-    with pytest.raises(ValueError, match="constant features in both domains"):
-        diagnosis(torch.ones(9, 3), torch.ones(9, 3))
-    found = diagnosis(torch.ones(40, 3), torch.randn(40, 3), **QUICK)
-    assert "features of the source are constant" in " ".join(found.notes) and "wasserstein" in found.distances
+@pytest.mark.parametrize(
+    ("source", "target", "said"), [(1, 1, "one constant"), (0, 0, "one constant"), (1, 2, "its own")]
+)
+def test_a_layer_that_is_constant_in_both_domains_has_collapsed(source, target, said):
+    found = diagnosis(torch.full((9, 3), float(source)), torch.full((8, 3), float(target)))
+    assert found.regime.name == "collapsed" and said in found.regime.because
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["regime"] == "collapsed"
+
+
+@pytest.mark.parametrize("constant", ["source", "target"])
+def test_a_domain_that_has_collapsed_is_said(constant):
+    sides = {"source": torch.randn(40, 3), "target": torch.randn(40, 3), constant: torch.ones(40, 3)}
+    found = diagnosis(sides["source"], sides["target"], **QUICK)
+    assert f"features of the {constant} are constant" in " ".join(found.notes) and "wasserstein" in found.distances
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: 1e-150 * x, lambda x: 1e150 * x, lambda x: 1 + 1e-6 * x, lambda x: 1e6 + x]
+)
+def test_no_scale_and_no_shift_changes_what_is_measured(change):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(n, 4, generator=generator, dtype=torch.float64) for n in (60, 50))
+    y = y + 1
+    expected, found = diagnosis(x, y, **QUICK), diagnosis(change(x), change(y), **QUICK)
+    assert found.notes == expected.notes and found.distances.keys() == expected.distances.keys()
+    for name, estimate in expected.distances.items():
+        assert found.distances[name].value == pytest.approx(estimate.value, rel=2e-4), name
+    assert found.probe.accuracy == pytest.approx(expected.probe.accuracy, abs=0.03)
+    assert found.regime.name == expected.regime.name
+
+
+@pytest.mark.parametrize("name", ["rows", "repeats", "neighbours"])
+def test_counts_are_checked(name):
+    with pytest.raises(ValueError, match=f"{name} counts from [12], got 0"):
+        diagnosis(torch.randn(9, 3), torch.randn(9, 3), **{name: 0})

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -122,18 +123,33 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=120)
 
 
+def check_writable(folder: Path | None) -> None:
+    """Raise ValueError where results could not be written to a folder later; nothing is made."""
+    if folder is None:
+        return
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ValueError(
+            f"results are written to a folder, got {folder}, where nothing can be written: {there}: {reason}."
+        ) from None
+
+
 def print_table(table: Table, *, title: str = "", most: int | None = None) -> None:
     """A table on the terminal, of its first `most` rows."""
     from rich.table import Table as Grid
+    from rich.text import Text as Cell
 
     terminal = console()
-
     grid = Grid(title=title or None, title_justify="left", title_style="bold", caption=table.caption or None)
     cells = table.cells
     for number, column in enumerate(table.columns):
-        grid.add_column(column, justify="right" if cells and cells[0][number][1] else "left", overflow="fold")
+        grid.add_column(Cell(column), justify="right" if cells and cells[0][number][1] else "left", overflow="fold")
     for row in cells[:most]:
-        grid.add_row(*(text for text, _ in row))
+        grid.add_row(*(Cell(text) for text, _ in row))  # names may look like markup
     terminal.print(grid)
     if most is not None and len(cells) > most:
         terminal.print(f"  ... and {len(cells) - most} more; --json and --out show all")

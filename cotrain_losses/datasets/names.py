@@ -7,6 +7,7 @@ told_apart(paths)         paths by as many of their last parts as tell them apar
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +25,11 @@ def shown(name: object, most: int = MOST) -> str:
     if isinstance(name, Path) or len(text) <= most:
         return text
     return f"{text[: most - 13]}...{text[-10:]}"
+
+
+def decoded(path: str | Path) -> str:
+    """A path as text that JSON can hold: bytes that are not UTF-8 are written as they are numbered."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from .alignment import Estimate, Squared, estimate, pooled_spread, spread, squared_gromov, squared_measures
+from .alignment import Estimate, Squared, estimate, spread, squared_gromov, squared_measures
 from .discernibility import ProbeReading, probe_accuracy
 from .neighbours import KernelTest, kernel_test, neighbour_mixing
-from .regime import Regime, regime, relative_distance
-from .sides import Replicate, Side, replicates
+from .regime import Regime, collapsed, regime, relative_distance
+from .sides import Replicate, Side, in_units, replicates
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Diagnosis:
         alignment: dict[str, Any] = {name: each.value for name, each in self.distances.items()}
         alignment |= {f"{name}_multiple": _finite(each.multiple) for name, each in self.distances.items()}
         if self.regime is not None:
-            alignment["relative_distance"] = list(self.regime.distance)
+            alignment["relative_distance"] = [_finite(u) for u in self.regime.distance]
         alignment |= {} if self.mixing is None else {"neighbour_mixing": self.mixing}
         alignment |= {} if self.kernel is None else {"mmd2": self.kernel.mmd2, "mmd_p_value": self.kernel.p_value}
         plain = {name: each.as_dict().items() for name, each in self.distances.items()}
@@ -74,41 +74,42 @@ def diagnosis(
         rows, repeats: distances are averaged over `repeats` halvings, between halves of at most `rows` rows.
         neighbours: how many nearest rows neighbour mixing looks at.
 
-    Different widths leave Gromov-Wasserstein alone, with a note.  Raises ValueError or TypeError on features that are
-    not finite real numbers, or of fewer than two rows.
+    Both sides are first brought to units of their pooled spread, so that neither a shift nor a scale (1e-300 to 1e300)
+    changes what is measured.  Different widths leave Gromov-Wasserstein alone, with a note.  A layer that is
+    constant in both domains has the regime "collapsed" and nothing else.  Raises ValueError or TypeError on features
+    that are not finite real numbers, or of fewer than two rows, and on counts that are too small.
     """
+    for name, value, least in (("rows", rows, 2), ("repeats", repeats, 1), ("neighbours", neighbours, 1)):
+        if value < least:
+            raise ValueError(f"{name} counts from {least}, got {value}.")
     s, t = Side.of("source", source, source_groups), Side.of("target", target, target_groups)
-    result, unit = Diagnosis(len(s), len(t)), _unit(s, t)
-    _note_sides(result, s, t, unit)
+    result, scaled = Diagnosis(len(s), len(t)), in_units(s, t)
+    if scaled is None:
+        result.regime = collapsed(torch.equal(s.features[0], t.features[0]))
+        return result
+    s, t = scaled
+    _note_sides(result, s, t)
     if s.features.shape[1] == t.features.shape[1]:
-        kernel = result.kernel = _noted(result, "MMD", partial(kernel_test, s, t, rows=rows, seed=seed))
-        total = spread(torch.cat([s.features, t.features]))
-        measures = squared_measures(unit, None if kernel is None else kernel.bandwidth * total)
-        halvings = list(replicates(s, t, rows=rows, repeats=repeats, seed=seed))
-        _measure(result, measures, halvings)
-        mixing = partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed)
-        result.mixing = _noted(result, "neighbour mixing", mixing)
-        result.probe = _noted(result, "the probe", partial(probe_accuracy, s, t, seed=seed))
-        result.linear_probe = _noted(result, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
+        _compare(result, s, t, rows=rows, repeats=repeats, neighbours=neighbours, seed=seed)
     else:
         halvings = list(replicates(s, t, rows=128, repeats=repeats, seed=seed))
-        _measure(result, {"gromov_wasserstein": (squared_gromov, unit)}, halvings)
+        _measure(result, {"gromov_wasserstein": (squared_gromov, 1.0)}, halvings)
     if result.probe is not None and "wasserstein" in result.distances:
-        distance = relative_distance(result.distances["wasserstein"], unit, spread(t.features))
+        distance = relative_distance(result.distances["wasserstein"], 1.0, spread(t.features))
         result.regime = regime(distance, result.probe)
     return result
 
 
-def _unit(s: Side, t: Side) -> float:
-    """The pooled spread, above zero."""
-    unit = pooled_spread(s.features, t.features)
-    if unit <= 1e-12 * max(float(s.features.abs().max()), float(t.features.abs().max()), 1e-300):
-        same = torch.equal(s.features[0], t.features[0])
-        raise ValueError(
-            "distances are relative to how features vary, got constant features in both domains "
-            f"({'the same' if same else 'different'} values): this layer is dead, or its output was never written."
-        )
-    return unit
+def _compare(result: Diagnosis, s: Side, t: Side, *, rows: int, repeats: int, neighbours: int, seed: int) -> None:
+    """Everything that compares points of one width."""
+    kernel = result.kernel = _noted(result, "MMD", partial(kernel_test, s, t, rows=rows, seed=seed))
+    total = spread(torch.cat([s.features, t.features]))
+    measures = squared_measures(1.0, None if kernel is None else kernel.bandwidth * total)
+    _measure(result, measures, list(replicates(s, t, rows=rows, repeats=repeats, seed=seed)))
+    mixing = partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed)
+    result.mixing = _noted(result, "neighbour mixing", mixing)
+    result.probe = _noted(result, "the probe", partial(probe_accuracy, s, t, seed=seed))
+    result.linear_probe = _noted(result, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
 
 
 def _measure(result: Diagnosis, measures: dict[str, tuple[Squared, float]], halvings: list[Replicate]) -> None:
@@ -118,7 +119,7 @@ def _measure(result: Diagnosis, measures: dict[str, tuple[Squared, float]], halv
             result.distances[name] = value
 
 
-def _note_sides(result: Diagnosis, s: Side, t: Side, unit: float) -> None:
+def _note_sides(result: Diagnosis, s: Side, t: Side) -> None:
     """What the sides leave unmeasured or uncertain."""
     for name, side in (("source", s), ("target", t)):
         if not side.grouped:
@@ -131,7 +132,7 @@ def _note_sides(result: Diagnosis, s: Side, t: Side, unit: float) -> None:
                 f"the {name} comes in {side.episodes} episode{'s' * (side.episodes > 1)}: too few to hold any out, so "
                 "its rows were split instead. The result holds for these episodes, not for the domain."
             )
-        if spread(side.features) <= 1e-9 * unit:
+        if spread(side.features) <= 1e-9:
             result.notes.append(f"features of the {name} are constant: the layer has collapsed on that domain.")
     if s.features.shape[1] != t.features.shape[1]:
         result.notes.append(

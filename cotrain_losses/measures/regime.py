@@ -15,6 +15,8 @@ u depends neither on the scale of the features nor, to first order, on their wid
 see alignment.py) and the 95 % interval of a both reach into its cell.  If one regime is possible the layer is in it;
 else it is uncertain, between those that are.  For a readable layer with u between 4/5 and 5/4 that is always so.  These
 numbers are conventions of this library, set before any policy was looked at: the paper gives examples, no thresholds.
+
+A layer that is constant in both domains is in none of these: it has collapsed.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ FOUND = {
     "a smaller distance here is no promise.",
     "overlapping": "In overlapping layers the paper found success to rise with distance (r = +.61): the domain is "
     "lost, and actions of both domains are averaged or mixed.",
+    "collapsed": "The paper reports no such layer: nothing of the observation passes it.",
 }
 NEXT = {
     "disjoint": "Bring the domains closer: a share of target samples between N / (N + M) and sqrt(N / M), then a term "
@@ -42,6 +45,8 @@ NEXT = {
     "domain (DomainGuidance, scale 0.5).",
     "overlapping": "Lower the strength of alignment terms here, or take them off, and give the domain back to the "
     "head: DomainGuidance, or a domain column before the head.",
+    "collapsed": "See whether this layer was written where the features were collected. If it was, take alignment "
+    "terms off this seam, or lower their strength: a constant is the minimum of every one of them.",
     "uncertain": "Collect more episodes of both domains, or look at the neighbouring layers, before changing anything.",
 }
 
@@ -51,11 +56,11 @@ class Regime:
     """The regime of a layer and why: `found` is what the paper found in it, `next` the suggested next move."""
 
     name: str
-    """disjoint, structured, overlapping or uncertain."""
+    """disjoint, structured, overlapping, uncertain or collapsed."""
     between: tuple[str, ...]
     """the regimes that the intervals touch; one unless uncertain."""
     distance: tuple[float, float, float]
-    """u and its interval."""
+    """u and its interval; infinite where the target is constant."""
     because: str
     found: str
     next: str
@@ -75,6 +80,17 @@ def regime(distance: tuple[float, float, float], probe: ProbeReading) -> Regime:
         f"{probe.accuracy:.3f} [{probe.interval[0]:.3f}, {probe.interval[1]:.3f}] (readable above {READ})"
     )
     return Regime(name, between, distance, because, " ".join(FOUND[each] for each in between), NEXT[name])
+
+
+def collapsed(same: bool) -> Regime:
+    """The finding of a layer that is constant in both domains, `same` if it is one constant."""
+    because = (
+        "features of both domains are one constant: neither the observation nor the domain can be read here"
+        if same
+        else "features of each domain are a constant of its own: the domain can be read here and nothing else"
+    )
+    u = 0.0 if same else float("inf")
+    return Regime("collapsed", ("collapsed",), (u, u, u), because, FOUND["collapsed"], NEXT["collapsed"])
 
 
 def relative_distance(transport: Estimate, unit: float, target_spread: float) -> tuple[float, float, float]:

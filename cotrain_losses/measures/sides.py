@@ -69,6 +69,28 @@ def normalised(x: Tensor) -> Tensor:
     return (x / x.square().sum(1).mean().sqrt().clamp_min(1e-300)).float()
 
 
+def in_units(source: Side, target: Side) -> tuple[Side, Side] | None:
+    """Both sides in units of their pooled spread, about their common mean (each about its own where widths differ).
+
+    What is measured then depends on no shift and no scale, from 1e-300 to 1e300.  None where both sides are constant,
+    to 1e-12 of their largest number.
+    """
+    largest = max(float(side.features.abs().max()) for side in (source, target))
+    x, y = (side.features / largest if largest > 0 else side.features for side in (source, target))
+    means = (x.mean(0), y.mean(0))
+    if x.shape[1] == y.shape[1]:
+        means = (torch.cat([x, y]).mean(0),) * 2
+    x, y = x - means[0], y - means[1]
+    unit = ((_squared_spread(x) + _squared_spread(y)) / 2) ** 0.5
+    if unit <= 1e-12:
+        return None
+    return replace(source, features=x / unit), replace(target, features=y / unit)
+
+
+def _squared_spread(x: Tensor) -> float:
+    return float((x - x.mean(0)).square().sum(1).mean())
+
+
 def subsample(side: Side, rows: int, generator: torch.Generator) -> Side:
     """At most `rows` rows, drawn without replacement, in random order."""
     return side if len(side) <= rows else side[torch.randperm(len(side), generator=generator)[:rows]]

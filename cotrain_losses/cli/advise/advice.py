@@ -21,10 +21,10 @@ import numpy as np
 
 from ..._core.checks import check_share
 from ...datasets import Unreadable, named_apart, open_demonstrations
+from ...datasets.names import decoded, shown
 from ...mixing import crossing_ratio, natural_ratio, ratio_range
 from .batches import batches
 from .findings import Compared, compared, views
-from .names import decoded, printable
 from .noise import over_noise
 from .reasons import reasons
 from .recommend import actions_at_near_states, recommended
@@ -70,7 +70,7 @@ def advice(
     natural, crossing = natural_ratio(**frames), crossing_ratio(**frames)
     default = (float(f"{r:.3g}") for r in (lower, math.sqrt(lower * upper), upper, crossing, 0.5))
     candidates = sorted({check_share("ratio", ratio) for ratio in ratios or default})
-    sides = [views(summary, printable(summary.demonstrations.name)) for summary in (own, *others)]
+    sides = [views(summary, shown(summary.demonstrations.name)) for summary in (own, *others)]
     pairs = compared(sides[1:], sides[0])
     report: dict[str, Any] = {
         "settings": {"batch_size": batch_size, "enough": enough, "seed": seed, "sample": SAMPLE},
@@ -105,7 +105,7 @@ def _described(summary: Summary, role: str) -> dict[str, Any]:
     return {
         "role": role,
         "path": decoded(summary.demonstrations.path),
-        "name": printable(summary.demonstrations.name),
+        "name": shown(summary.demonstrations.name),
         "notes": list(summary.demonstrations.notes),
         "format": summary.demonstrations.format,
         "episodes": len(lengths),

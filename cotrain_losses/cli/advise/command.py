@@ -30,10 +30,12 @@ def advise(
         cotrain advise --target data/real --source data/sim --source data/other_robot --out advice
         cotrain advise --target merged::domain=real --source merged::domain=sim
     """
+    from ..report import check_writable
     from .advice import advice
     from .render import text
 
     try:
+        check_writable(out)
         settings: dict[str, Any] = {"batch_size": batch_size, "ratios": ratio, "enough": enough, "seed": seed}
         settings |= {"action_key": action_key or None, "state_key": state_key or None, "partial": partial}
         report = advice(source=source, target=target, **settings)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.names import shown
 from .episodes import Episodes
-from .names import printable
 from .statistics import Moments, Summary
 
 Array = NDArray[Any]
@@ -71,7 +71,7 @@ def view(summary: Summary, what: str, name: str) -> View | None:
     if moments is None or not len(moments.mean):
         return None
     held = getattr(summary.demonstrations, f"{what}_names")
-    names = tuple(printable(held[k]) if k < len(held) else str(k) for k in range(len(moments.mean)))
+    names = tuple(shown(held[k]) if k < len(held) else str(k) for k in range(len(moments.mean)))
     rate = summary.demonstrations.rate
     return View(what, name, names, moments, episodes, sample, summary.stretch.episode, stretch, rate)
 

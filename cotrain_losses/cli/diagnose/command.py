@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ...datasets.names import shown
 from ...measures.features import Features
 from ...measures.layer import diagnosis
 from ...measures.sides import Side
+from ..report import check_writable
 from .files import Checkpoint, checkpoints, common_layers
 from .layer import Layer, embeddings
 from .page import html, text
@@ -26,10 +28,12 @@ def diagnose(
     layer: Annotated[list[str] | None, typer.Option(help="Layers to look at; all if left.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the page ['diagnosis'; none with --json].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")] = False,
-    rows: Annotated[int, typer.Option(help="Distances are measured between halves of at most this many rows.")] = 1024,
-    repeats: Annotated[int, typer.Option(help="Halvings that distances are averaged over.")] = 5,
-    neighbours: Annotated[int, typer.Option(help="Neighbours that mixing looks at.")] = 10,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    rows: Annotated[
+        int, typer.Option(min=2, help="Most rows of the halves that distances are measured between.")
+    ] = 1024,
+    repeats: Annotated[int, typer.Option(min=1, help="Halvings that distances are averaged over.")] = 5,
+    neighbours: Annotated[int, typer.Option(min=1, help="Neighbours that mixing looks at.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Say for every layer whether sim and real are disjoint, structured or overlapping.
 
@@ -37,20 +41,24 @@ def diagnose(
     row; without them frames of one episode are taken for independent.  A folder stands for the files in it.
     """
     options = {"rows": rows, "repeats": repeats, "neighbours": neighbours, "seed": seed}
+    folder = out or (None if as_json else Path("diagnosis"))
     try:
         given = checkpoints(source, target, ratio)
+        check_writable(folder)
     except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
-    folder = out or (None if as_json else Path("diagnosis"))
-    layers = list(_layers(given, layer or [], options, pictures=folder is not None))
+    layers = list[Layer]()
+    for each in _layers(given, layer or [], options, pictures=folder is not None):
+        layers.append(each)
+        _keep(layers, folder)  # what follows may fail, or be interrupted
     numbers = as_nested(layers)
     if as_json:
         print(json.dumps(numbers, indent=2, allow_nan=False))
     else:
         text(layers)
     if folder is not None:
-        _write(layers, numbers, folder)
+        _draw(layers, folder)
     for each in layers:
         if each.error:
             typer.echo(f"{each.title}: {each.error}", err=True)
@@ -75,6 +83,7 @@ def _layers(
 ) -> Iterator[Layer]:
     """A `Layer` for every layer of every checkpoint; a bad one holds its error."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -89,9 +98,9 @@ def _layers(
                 names, left_out = [], set()
             for name in sorted(left_out):
                 where = f"one of {each.target.name} and {each.source.name} only"
-                typer.echo(f"{name} is in {where} and was left out.", err=True)
+                typer.echo(f"{shown(name)} is in {where} and was left out.", err=True)
             for name in names:
-                progress.update(task, description=f"{each.name} {name}")
+                progress.update(task, description=escape(shown(f"{each.name} {name}")))
                 yield _layer(Layer(title, name, each.ratio), source, target, options, pictures)
             progress.advance(task)
 
@@ -101,18 +110,25 @@ def _layer(layer: Layer, source: Features, target: Features, options: dict[str, 
     try:
         s, t = (side.layer(layer.name) for side in (source, target))
         measured = diagnosis(s, t, source_groups=source.groups, target_groups=target.groups, **options)
-    except (ValueError, TypeError) as error:
-        return replace(layer, error=str(error))
-    s, t = Side.of("source", s), Side.of("target", t)
-    pictures = pictures and s.features.shape[1] == t.features.shape[1]
-    return replace(layer, diagnosis=measured, embeddings=embeddings(s, t) if pictures else ())
+        drawn = embeddings(Side.of("source", s), Side.of("target", t)) if pictures else ()
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
+        return replace(layer, error=str(error) or type(error).__name__)
+    return replace(layer, diagnosis=measured, embeddings=drawn)
 
 
-def _write(layers: Sequence[Layer], numbers: Any, folder: Path) -> None:
+def _keep(layers: Sequence[Layer], folder: Path | None) -> None:
+    """The numbers of the layers so far, in place of those before."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(as_nested(layers), indent=2, allow_nan=False)
+        (folder / "diagnosis.json").write_text(text, encoding="utf-8")
+
+
+def _draw(layers: Sequence[Layer], folder: Path) -> None:
     from .figures import figure
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "diagnosis.json").write_text(json.dumps(numbers, indent=2, allow_nan=False), encoding="utf-8")
     figure(layers).savefig(folder / "diagnosis.png", dpi=150)
-    (folder / "diagnosis.html").write_text(html(layers, " ".join(["cotrain", *sys.argv[1:]])), encoding="utf-8")
+    (folder / "diagnosis.html").write_text(
+        html(layers, shown(" ".join(["cotrain", *sys.argv[1:]]), 10_000)), encoding="utf-8"
+    )
     typer.echo(f"wrote {folder / 'diagnosis.html'}, diagnosis.png and diagnosis.json", err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...datasets.names import shown
 from ..report import SOURCE, TARGET
 from .layer import Embedding, Layer
 
@@ -23,17 +24,17 @@ def figure(layers: Sequence[Layer]) -> Figure:
     """Curves on top, embeddings below."""
     from matplotlib.figure import Figure
 
-    shown = [layer for layer in layers if layer.embeddings][:12]
-    if not shown:
+    pictured = [layer for layer in layers if layer.embeddings][:12]
+    if not pictured:
         return curves(layers)
-    columns = min(4, max(len(shown), 2))
-    rows = -(-len(shown) // columns)
+    columns = min(4, max(len(pictured), 2))
+    rows = -(-len(pictured) // columns)
     whole = Figure(figsize=(3.4 * columns, 3.0 + 3.1 * rows), layout="constrained")
     parts: Any = whole.subfigures(2, 1, height_ratios=[3.0, 3.1 * rows])
     top, below = parts
     _draw_curves(top, layers)
-    for i, layer in enumerate(shown):
-        _scatter(below, (rows, columns, i + 1), layer.embeddings[0], 2, f"{layer.title}\n{layer.regime}")
+    for i, layer in enumerate(pictured):
+        _scatter(below, (rows, columns, i + 1), layer.embeddings[0], 2, f"{literal(layer.title)}\n{layer.regime}")
     return whole
 
 
@@ -75,25 +76,33 @@ def _plot_lines(axes: Axes, layers: Sequence[Layer], what: str, over_ratio: bool
             lines[layer.name if over_ratio else layer.checkpoint].append((x, y))
     for k, (name, points) in enumerate(lines.items()):
         colour = colormaps["viridis"](0.9 * k / max(len(lines) - 1, 1))
-        axes.plot(*zip(*sorted(points), strict=True), "o-", color=colour, label=name or None)
+        axes.plot(*zip(*sorted(points), strict=True), "o-", color=colour, label=literal(name) or None)
     if over_ratio:
         axes.set_xscale("symlog", linthresh=0.01)
         axes.set_xticks(sorted({layer.ratio for layer in layers if layer.ratio is not None}))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.tick_params(axis="x", labelrotation=60, labelsize=8)
     else:
-        axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 8 else 0, fontsize=8)
+        axes.set_xticks(
+            range(len(names)), [*map(literal, names)], rotation=30 if max(map(len, names)) > 8 else 0, fontsize=8
+        )
         axes.set_xlim(-0.5, len(names) - 0.5)
+
+
+def literal(name: str) -> str:
+    """A name as matplotlib draws it: no mathematics, and a legend's entry even where it begins with an underscore."""
+    text = shown(name, 40).replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
 
 
 def views(layer: Layer) -> Figure:
     """2-D and 3-D views of every embedding of a layer, side by side."""
     from matplotlib.figure import Figure
 
-    shown = [(e, k) for e in layer.embeddings for k in (2, 3)]
-    figure = Figure(figsize=(3.6 * len(shown), 3.5), layout="constrained")
-    for i, (embedding, dimensions) in enumerate(shown):
-        _scatter(figure, (1, len(shown), i + 1), embedding, dimensions, f"{embedding.method}, {dimensions}-D")
+    pairs = [(e, k) for e in layer.embeddings for k in (2, 3)]
+    figure = Figure(figsize=(3.6 * len(pairs), 3.5), layout="constrained")
+    for i, (embedding, dimensions) in enumerate(pairs):
+        _scatter(figure, (1, len(pairs), i + 1), embedding, dimensions, f"{embedding.method}, {dimensions}-D")
     return figure
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...datasets.names import shown
 from ...measures.features import SUFFIXES, Features
 
 
@@ -20,7 +21,9 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequence[float] | None) -> list[Checkpoint]:
-    """The checkpoints in the order given; a folder stands for the files in it."""
+    """The checkpoints in the order given; a folder stands for the files in it.  A missing one raises ValueError."""
+    if missing := [path for path in (*targets, *sources) if not path.exists()]:
+        raise ValueError(f"features are read from files, got {', '.join(map(shown, missing))}, which do not exist.")
     sources, targets = ([file for path in paths for file in _files(path)] for paths in (sources, targets))
     if len(targets) != len(sources) or not targets:
         raise ValueError(

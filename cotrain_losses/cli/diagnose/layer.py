@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...datasets.names import shown
 from ...measures.layer import Diagnosis
-from ...measures.sides import Side, joined, subsample
+from ...measures.sides import Side, in_units, joined, subsample
 
 HEADINGS = ("regime", "W debiased", "u", "probe", "W", "x split-half", "SW", "GW", "mixing", "MMD p", "linear")
 
@@ -37,8 +38,8 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """Checkpoint and layer in a line."""
-        return f"{self.checkpoint} · {self.name}" if self.checkpoint else self.name
+        """Checkpoint and layer in a line, as printable text."""
+        return shown(f"{self.checkpoint} · {self.name}" if self.checkpoint else self.name)
 
     @property
     def regime(self) -> str:
@@ -66,7 +67,7 @@ class Layer:
         return [
             self.regime if len(between) < 2 else f"{self.regime}: {' or '.join(between)}",
             "-" if w is None else _with_interval(w.debiased, w.debiased_interval),
-            "-" if d.regime is None else f"{d.regime.distance[0]:.2f}",
+            "-" if d.regime is None or self.regime == "collapsed" else f"{d.regime.distance[0]:.2f}",
             "-" if d.probe is None else _with_interval(d.probe.accuracy, d.probe.interval),
             "-" if w is None else f"{w.value:.3f} ± {w.standard_error:.3f}",
             "-" if w is None else f"{w.multiple:.2f}",
@@ -83,9 +84,11 @@ def _with_interval(value: float, interval: tuple[float, float]) -> str:
 
 
 def embeddings(source: Side, target: Side, *, rows: int = 1000, seed: int = 0) -> tuple[Embedding, ...]:
-    """Pictures of at most `rows` rows of each domain; widths must be equal."""
+    """Pictures of at most `rows` rows of each domain, in units of their spread; none where widths differ."""
+    if source.features.shape[1] != target.features.shape[1] or (scaled := in_units(source, target)) is None:
+        return ()
     generator = torch.Generator().manual_seed(seed)
-    source, target = (subsample(side, rows, generator) for side in (source, target))
+    source, target = (subsample(side, rows, generator) for side in scaled)
     x, domain, _ = joined(source, target)
     solid = principal_components(x, 3)
     pictures = [Embedding("PCA", {2: solid[:, :2], 3: solid}, domain == 1)]

@@ -19,6 +19,8 @@ CAPTION = (
 
 def text(layers: Sequence[Layer]) -> None:
     """Print the table, then what the regimes suggest, then what could not be measured."""
+    from rich.text import Text as Line
+
     terminal, rows = console(), []
     for layer in layers:
         cells = dict(zip(HEADINGS, layer.cells(), strict=True)) | {"regime": "failed" if layer.error else layer.regime}
@@ -27,10 +29,10 @@ def text(layers: Sequence[Layer]) -> None:
     print_table(Table(("layer", *SHORT), rows, caption))
     for layer in layers:
         if layer.diagnosis and (regime := layer.diagnosis.regime):
-            terminal.print(f"[bold]{layer.title}: {regime.name}[/bold]. {regime.because}.")
-            terminal.print(f"  {regime.found}\n  {regime.next}")
+            terminal.print(Line.assemble((f"{layer.title}: {regime.name}", "bold"), f". {regime.because}."))
+            terminal.print(Line(f"  {regime.found}\n  {regime.next}"))
     for note, titles in notes(layers).items():
-        terminal.print(f"[yellow]{', '.join(titles)}[/yellow]: {note}", highlight=False)
+        terminal.print(Line.assemble((", ".join(titles), "yellow"), f": {note}"))
 
 
 def html(layers: Sequence[Layer], command: str) -> str:
