@@ -97,7 +97,7 @@ class Domains:
         of_target = masks.pop(self.target)
         if self.sources == "pooled":
             masks = {"sources": ~of_target}
-        if not (eager(rows.features) and eager(labels)):
+        if not (eager(rows.features) and labels.device.type == "cpu"):
             return [(name, *_whole(rows, mask, of_target)) for name, mask in masks.items()]
         target, *sources = [rows[mask.nonzero().squeeze(1)] for mask in (of_target, *masks.values())]
         return [(name, source, target) for name, source in zip(masks, sources, strict=True)]

@@ -167,7 +167,8 @@ class TrainingStep:
         rows = Rows(features, extras, group=group, valid=valid)
         if not rows.features.requires_grad:
             refuse_features(self.policy, seam, regularizer, step)
-        follow(regularizer, features.device)
+        if features.device.type != "cpu":
+            follow(regularizer, features.device)
         compared, known = self.kept.filled(rows, known) if self.memory else (rows, known)
         sides = self.domains.sides(compared, known)
         if self.gather:
