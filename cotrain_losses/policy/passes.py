@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from .paths import nearest, part_of, with_part
-from .sites import Captured, Owners
+from .sites import Captured, Owners, Site
 
 
 class HeadCall(NamedTuple):
@@ -102,16 +102,16 @@ class Argument:
         return f", where it holds {', '.join(map(str, held[:5]))}" if held else ""
 
 
-def tensor_of(output: Any, path: str | int | None, place: str) -> Tensor:
-    """The tensor at a path of what a call returned, or the one it returned, alone or in a container."""
-    if path is not None:
-        found = part_of(output, str(path).split("."))
+def tensor_of(output: Any, site: Site) -> Tensor:
+    """The tensor at a site's path in what its call returned, or the one it returned, alone or in a container."""
+    if site.output is not None:
+        found = part_of(output, str(site.output).split("."))
         tensors = [found] if isinstance(found, Tensor) else []
     else:
         tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor)]
     if len(tensors) != 1:
         raise TypeError(
-            f"a site holds one tensor, got {len(tensors)} from {place} ({type(output).__name__}). "
+            f"a site holds one tensor, got {len(tensors)} from {site.place} ({type(output).__name__}). "
             "Name the call that returns just that, or the path to it: Site(call, output='last_hidden_state')."
         )
     return tensors[0]

@@ -84,7 +84,7 @@ class Tap:
         """What is returned instead, or None."""
         if self.argument is not None or (acting := self.run.acting(self.site.call)) is None:
             return None
-        old = tensor_of(output, self.site.output, self.site.place)
+        old = tensor_of(output, self.site)
         new = self.act(acting, old)
         return None if new is old else with_tensor(output, self.site.output, old, new)
 
@@ -194,7 +194,7 @@ class HeadTap(Tap):
             return None
         if self.site.output is None:
             return acting.replace_prediction(output, made)
-        old = tensor_of(output, self.site.output, self.site.place)
+        old = tensor_of(output, self.site)
         return with_tensor(output, self.site.output, old, acting.replace_prediction(old, made))
 
     def _call(self, head: Any, entered: _Entered) -> HeadCall:
@@ -205,7 +205,7 @@ class HeadTap(Tap):
             if condition is not None and self.argument is not None and not self.tokened:
                 changed = self.argument.replaced(args, kwargs, condition)
             output = self.run.idle(self.seam.call_again, head, *changed)
-            return output if self.site.output is None else tensor_of(output, self.site.output, self.site.place)
+            return output if self.site.output is None else tensor_of(output, self.site)
 
         condition, time = (None if at is None else at.of(args, kwargs) for at in (self.argument, self.time))
         other = self.run.fired["token"] > tokens if self.tokened else condition is not None
