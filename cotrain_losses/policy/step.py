@@ -135,7 +135,7 @@ class TrainingStep:
             strengths=worth.strengths,
             counts=counts,
             skipped=worth.skipped,
-            readings={} if self.regularizer is None else self.regularizer.readings(),
+            readings=self.regularizer.readings() if self.regularizer is not None and self.regularizer.measured else {},
             weighted=weighted,
             info=returned.info,
             shares=shares_of(counted),
