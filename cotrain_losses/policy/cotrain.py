@@ -20,7 +20,7 @@ from ..guidance import checked_scale
 from ..method import Method, claim, release
 from ..mixing.domains import Domains
 from ..terms.term import Term
-from . import adapters
+from . import adapters, keeping
 from .check import Check, checked
 from .fitting import check_synchronised, fit_guidance
 from .guided import GuidedPass, guided_sampling
@@ -175,6 +175,14 @@ class CoTrain(nn.Module):
         if self.step.hooks is not None:
             self.step.hooks.run.shared.on_idle = self._unseen
         return self._installation
+
+    def save(self, folder: Any) -> None:
+        """Write the method's own state into a folder, beside what a codebase saves of the policy."""
+        keeping.save(self.method, folder)
+
+    def load(self, folder: Any) -> None:
+        """Go on with the method that a folder holds; what it lacks is told."""
+        keeping.load(self.method, folder)
 
     def uninstall(self) -> None:
         """Give the policy its own loss entry back."""

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ..guidance import DomainGuidance, guide
 from .hooks import Hooks
+from .keeping import tell_untrained_token
 from .override import Override
 from .passes import HeadCall, Pass
 from .paths import resolved, submodule, unwrapped
@@ -89,6 +90,8 @@ def guided_sampling(guided: GuidedPass, hooks: Hooks, policy: Any, other: Any = 
     own, seam = other is None or unwrapped(other) is unwrapped(policy), hooks.seam
     sampled = policy if own else other
     wired = [hooks] if own else []
+    if guided.scale != 0.0:
+        tell_untrained_token(guided.guidance, sampled)
     with ExitStack() as stack:
         for copy in (() if own else (seam,)) + seam.copies(sampled):
             wired.append(Hooks(copy).attach(sampled))
