@@ -9,6 +9,8 @@ LEROBOT := .venv-lerobot
 POLICY_PIP := $(POLICIES)/bin/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
+# processes that share the everyday tests: a number, or auto for one a core
+WORKERS ?= auto
 export NO_MKDOCS_2_WARNING := 1
 
 OLDEST := .venv-oldest
@@ -42,7 +44,7 @@ quick: $(VENV)/.installed
 	$(BIN)/python -m pytest $(QUICK)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 # Outside CI, an hour or more; each part can be run alone, and goes on where it was cut off.
 long: $(VENV)/.installed
