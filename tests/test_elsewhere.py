@@ -179,6 +179,17 @@ def test_a_plug_in_follows_the_features_to_another_device_and_keeps_its_paramete
     assert {p.device.type for p in term.parameters()} == {"meta"}
 
 
+@pytest.mark.parametrize("name", ["mmd", "adda", "cfg_adda"])
+def test_a_policy_that_was_moved_after_attaching_takes_its_method_along(name):
+    cotrain, data = wrapped(oneness()[name][0])
+    cotrain(data, domain=LABELS.bool(), step=3).total.backward()
+    cotrain.policy.to("meta")
+    losses = cotrain({key: value.to("meta") for key, value in data.items()}, domain=LABELS.bool(), step=4)
+    losses.total.backward()
+    assert losses.total.device.type == "meta"
+    assert {p.device.type for p in cotrain.plugin_parameters()} <= {"meta"}
+
+
 def test_averages_go_on_from_a_checkpoint_of_another_device():
     from cotrain_losses.strength.averages import Average
 
