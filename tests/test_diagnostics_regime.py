@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -168,14 +169,19 @@ def test_a_domain_that_has_collapsed_is_said(constant):
     json.dumps(found.as_dict(), allow_nan=False)
 
 
+@cache
+def a_shift_of_one():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(n, 4, generator=generator, dtype=torch.float64) for n in (60, 50))
+    return x, y + 1, diagnosis(x, y + 1, **QUICK)
+
+
 @pytest.mark.parametrize(
     "change", [lambda x: 1e-150 * x, lambda x: 1e150 * x, lambda x: 1 + 1e-6 * x, lambda x: 1e6 + x]
 )
 def test_no_scale_and_no_shift_changes_what_is_measured(change):
-    generator = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(n, 4, generator=generator, dtype=torch.float64) for n in (60, 50))
-    y = y + 1
-    expected, found = diagnosis(x, y, **QUICK), diagnosis(change(x), change(y), **QUICK)
+    x, y, expected = a_shift_of_one()
+    found = diagnosis(change(x), change(y), **QUICK)
     assert found.notes == expected.notes and found.distances.keys() == expected.distances.keys()
     for name, estimate in expected.distances.items():
         assert found.distances[name].value == pytest.approx(estimate.value, rel=2e-4), name
