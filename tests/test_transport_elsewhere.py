@@ -140,7 +140,11 @@ def test_exact_transport_goes_through_the_cpu_and_says_so_once(price, recwarn):
 
 
 def test_exact_transport_does_not_compile():
-    with pytest.raises(Exception, match="Use a small reg there"):
+    old = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6)
+    said = (
+        "Observed exception" if old else "Use a small reg there"
+    )  # torch 2.4 and 2.5 keep an error's words to themselves
+    with pytest.raises(Exception, match=said):
         torch.compile(OptimalTransport(0.0), fullgraph=True, backend="eager")(*features(0, 3, 2, 1))
 
 

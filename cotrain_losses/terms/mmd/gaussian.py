@@ -138,7 +138,8 @@ class MMD(Term):
         counts = _with_mass(source, target)
         width = None if self.bandwidth is None or isinstance(self.bandwidth, str) else float(self.bandwidth)
         held = [(source.features, target.features)]
-        held += [(source.extra(n).flatten(1), target.extra(n).flatten(1)) for n in self.extras]
+        for name in self.extras:  # torch 2.4 compiles no comprehension here
+            held.append((source.extra(name).flatten(1), target.extra(name).flatten(1)))
         blocks: list[tuple[Tensor, Tensor, float | Tensor | None]] = []
         for x, y in held:
             x, y = x.to(source.features), y.to(source.features)

@@ -92,9 +92,11 @@ def total_cost(blocks: Sequence[Callback], source: Rows, target: Rows) -> Tensor
 
 def joined_rows(blocks: Sequence[Callback], source: Rows, target: Rows) -> tuple[Tensor, Tensor] | None:
     """Rows x, y with total cost |x_i - y_j|^2, where every block is a plain squared distance; else None."""
-    if not all(isinstance(block, Block) and not block.masked(source, target) for block in blocks):
-        return None
-    sides = [block.scaled(source, target) for block in blocks if isinstance(block, Block)]
+    sides = []
+    for block in blocks:  # torch 2.4 compiles no generator here
+        if not isinstance(block, Block) or block.masked(source, target):
+            return None
+        sides.append(block.scaled(source, target))
     return (sides[0][0], sides[0][1]) if len(sides) == 1 else (_cat(x for x, _ in sides), _cat(y for _, y in sides))
 
 
