@@ -19,7 +19,7 @@ from .demonstrations import Demonstrations, Frames, register
 from .faults import Fault, Unreadable, readable
 from .fields import Array, as_columns, as_integers, check_key, check_vectors, keys_of, rate_of, rows_at_once
 from .names import listed, shown
-from .npz import Member, members, pieces, whole
+from .npz import Member, check_size, members, pieces, whole
 
 _ACTIONS = ("action", "actions", "acts")
 _STATES = ("state", "states", "obs", "observation", "observations")
@@ -37,6 +37,8 @@ def arrays(path: Path, action: str | None = None, state: str | None = None) -> D
     states = keys_of(path, state, _STATES, held if state else vectors, "state")
     for key in (*actions, *states):
         check_vectors(path, key, held[key].shape, held[key].dtype)
+        with readable(path, "npz", key):
+            check_size(path, held[key])
     faults = list[Fault]()
     frames = held[actions[0]].shape[0]
     with readable(path, "npz"):

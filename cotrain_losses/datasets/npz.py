@@ -42,6 +42,12 @@ def members(path: Path) -> dict[str, Member]:
         return {key: _member(path, file, key, name) for key, name in names.items()}
 
 
+def check_size(path: Path, member: Member) -> None:
+    """Refuse an array whose header claims more than the file holds, before any memory is taken for its rows."""
+    with _stream(path, member) as (_, stored):
+        _check(path, member, stored)
+
+
 def pieces(path: Path, member: Member, rows: int) -> Iterator[Array]:
     """The rows of an array, so many at a time."""
     with _stream(path, member) as (data, stored):
