@@ -28,3 +28,10 @@ def joined(c: Case, method: Method, **more: Any) -> CoTrain:
         else {}
     )
     return CoTrain(c.policy, method, **loss, **more)
+
+
+def sampled(cotrain: CoTrain, c: Case, scale: float) -> torch.Tensor:
+    """What a policy samples under guidance, from the same random numbers each time."""
+    torch.manual_seed(2)
+    with cotrain.guided(scale=scale):
+        return c.sample(c.policy)

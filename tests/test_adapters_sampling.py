@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cotrain_losses import CoTrain, DomainGuidance, Method
-from tests.adapted import COUNTS, case, joined, named
+from tests.adapted import COUNTS, case, joined, named, sampled
 from tests.fakes import gr00t, vla
 
 
@@ -20,19 +20,15 @@ def test_guidance_mixes_the_two_predictions_of_every_sampling_step(module: Any, 
     cotrain = joined(c, Method(guidance=DomainGuidance()))
     assert c.sample is not None and cotrain.guidance is not None and cotrain.guidance.table is not None
 
-    def sampled(scale: float) -> Tensor:
-        torch.manual_seed(2)
-        with cotrain.guided(scale=scale):
-            return c.sample(c.policy)  # type: ignore[misc]
-
     torch.manual_seed(2)
     bare = c.sample(c.policy)
     for scale in (0.0, 0.5, 1.0, 3.0):  # a zero table: any mixture of equal predictions is the prediction
-        torch.testing.assert_close(sampled(scale), bare, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(sampled(cotrain, c, scale), bare, rtol=1e-5, atol=1e-5)
     with torch.no_grad():
         cotrain.guidance.table.copy_(torch.randn_like(cotrain.guidance.table))
-    torch.testing.assert_close(sampled(0.0), bare, rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(sampled(1.0), bare) and not torch.allclose(sampled(3.0), sampled(1.0))
+    torch.testing.assert_close(sampled(cotrain, c, 0.0), bare, rtol=1e-5, atol=1e-5)
+    conditional = sampled(cotrain, c, 1.0)
+    assert not torch.allclose(conditional, bare) and not torch.allclose(sampled(cotrain, c, 3.0), conditional)
     torch.manual_seed(2)
     torch.testing.assert_close(c.sample(c.policy), bare)  # outside the block it is the bare policy again
 
@@ -62,19 +58,14 @@ def test_keys_kept_for_one_condition_do_not_serve_the_other(k: int) -> None:
     with torch.no_grad():
         cotrain.guidance.table.normal_()  # type: ignore[union-attr]
 
-    def sampled(scale: float) -> Tensor:
-        torch.manual_seed(2)
-        with cotrain.guided(scale=scale):
-            return c.sample(c.policy)  # type: ignore[misc]
-
     model = getattr(c.policy, "_groot_model", c.policy)
-    cached = sampled(3.0)
+    cached = sampled(cotrain, c, 3.0)
     head = model.action_head.model
     head.register_forward_pre_hook(
         lambda _, args, kw: (args, {**kw, "kv_cache": None} if "kv_cache" in kw else kw), with_kwargs=True
     )
-    torch.testing.assert_close(cached, sampled(3.0))
-    assert not torch.allclose(cached, sampled(1.0))
+    torch.testing.assert_close(cached, sampled(cotrain, c, 3.0))
+    assert not torch.allclose(cached, sampled(cotrain, c, 1.0))
 
 
 def test_a_copy_of_the_whole_guides_a_sampler_whose_steps_are_a_method() -> None:

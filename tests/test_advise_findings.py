@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+import cotrain_losses as ctl
+from cotrain_losses import MixedBatchSampler, recipes
 from cotrain_losses.cli.advise import advice
+from cotrain_losses.cli.advise.batches import sampler_line
 from tests.formats import npz
 
 
@@ -190,3 +197,39 @@ def test_a_time_offset_between_observation_and_action_is_told(tmp_path):
     late = [(a[:-5], np.concatenate([*[s[:1]] * 5, s[:-10]])) for a, s in reaches(1, 40)]
     report = found(tmp_path, reaches(0, 5), late)
     assert "time offset" in kinds(report) and "after 7 frames in sim and after 2 frames in the target" in said(report)
+
+
+# --- what to do ---
+
+
+@given(
+    batch_size=st.integers(2, 96),
+    enough=st.integers(1, 6),
+    ratios=st.lists(st.floats(0.001, 0.999), min_size=1, max_size=4),
+)
+def test_the_samplers_line_gives_every_batch_enough_rows_of_both_domains_at_every_ratio(batch_size, enough, ratios):
+    line = sampler_line(ratios, batch_size=batch_size, enough=enough)
+    assert (line is None) == (batch_size < 2 * enough)
+    is_target = torch.arange(400) < 100
+    for ratio in ratios if line is not None else ():
+        names = {"MixedBatchSampler": MixedBatchSampler, "is_target": is_target, "ratio": ratio}
+        exec(line, names)
+        held = [int(is_target[batch].sum()) for batch in islice(names["sampler"], 12)]
+        assert enough <= min(held) and max(held) <= batch_size - enough
+
+
+def conflicting(seed, count, sign):
+    """Actions that are the state times a sign."""
+    rng = np.random.default_rng(seed)
+    states = [rng.normal(0, 1, (80, 3)) for _ in range(count)]
+    return [(sign * s + rng.normal(0, 0.1, s.shape), s) for s in states]
+
+
+def test_a_label_is_recommended_where_near_states_ask_for_other_actions_and_plain_co_training_elsewhere(tmp_path):
+    agree = found(tmp_path, conflicting(0, 8, 1), conflicting(1, 40, 1))
+    differ = found(tmp_path, conflicting(0, 8, 1), conflicting(1, 40, -1))
+    assert not agree["actions_at_near_states"]["differ"] and "guidance" not in agree["recommended"]["method"]["code"]
+    assert differ["actions_at_near_states"]["differ"] and "cfg" in differ["recommended"]["method"]["code"]
+    for report in (agree, differ):
+        names = {"recipes": recipes, "ctl": ctl, "cotrain_losses": ctl, "width": 32}
+        assert isinstance(eval(report["recommended"]["method"]["code"], names), ctl.Method)

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from cotrain_losses.cli.commands import app
-from cotrain_losses.cli.lerobot.attach import load_state, state_of
+from cotrain_losses.cli.lerobot import files
 from cotrain_losses.cli.lerobot.export import exported
 from cotrain_losses.cli.lerobot.fit import fitted, keys_of
 from cotrain_losses.cli.lerobot.frames import MixedFrames
@@ -224,8 +224,8 @@ def test_images_are_not_moved() -> None:
 
 
 def test_export_reads_whole_checkpoints_and_writes_new_folders(tmp_path: Path) -> None:
-    for files, words in (([], "config.json"), (["config.json"], "Merge adapters"), (["model.safetensors"], "exists")):
-        for name in files:
+    for held, words in (([], "config.json"), (["config.json"], "Merge adapters"), (["model.safetensors"], "exists")):
+        for name in held:
             (tmp_path / name).write_text("{}")
         with pytest.raises(Refused, match=words):
             exported(tmp_path, tmp_path)
@@ -240,16 +240,22 @@ def test_without_lerobot_one_sentence_says_what_to_install() -> None:
     assert ran.exit_code == 1 and "pass --target and --source" in ran.output
 
 
-def test_a_method_is_given_back_what_it_had_learned_and_no_other_methods() -> None:
+def test_a_method_is_given_back_what_it_had_learned_and_no_other_methods(tmp_path: Path) -> None:
     aligned, guided = named("adda(width=4)"), named("cfg(width=4)")
     trained = aligned + guided
     for parameter in trained.parameters():
         parameter.data.normal_()
     fresh = named("cfg_adda", width=4)
-    load_state(fresh, state_of(trained))
+    files.write(tmp_path, Settings(REAL, (SIM,)), {}, trained)
+    files.load(fresh, tmp_path)
     for ours, theirs in zip(fresh.parameters(), trained.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     drawn_next = [m.guidance.dropped(torch.zeros(50, dtype=torch.long)) for m in (fresh, trained)]  # type: ignore[union-attr]
     assert torch.equal(*drawn_next)
-    with pytest.raises(Refused, match="the method it began with, which holds guidance, got one that holds regularizer"):
-        load_state(named("adda(width=4)"), state_of(named("cfg(width=4)")))
+    with pytest.raises(Refused, match=r"has guidance.table.*which this method has not.*Pass the --method"):
+        files.load(named("adda(width=4)"), tmp_path)
+    with pytest.raises(Refused, match=r"lacks regularizer.*they begin anew.*Pass the --method"):
+        files.write(tmp_path, Settings(REAL, (SIM,)), {}, guided)
+        files.load(fresh, tmp_path)
+    with pytest.raises(Refused, match=r"holds its method in cotrain_method.pt"):
+        files.load(fresh, tmp_path / "none")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam
 from cotrain_losses.policy import collect_features
 from cotrain_losses.policy.sites import Site
+from tests.adapted import sampled
 from tests.fakes import Case, maniflow
 from tests.sited import COGACT, KINDS, MODE, case, guided_kinds, joined, kinds
 
@@ -129,7 +130,7 @@ def test_guidance_at_scale_0_is_the_bare_policy_to_the_bit_and_others_act(name: 
     with torch.no_grad():
         cotrain.guidance.table.normal_()  # type: ignore[union-attr]
 
-    def sampled(policy: nn.Module, scale: float | None) -> Tensor:
+    def predicted(policy: nn.Module, scale: float | None) -> Tensor:
         torch.manual_seed(2)
         if scale is None:
             return c.sample(policy)  # type: ignore[misc]
@@ -137,13 +138,13 @@ def test_guidance_at_scale_0_is_the_bare_policy_to_the_bit_and_others_act(name: 
             return c.sample(policy)  # type: ignore[misc]
 
     ema = copy.deepcopy(c.policy)
-    bare = sampled(c.policy, None)
+    bare = predicted(c.policy, None)
     for policy in (c.policy, ema):
-        assert torch.equal(sampled(policy, 0.0), bare)
-        conditional, half, three = (sampled(policy, scale) for scale in (1.0, 0.5, 3.0))
+        assert torch.equal(predicted(policy, 0.0), bare)
+        conditional, half, three = (predicted(policy, scale) for scale in (1.0, 0.5, 3.0))
         assert not torch.allclose(conditional, bare) and not torch.allclose(three, conditional)
         assert not torch.allclose(half, conditional)
-        assert torch.equal(sampled(policy, None), bare)
+        assert torch.equal(predicted(policy, None), bare)
         assert list(policy.state_dict()) == keys
 
 
@@ -316,9 +317,9 @@ def test_guiding_one_policy_while_another_samples_is_an_error() -> None:
         cotrain.guided(),
     ):
         c.sample(ema)  # type: ignore[misc]
-    for sampled in (True, False):  # an action chunk once sampled is played back without the policy
+    for acted in (True, False):  # an action chunk once sampled is played back without the policy
         with cotrain.guided():
-            if sampled:
+            if acted:
                 c.sample(c.policy)  # type: ignore[misc]
 
 
@@ -329,12 +330,7 @@ def test_a_token_inside_the_head_needs_no_condition_and_one_outside_is_an_error(
     with torch.no_grad():
         cotrain.guidance.table.normal_()  # type: ignore[union-attr]
 
-    def sampled(scale: float) -> Tensor:
-        torch.manual_seed(2)
-        with cotrain.guided(scale=scale):
-            return c.sample(c.policy)  # type: ignore[misc]
-
-    assert not torch.allclose(sampled(3.0), sampled(1.0))
+    assert not torch.allclose(sampled(cotrain, c, 3.0), sampled(cotrain, c, 1.0))
     cotrain.unwrap()
     outside = Seam(head="model.inner_model", feature="static_resnet", token="static_resnet", width=4)
     cotrain = joined("mode", c, Method(guidance=DomainGuidance()), seam=outside)

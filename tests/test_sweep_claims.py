@@ -83,6 +83,8 @@ def test_a_damaged_claim_does_not_stay_in_the_way(tmp_path):
     claim = Claim(tmp_path / "a.json")
     claim.path.write_text('{"machi')
     until(lambda: not claim.held())
+    with claim.taken() as ours:
+        assert ours
 
 
 # Several runs, and runs that are stopped

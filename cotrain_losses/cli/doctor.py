@@ -19,14 +19,6 @@ from ..policy.adapters import names
 from ..terms import MMD, Sinkhorn
 
 DISTRIBUTION = "cotrain-losses"
-CODEBASES = {
-    "lerobot": "lerobot",
-    "openpi": "openpi",
-    "gr00t": "gr00t",
-    "diffusion_policy": "diffusion_policy",
-    "robomimic": "robomimic",
-}
-"""the package of an adapter and the module that its codebase is imported as"""
 GL = "import mujoco; context = mujoco.GLContext(64, 64); context.make_current(); print('ok')"
 SECONDS = 60
 
@@ -51,7 +43,7 @@ def examined() -> dict[str, dict[str, str]]:
         "devices": {device: _tried(device) for device in _devices()},
         "drawing": _drawing(),
         "extras": {extra: _extra(needed) for extra, needed in _extras().items()},
-        "codebases": {package: _codebase(package, module) for package, module in CODEBASES.items()},
+        "codebases": _codebases(),
     }
 
 
@@ -80,8 +72,8 @@ def _tried(device: str) -> str:
         a, b = (torch.randn(n, 4, generator=generator).to(device).requires_grad_() for n in (6, 9))
         (MMD()(a, b) + Sinkhorn(blur=0.5)(a, b)).backward()
         finite = all(rows.grad is not None and bool(rows.grad.isfinite().all()) for rows in (a, b))
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        return f"failed: {name}: {str(error).splitlines()[0]}"
+    except Exception as error:  # whatever a device or its driver raises is what there is to report
+        return f"failed: {name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
     return f"ok: {name}" if finite else f"failed: {name}: a gradient of MMD or Sinkhorn is not finite"
 
 
@@ -122,10 +114,12 @@ def _extra(needed: list[str]) -> str:
     return f"without {', '.join(missing)}" if missing else "complete"
 
 
-def _codebase(package: str, module: str) -> str:
-    known = [name.split()[1] for name in names() if name.split()[0] == package]
-    there = importlib.util.find_spec(module) is not None
-    return f"{_version(package) if there else 'not installed'}; adapters: {', '.join(known)}"
+def _codebases() -> dict[str, str]:
+    """Each codebase with an adapter: its version, and the policies that are known."""
+    known: dict[str, list[str]] = {}
+    for package, policy in map(str.split, names()):
+        known.setdefault(package, []).append(policy)
+    return {package: f"{_version(package)}; adapters: {', '.join(policies)}" for package, policies in known.items()}
 
 
 def _text(report: dict[str, Any]) -> str:

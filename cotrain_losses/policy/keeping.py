@@ -37,17 +37,22 @@ def save(method: Method, folder: str | Path) -> None:
     torch.save(_parts(method).state_dict(), Path(folder) / FILE)
 
 
-def load(method: Method, folder: str | Path) -> None:
-    """Read it back; what the folder lacks, or has and the method has not, is told."""
+def load(method: Method, folder: str | Path, *, strict: bool = False) -> None:
+    """Read it back; what the folder lacks, or has and the method has not, is told, or refused if `strict`."""
     if not (Path(folder) / FILE).is_file():
         raise FileNotFoundError(
             f"a policy that was saved with its method has {FILE} in its folder, got {folder} without it: a token or a "
             "discriminator begins anew. Save it with cotrain.save(folder), or train with the method first."
         )
-    restore(method, torch.load(Path(folder) / FILE, map_location="cpu", weights_only=True))
+    restore(method, read(folder), strict=strict)
 
 
-def restore(method: Method, state: Mapping[str, Any]) -> None:
+def read(folder: str | Path) -> dict[str, Any]:
+    """What the file of a folder holds, by the names of the method's parts."""
+    return dict(torch.load(Path(folder) / FILE, map_location="cpu", weights_only=True))
+
+
+def restore(method: Method, state: Mapping[str, Any], *, strict: bool = False) -> None:
     """Take over a state that `save` or an installed method's `state_dict` gave."""
     try:
         missing, unexpected = _parts(method).load_state_dict(dict(state), strict=False)
@@ -56,11 +61,13 @@ def restore(method: Method, state: Mapping[str, Any]) -> None:
     for names, what in ((missing, "lacks {}: they begin anew"), (unexpected, "has {}, which this method has not")):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            warnings.warn(
+            told = (
                 f"a method goes on as it was saved, got a state that {what.format(', '.join(names[:3]) + more)}. "
-                "Build the method as it was trained.",
-                stacklevel=3,
+                "Build the method as it was trained."
             )
+            if strict:
+                raise ValueError(told)
+            warnings.warn(told, stacklevel=3)
 
 
 def tell_untrained_token(guidance: DomainGuidance, policy: Any) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from ..guidance import DomainGuidance
 from ..method import Method
 from . import adversarial, guidance, kernels, mixing, transport
 
@@ -37,6 +39,14 @@ def named(text: str, **known: Any) -> Method:
     """
     first, *others = (_made(name, given, known) for name, given in calls(text))
     return sum(others, start=first)
+
+
+def as_wide_as_the_condition(method: Method, domains: int) -> Method:
+    """The same method, whose tokens get their width from the condition that they are added to when it is attached."""
+    made = method.guidance
+    if not isinstance(made, DomainGuidance) or made.one_hot:
+        return method
+    return replace(method, guidance=DomainGuidance(drop=made.drop, scale=made.scale, domains=domains))
 
 
 def calls(text: str) -> list[tuple[str, dict[str, Any]]]:

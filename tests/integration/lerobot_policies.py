@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -110,3 +111,23 @@ def _vqbet(policy: VQBeTPolicy, data: Any, output: dict[str, Tensor]) -> Tensor:
         return policy.vqbet.action_head.loss_fn(one, target[i : i + 1], reduction="mean")["loss"]
 
     return torch.stack([of(i) for i in range(len(target))])
+
+
+def trained_codebook() -> Any:
+    policy = vqbet()
+    data = batch(policy)
+    for _ in range(3):
+        policy.forward(data)
+    assert bool(policy.vqbet.action_head.vqvae_model.discretized)
+    return policy
+
+
+POLICIES: dict[str, Callable[[], Any]] = {
+    "diffusion, two cameras": image_diffusion,
+    "diffusion, an encoder per camera": lambda: image_diffusion(use_separate_rgb_encoder_per_camera=True),
+    "diffusion, state": state_diffusion,
+    "act, two cameras": lambda: act("state", "images"),
+    "act, environment state": lambda: act("state", "environment_state"),
+    "vqbet": trained_codebook,
+}
+"""every small policy, those that sample by steps first"""

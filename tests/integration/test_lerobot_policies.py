@@ -18,25 +18,8 @@ pytestmark = pytest.mark.integration
 HALF = torch.arange(real.B) % 2 == 0
 
 
-def trained_codebook() -> Any:
-    policy = real.vqbet()
-    data = real.batch(policy)
-    for _ in range(3):
-        policy.forward(data)
-    assert bool(policy.vqbet.action_head.vqvae_model.discretized)
-    return policy
-
-
-POLICIES: dict[str, Callable[[], Any]] = {
-    "diffusion, two cameras": real.image_diffusion,
-    "diffusion, an encoder per camera": lambda: real.image_diffusion(use_separate_rgb_encoder_per_camera=True),
-    "diffusion, state": real.state_diffusion,
-    "act, two cameras": lambda: real.act("state", "images"),
-    "act, environment state": lambda: real.act("state", "environment_state"),
-    "vqbet": trained_codebook,
-}
-every = pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES.keys())
-samplers = pytest.mark.parametrize("make", list(POLICIES.values())[:3], ids=list(POLICIES)[:3])
+every = pytest.mark.parametrize("make", real.POLICIES.values(), ids=real.POLICIES.keys())
+samplers = pytest.mark.parametrize("make", list(real.POLICIES.values())[:3], ids=list(real.POLICIES)[:3])
 
 
 def made(make: Callable[[], Any]) -> tuple[Any, Any]:

@@ -19,24 +19,9 @@ from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Metho
 pytestmark = pytest.mark.integration_lerobot
 
 
-def trained_codebook() -> Any:
-    policy = lerobot_policies.vqbet()
-    data = lerobot_policies.batch(policy)
-    for _ in range(3):
-        policy.forward(data)
-    assert bool(policy.vqbet.action_head.vqvae_model.discretized)
-    return policy
-
-
 SMALL: dict[str, Callable[[Path], Any]] = {
-    "diffusion, two cameras": lambda _: lerobot_policies.image_diffusion(),
-    "diffusion, an encoder per camera": lambda _: lerobot_policies.image_diffusion(
-        use_separate_rgb_encoder_per_camera=True
-    ),
-    "diffusion, state": lambda _: lerobot_policies.state_diffusion(),
-    "act, two cameras": lambda _: lerobot_policies.act("state", "images"),
-    "act, environment state": lambda _: lerobot_policies.act("state", "environment_state"),
-    "vqbet": lambda _: trained_codebook(),
+    name: lambda _, make=make: make()  # type: ignore[misc]
+    for name, make in lerobot_policies.POLICIES.items()
 }
 POLICIES = SMALL | vlas.POLICIES
 SAMPLED = [*list(SMALL)[:3], *vlas.SAMPLED]

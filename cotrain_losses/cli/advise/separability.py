@@ -66,10 +66,12 @@ def held_out(source: Array, target: Array, source_episode: Array, target_episode
 
 def alone(compared: Compared) -> list[dict[str, Any]]:
     """The dimensions that tell one source from the target by themselves, the clearest first."""
+    from scipy.stats import ks_2samp  # type: ignore[import-untyped]  # comes with POT
+
     source, target, shift = compared.source, compared.target, compared.apart.shift
     rows = []
     for k in np.flatnonzero(shift.certain):
-        accuracy = (1 + _kolmogorov_smirnov(source.sample[:, k], target.sample[:, k])) / 2
+        accuracy = (1 + ks_2samp(source.sample[:, k], target.sample[:, k], method="asymp").statistic) / 2
         if accuracy >= ALONE:
             row = {"what": source.what, "source": source.name, "name": source.names[k], "accuracy": float(accuracy)}
             row["constant"] = not (source.moves[k] or target.moves[k])
@@ -81,10 +83,3 @@ def _accuracy(ratio: DensityRatio, source: Array, target: Array) -> float:
     """Balanced, of the classifier whose odds the ratio is."""
     right = [(ratio.log(torch.tensor(target)) > 0).double(), (ratio.log(torch.tensor(source)) < 0).double()]
     return float(sum(side.mean() for side in right) / 2)
-
-
-def _kolmogorov_smirnov(x: Array, y: Array) -> float:
-    """The largest difference of two empirical distribution functions."""
-    values = np.concatenate([x, y])
-    steps = [np.searchsorted(np.sort(side), values, side="right") / len(side) for side in (x, y)]
-    return float(np.abs(steps[0] - steps[1]).max())

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...guidance import DomainGuidance
 from ...method import Method
 from ...policy.cotrain import CoTrain
-from ...recipes.named import named
+from ...recipes.named import as_wide_as_the_condition, named
 from ...terms.mmd import MMD
 from .settings import Ratio, Refused
 
@@ -36,10 +34,7 @@ def method_of(text: str, policy: Any, trial: Trial, steps: int, ratio: Ratio | N
         known["ratio"] = ratio
     if len(trial.names) > 2:
         known["domains"] = len(trial.names)
-    method = named(text, **known)
-    if isinstance(method.guidance, DomainGuidance) and not method.guidance.one_hot:  # its width is the condition's
-        made = method.guidance
-        method = replace(method, guidance=DomainGuidance(drop=made.drop, scale=made.scale, domains=len(trial.names)))
+    method = as_wide_as_the_condition(named(text, **known), len(trial.names))
     return method if ratio is None else replace(method, ratio=ratio)
 
 
@@ -68,22 +63,3 @@ def _extras(batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """What the costs of published methods read: actions, and the state."""
     given = {"action": "action", "state": "observation.state"}
     return {name: batch[key].flatten(1) for name, key in given.items() if key in batch}
-
-
-def state_of(method: Method) -> dict[str, Any]:
-    """What the method has learned."""
-    parts = {"regularizer": method.regularizer, "guidance": method.guidance, "weights": method.weights}
-    return {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
-
-
-def load_state(method: Method, state: Mapping[str, Any]) -> None:
-    """Give the method back what it had learned; Refused if it is of another method."""
-    own = {name: getattr(method, name) for name in ("regularizer", "guidance", "weights")}
-    parts = {name: part for name, part in own.items() if isinstance(part, torch.nn.Module)}
-    if set(parts) != set(state):
-        raise Refused(
-            f"a run goes on with the method it began with, which holds {', '.join(state) or 'nothing'}, got one that "
-            f"holds {', '.join(parts) or 'nothing'}. Pass the same --method, or none."
-        )
-    for name, part in parts.items():
-        part.load_state_dict(state[name])

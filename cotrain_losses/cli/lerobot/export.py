@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...guidance import DomainGuidance
+from ...policy import keeping
 from ...recipes.named import named
 from . import files
 from .settings import Refused, Settings
@@ -31,7 +32,7 @@ def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
         raise Refused(f"cotrain export reads a whole policy (model.safetensors), got {folder}. Merge adapters into it.")
     if out.exists():
         raise Refused(f"cotrain export writes a new folder, got {out}, which exists.")
-    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("cotrain.*"))
+    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("cotrain.*", keeping.FILE))
     config = json.loads((folder / "config.json").read_text())
     if config["type"] == "cotrain":
         return _of_plugin(config, out, bare)
@@ -39,7 +40,7 @@ def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
     guidance = None if text is None or bare else _guidance(Settings.of(text))
     if text is None or guidance is None:
         return f"{out}: a {config['type']} policy, which LeRobot loads without this package"
-    return _with_guidance(config, guidance, json.loads(text), files.read_state(folder)["guidance"], out)
+    return _with_guidance(config, guidance, json.loads(text), keeping.read(folder), out)
 
 
 def _guidance(settings: Settings) -> DomainGuidance | None:
@@ -47,15 +48,16 @@ def _guidance(settings: Settings) -> DomainGuidance | None:
     return method.guidance
 
 
-def _with_guidance(config: dict[str, Any], guidance: DomainGuidance, run: dict[str, Any], token: Any, out: Path) -> str:
+def _with_guidance(config: dict[str, Any], guidance: DomainGuidance, run: dict[str, Any], state: Any, out: Path) -> str:
     """A launcher's checkpoint as one of the plugin's: the policy, and its tokens."""
-    own = {key: value for key, value in config.items() if key not in (*KEPT, "type")}
+    args = {key: value for key, value in config.items() if key not in (*KEPT, "type")}
     names = list(run["domains"])
     how = f"scale={guidance.scale}, drop={guidance.drop}, domains={len(names)}"
-    made = {"type": "cotrain", "base_type": config["type"], "base_args": own, "method": f"cfg({how})"}
+    made = {"type": "cotrain", "base_type": config["type"], "base_args": args, "method": f"cfg({how})"}
     made |= {"domains": names, "target": names[0], **{key: config[key] for key in KEPT if key in config}}
     (out / "config.json").write_text(json.dumps(made, indent=4))
-    _renamed(out, lambda key: f"policy.{key}", {f"method.0.{name}": value for name, value in token.items()})
+    own = {name.removeprefix("guidance."): value for name, value in state.items() if name.startswith("guidance.")}
+    _renamed(out, lambda key: f"policy.{key}", {f"method.0.{name}": value for name, value in own.items()})
     return _needs_plugin(out)
 
 

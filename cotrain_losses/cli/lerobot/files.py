@@ -2,7 +2,7 @@
 
 pretrained_model/config.json, model.safetensors, ...     LeRobot's; stock LeRobot loads them without this package
 pretrained_model/cotrain.json                            the run's settings, the domains and their sizes
-pretrained_model/cotrain.pt                              what the method has learned
+pretrained_model/cotrain_method.pt                       what the method has learned: `policy.keeping`
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ...method import Method
+from ...policy import keeping
 from .settings import Refused, Settings
 
-SETTINGS, STATE = "cotrain.json", "cotrain.pt"
+SETTINGS = "cotrain.json"
 
 
-def write(folder: Path, settings: Settings, facts: dict[str, Any], state: dict[str, Any]) -> None:
+def write(folder: Path, settings: Settings, facts: dict[str, Any], method: Method) -> None:
     """Put the method beside a policy."""
     (folder / SETTINGS).write_text(json.dumps({**json.loads(settings.text()), **facts}, indent=1))
-    torch.save(state, folder / STATE)
+    keeping.save(method, folder)
 
 
 def read_settings(folder: Path) -> str | None:
@@ -30,11 +30,14 @@ def read_settings(folder: Path) -> str | None:
     return path.read_text() if path.is_file() else None
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """What the method had learned."""
-    if not (folder / STATE).is_file():
+def load(method: Method, folder: Path) -> None:
+    """Give a method back what it had learned; Refused if there is nothing, or if it is another method's."""
+    try:
+        keeping.load(method, folder, strict=True)
+    except FileNotFoundError as error:
         raise Refused(
-            f"a checkpoint of cotrain lerobot-train holds its method in {STATE}, got {folder}, which has none. "
+            f"a checkpoint of cotrain lerobot-train holds its method in {keeping.FILE}, got {folder}, which has none. "
             "Begin anew from its policy: -- --policy.path=..., without --resume."
-        )
-    return dict(torch.load(folder / STATE, weights_only=True))
+        ) from error
+    except ValueError as error:
+        raise Refused(f"{error} Pass the --method that the run began with, or none.") from error

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from ..._core.device import drawn_on
 from ...mixing.ratios import natural_ratio
 from ...mixing.shares import shares
 from . import files
-from .attach import Trial, attached, load_state, method_of, state_of
+from .attach import Trial, attached, method_of
 from .fit import fitted, keys_of
 from .frames import MixedFrames
 from .joined import Joined, Sample, Streams, meta_of
@@ -163,7 +164,7 @@ class Run:
         """LeRobot's own, of a policy in which the method is installed."""
         trial = self._trial()
         try:
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(drawn_on(policy)):
                 given = self.plan[0] if self.plan else None
                 self.method = method_of(self.settings.method, policy, trial, cfg.steps, given)
                 self.cotrain, found = attached(policy, self.method, trial)
@@ -172,7 +173,7 @@ class Run:
         self.plan = self.plan or {0: self.ratio() if self.method.ratio is None else self.method.ratio}
         self.say("one step tried\n" + found)
         if cfg.resume:
-            load_state(self.method, files.read_state(Path(cfg.checkpoint_path) / "pretrained_model"))
+            files.load(self.method, Path(cfg.checkpoint_path) / "pretrained_model")
         installation = self.cotrain.install(
             domain=self.labels, index=None if cfg.dataset.streaming else _index, step=lambda: self.reports.step
         )
@@ -214,7 +215,7 @@ class Run:
         """LeRobot's own, and the method beside it."""
         self.original["save_checkpoint"](checkpoint_dir, *args, **kwargs)
         facts = {"domains": list(self.names), "frames": self.frames}
-        files.write(Path(checkpoint_dir) / "pretrained_model", self.settings, facts, state_of(self.method))
+        files.write(Path(checkpoint_dir) / "pretrained_model", self.settings, facts, self.method)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

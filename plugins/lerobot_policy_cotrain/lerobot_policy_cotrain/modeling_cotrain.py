@@ -13,12 +13,13 @@ from lerobot.policies.factory import get_policy_class
 from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor, nn
 
-from cotrain_losses import CoTrain, DomainGuidance
+from cotrain_losses import CoTrain
 from cotrain_losses.datasets.episodes import numbers
 from cotrain_losses.datasets.labels import EpisodeDomains
 from cotrain_losses.importance import RatioWeights
 from cotrain_losses.policy.adapters import adapter_of
-from cotrain_losses.recipes.named import calls, named
+from cotrain_losses.policy.optimizers import MethodGroup
+from cotrain_losses.recipes.named import as_wide_as_the_condition, calls, named
 
 from .configuration_cotrain import CotrainConfig
 
@@ -40,11 +41,7 @@ class CotrainPolicy(PreTrainedPolicy):
 
     def _attach(self, dataset_meta: Any) -> None:
         config = self.config
-        method = named(config.method, **_known(config, self.policy))
-        if isinstance(method.guidance, DomainGuidance) and not method.guidance.one_hot:  # its width is the condition's
-            made = method.guidance
-            guidance = DomainGuidance(drop=made.drop, scale=made.scale, domains=len(config.domains))
-            method = replace(method, guidance=guidance)
+        method = as_wide_as_the_condition(named(config.method, **_known(config, self.policy)), len(config.domains))
         if config.ratio is not None and self._labels is not None:
             method = replace(method, weights=RatioWeights(config.ratio, _share(self._labels, dataset_meta)))
         cotrain = CoTrain(self.policy, method, domains=tuple(config.domains), target=config.target)
@@ -61,12 +58,8 @@ class CotrainPolicy(PreTrainedPolicy):
 
     def get_optim_params(self) -> Any:
         """The base policy's own groups, and one of the method's parameters."""
-        own, plugin = self.policy.get_optim_params(), list(self.method.parameters())
-        if isinstance(own, dict) or not plugin:
-            return {**own, **dict(self.method.named_parameters())} if isinstance(own, dict) else own
-        groups = list(own)
-        groups = groups if groups and isinstance(groups[0], dict) else [{"params": groups}]
-        return [*groups, {"params": plugin, "weight_decay": 0.0}]
+        own, plugin = self.policy.get_optim_params, list(self.method.parameters())
+        return MethodGroup(self.policy, plugin).optim_params(own) if plugin else own()
 
     def reset(self) -> None:
         self.policy.reset()
