@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -68,7 +69,7 @@ def pair(version: str, which: str, tests: list[str], *, keep: bool) -> dict[str,
             return row | {"outcome": f"installation failed: {failed}"}
         row["python"], row["torch"] = versions(python)
         begin = time.monotonic()
-        done = _run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests])
+        done = _run([python, "-m", "pytest", "-p", "no:cacheprovider", *tests])
         return row | {"outcome": outcome(done), "tests": time.monotonic() - begin}
     finally:
         if not keep:
@@ -123,8 +124,10 @@ def outcome(done: subprocess.CompletedProcess[str]) -> str:
     """pytest's last line, with the tests that failed."""
     lines = done.stdout.splitlines()
     failed = [text.split(" - ")[0].removeprefix("FAILED ") for text in lines if text.startswith(("FAILED", "ERROR"))]
-    summed = lines[-1].strip("= ").partition(" in ")[0] if lines else "did not start"
-    return "; ".join([summed, *failed])
+    counts = [
+        text.partition(" in ")[0] for text in lines if " in " in text and re.match(r"[\d]+ (passed|failed|error)", text)
+    ]
+    return "; ".join([*(counts[-1:] or [f"pytest ended with {done.returncode}"]), *failed])
 
 
 def _run(command: list[Any]) -> subprocess.CompletedProcess[str]:
