@@ -5,10 +5,18 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+TIERS = {
+    "integration": "integration",
+    "integration_lerobot": "integration_lerobot",
+    "integration_robosuite": "robosuite",
+}
+"""folders with an environment of their own, and the marker by which `make` asks for each"""
 
 torch.set_num_threads(1)
 if (
@@ -17,6 +25,19 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("here", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("here")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Only a run that asks for a tier sees its folder; there, a missing library is a failure."""
+    marker = TIERS.get(collection_path.name)
+    return True if marker is not None and config.option.markexpr != marker else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in TIERS.values():
+        config.addinivalue_line("markers", f"{marker}: runs with other libraries, in an environment of their own")
+    if config.option.markexpr in TIERS.values():  # those libraries' own deprecations are not this project's errors
+        config.addinivalue_line("filterwarnings", "ignore")
 
 
 @pytest.fixture(autouse=True)

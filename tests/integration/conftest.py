@@ -11,23 +11,8 @@ LeRobot or robomimic is missing.
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 
-import pytest
 import torch
-
-INSTALLED = find_spec("lerobot") is not None and find_spec("robomimic") is not None
-
-
-def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Only a run that asks for integration tests sees them; there, a missing library is a failure."""
-    return None if config.option.markexpr == "integration" else True
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if INSTALLED:  # the libraries' own deprecations are not this project's errors
-        config.addinivalue_line("filterwarnings", "ignore")
-
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
 

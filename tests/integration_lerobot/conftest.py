@@ -10,17 +10,5 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
 sys.path.append(str(Path(__file__).parents[1] / "integration"))
-
-
-def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    return None if config.option.markexpr == "integration_lerobot" else True
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "integration_lerobot: real LeRobot; run by `make integration-lerobot`")
-    if config.option.markexpr == "integration_lerobot":  # its own deprecations are not this project's errors
-        config.addinivalue_line("filterwarnings", "ignore")

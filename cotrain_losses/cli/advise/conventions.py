@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from .spread import Spread
 from .views import Finding, View, gripper, listed, two_values
 
-Array = NDArray[Any]
 Check: TypeAlias = Callable[[View, View, Spread], Iterator[Finding]]
 
 

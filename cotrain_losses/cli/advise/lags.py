@@ -8,14 +8,12 @@ Asked where actions are targets of the states of the same width: each dimension'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from .views import Finding, View
 
-Array = NDArray[Any]
 LONGEST = 12
 
 

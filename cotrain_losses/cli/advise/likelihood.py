@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from .episodes import Episodes
 
-Array = NDArray[Any]
 MOST, DRAWS, PRIOR = 1000, 400, 4.0
 FREEDOM = np.array([4.0, 4.0, 10.0])[:, None]
 

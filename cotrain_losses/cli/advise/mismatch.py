@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from .episodes import Episodes
 from .likelihood import Model, drawn, features, limit, some
 
-Array = NDArray[Any]
 LEVEL, SWAP_LEVEL = 0.01, 0.05
 FACTORS = (180 / math.pi, 100.0, 1000.0)
 """of the units that are asked for; others near them answer too"""

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from ...importance import DensityRatio, LogisticRatio, effective_sample_size, normalised_weights
 from .findings import Compared
 from .statistics import Summary, mixed
 
-Array = NDArray[Any]
 APART, ALONE, FEWEST = 0.97, 0.99, 3
 """accuracies that count as apart, of all dimensions and of one, and the episodes that holding out needs"""
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from .episodes import Episodes
 from .likelihood import drawn
 
-Array = NDArray[Any]
 LEVEL, FACTOR = 0.02, 3.0
 PRIOR_FREEDOM, PRIOR_DEVIATION = 4.0, 0.5
 

@@ -8,12 +8,10 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...datasets import Demonstrations, Frames, Unreadable
+from ...datasets.fields import Array
 from .episodes import Collected, Episodes
-
-Array = NDArray[Any]
 
 SAMPLE = 3000
 """frames of each side that distances and overlaps are taken on"""

@@ -9,16 +9,14 @@ reality do not move alike, so se is never below 0.3.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from .mismatch import in_other_units
 from .spread import Spread
 from .views import Finding, View, listed
 
-Array = NDArray[Any]
 UNITS = {
     "degrees against radians": (180 / math.pi, 0.35),
     "millimetres against metres": (1000.0, 0.25),

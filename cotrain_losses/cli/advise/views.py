@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...datasets.fields import Array
 from ...datasets.names import shown
 from .episodes import Episodes
 from .statistics import Moments, Summary
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
