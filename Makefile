@@ -11,7 +11,6 @@ export OMP_NUM_THREADS ?= 1
 export MUJOCO_GL ?= egl
 # processes that share the everyday tests: a number, or auto for one a core
 WORKERS ?= auto
-export NO_MKDOCS_2_WARNING := 1
 
 OLDEST := .venv-oldest
 MATRIX_PYTHON ?= $(PYTHON)
@@ -73,7 +72,8 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/sphinx-build -W --keep-going -q docs site
+	$(BIN)/python -m tests.tools.links site
 
 integration: $(POLICIES)/.installed slurm
 	$(POLICIES)/bin/python -m pytest -m integration tests/integration
@@ -145,4 +145,4 @@ $(ROBOSUITE)/.installed: setup.cfg tests/integration_robosuite/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(POLICIES) $(ROBOSUITE) $(LEROBOT) .venv-matrix .mutants build site runs *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(POLICIES) $(ROBOSUITE) $(LEROBOT) .venv-matrix .mutants build site docs/gallery runs *.egg-info

@@ -1,0 +1,45 @@
+"""The reference names every public object, and nothing that is not there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import cotrain_losses
+
+PAGES = Path(__file__).parent.parent / "docs" / "reference"
+DIRECTIVE = re.compile(r"^\.\. auto(class|function|data|module):: (\S+)(\n   :members:)?", re.M)
+
+
+def public() -> dict[str, object]:
+    """Every name in the `__all__` of a module whose path has no underscore."""
+    names = [found.name for found in walk_packages(cotrain_losses.__path__, "cotrain_losses.")]
+    modules = [import_module(name) for name in names if "._" not in name and "__main__" not in name]
+    every = [cotrain_losses, *modules]
+    return {f"{module.__name__}.{name}": getattr(module, name) for module in every for name in _all(module)}
+
+
+def _all(module: object) -> list[str]:
+    return [name for name in getattr(module, "__all__", ()) if not name.startswith("__")]
+
+
+def documented() -> dict[str, object]:
+    """The objects that a directive of a page stands for."""
+    found: dict[str, object] = {}
+    for kind, path, members in DIRECTIVE.findall("\n".join(page.read_text() for page in sorted(PAGES.glob("*.md")))):
+        if kind != "module":
+            home, _, name = path.rpartition(".")
+            found[path] = getattr(import_module(home), name)
+        elif members:
+            found |= {f"{path}.{name}": getattr(import_module(path), name) for name in _all(import_module(path))}
+    return found
+
+
+def test_every_public_object_is_in_the_reference() -> None:
+    there = documented()
+    identities = {id(value) for value in there.values()}
+    missing = [n for n, value in public().items() if not inspect.ismodule(value) and id(value) not in identities]
+    assert not missing, "add to docs/reference: " + ", ".join(missing)
