@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -67,6 +69,24 @@ def test_without_the_command_lines_own_extra_the_sentence_says_how_to_install_it
         f"This command needs the package {module}, which is not installed.\n"
         'Install it with: pip install "cotrain-losses[cli]"'
     )
+
+
+@pytest.mark.parametrize("command", ["sim2sim", "toy", "special-cases", "peers", "estimators"])
+def test_a_benchmark_whose_results_cannot_be_written_ends_before_it_computes(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["bench", command, "--out", str(tmp_path / "file" / "out")])
+    (line,) = result.output.strip().splitlines()
+    assert result.exit_code == 1 and line.endswith("file: Not a directory. Pass another as --out.")
+
+
+def test_caches_of_libraries_that_cannot_be_written_stop_no_command(tmp_path):
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "MPLCONFIGDIR", "HF_HOME"), "/dev/null/x")
+    np.savez(path := tmp_path / "a.npz", action=np.random.default_rng(0).normal(size=(40, 2)), episode_lengths=[10] * 4)
+    arguments = ["advise", "--target", str(path), "--source", str(path), "--out", str(tmp_path / "out")]
+    code, there = "from cotrain_losses.cli import main; main()", {**os.environ, **nowhere}
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], env=there, capture_output=True, text=True)
+    assert ran.returncode == 0 and "Traceback" not in ran.stderr
+    assert "MPLCONFIGDIR" in ran.stderr  # matplotlib's own sentence; it goes on in another folder
 
 
 def test_without_the_simulator_the_benchmark_says_how_to_install_it(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from cotrain_bench.results import CannotContinue
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
+from cotrain_bench.sim2sim.image_cell import ImageCell
 from cotrain_bench.sim2sim.images import LOOKS, PIXELS, PROPRIOCEPTION, ImageWorld
 from cotrain_bench.sim2sim.rendering import Look, Renderer
+from cotrain_bench.sim2sim.run import Runner, compute_cells
 from cotrain_bench.sim2sim.world import World
 
 from tests.pictures import MOTIONS, world
@@ -115,6 +118,28 @@ def test_a_missing_gl_library_is_one_sentence_with_its_package(tmp_path):
     (line,) = ran.stdout.splitlines()
     assert "MUJOCO_GL=egl did not start" in line
     assert "apt-get install libegl1 libgl1-mesa-dri, or apt-get install libosmesa6 and set MUJOCO_GL=osmesa." in line
+
+
+@pytest.mark.parametrize("name", ["nonsense", "osmesa"])
+def test_a_mujoco_gl_that_mujoco_cannot_load_ends_a_run_before_anything_is_computed(name, tmp_path):
+    if name == "osmesa" and ctypes.util.find_library("OSMesa"):
+        name = "EGL_"  # its library is there: any other name will do
+    run = "from cotrain_losses.cli import main; main()"
+    arguments = ["bench", "sim2sim", "--preset", "smoke", "--out", str(tmp_path / "out")]
+    there = {**os.environ, "MUJOCO_GL": name, "COTRAIN_CACHE": str(tmp_path / "cache")}
+    ran = subprocess.run([sys.executable, "-c", run, *arguments], env=there, capture_output=True, text=True)
+    (line,) = ran.stderr.splitlines()
+    assert ran.returncode == 1 and f"MUJOCO_GL={name.lower()} did not start" in line
+    assert line.endswith("Set MUJOCO_GL to egl or osmesa." if name != "osmesa" else "and set MUJOCO_GL=egl.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_of_images_without_gl_ends_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", str(tmp_path / "none.json"))
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    with pytest.raises(CannotContinue, match="MUJOCO_GL=egl did not start"):
+        compute_cells([ImageCell()], tmp_path / "out", Runner(workers=1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_mujoco_gl_is_named(monkeypatch):

@@ -49,6 +49,17 @@ def test_demonstrations_are_cached_and_a_damaged_file_is_said_and_recorded_again
     assert file.read_bytes() == whole
 
 
+@pytest.mark.parametrize("variable", ["COTRAIN_CACHE", "XDG_CACHE_HOME", "HOME"])
+def test_a_cache_that_cannot_be_written_is_named_before_anything_is_recorded(variable, tmp_path, monkeypatch):
+    for name in ("COTRAIN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
+    rule = rf"the folder that {variable} names, got .*below.*: Not a directory\. Set COTRAIN_CACHE to another\."
+    with pytest.raises(CannotContinue, match=rule):
+        demonstrations(Request("pick-place", Gap(), seed=5, count=2), None)  # no executor: nothing can be recorded
+
+
 def test_every_setting_of_a_request_changes_its_key():
     request = Request("pick-place", Gap(), seed=5, count=2)
     changed = [{"gap": GAPS["hard"]}, {"seed": 6}, {"count": 3}, {"noise": 0.2}]

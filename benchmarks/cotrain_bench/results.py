@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from cotrain_losses.cli.report import Section, page
+from cotrain_losses.cli.report import Section, check_writable, page
 
 Row: TypeAlias = "dict[str, Any]"
 
@@ -42,6 +42,16 @@ def check_one_of(what: str, value: str, known: Iterable[str]) -> None:
     """Raise WrongSetting unless a setting is one of those there are; `what` is its name, with an article."""
     if value not in known:
         raise WrongSetting(f"{what} is one of {', '.join(known)}, got {value!r}.")
+
+
+def check_folder(
+    folder: Path, rule: str = "results are written to a folder", remedy: str = "Pass another as --out."
+) -> None:
+    """Raise CannotContinue where nothing could be written to a folder later."""
+    try:
+        check_writable(folder, rule, remedy)
+    except ValueError as error:
+        raise CannotContinue(str(error)) from None
 
 
 class Cells:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cotrain_losses.cli import missing
 from cotrain_losses.cli.report import Table
 
-from .results import CannotContinue
+from .results import CannotContinue, check_folder
 
 console = Console(stderr=True)
 
@@ -53,8 +53,12 @@ def show_table(table: Table) -> None:
 
 @contextmanager
 def cli_errors(out: Path) -> Iterator[None]:
-    """Ends a command with one sentence where somebody can do something about it, and with a traceback elsewhere."""
+    """Ends a command with one sentence where somebody can do something about it, and with a traceback elsewhere.
+
+    Ends it at once where nothing can be written to `out`.
+    """
     try:
+        check_folder(out)
         yield
     except ModuleNotFoundError as error:
         _end(missing(error), 1)

@@ -123,8 +123,8 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=120)
 
 
-def check_writable(folder: Path | None) -> None:
-    """Raise ValueError where results could not be written to a folder later; nothing is made."""
+def check_writable(folder: Path | None, rule: str = "results are written to a folder", remedy: str = "") -> None:
+    """Raise ValueError where nothing could be written to a folder later; nothing is made."""
     if folder is None:
         return
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -134,7 +134,7 @@ def check_writable(folder: Path | None) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ValueError(
-            f"results are written to a folder, got {folder}, where nothing can be written: {there}: {reason}."
+            f"{rule}, got {folder}, where nothing can be written: {there}: {reason}.{remedy and f' {remedy}'}"
         ) from None
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import CannotContinue, digest, source_digest, versions, write
+from ..results import CannotContinue, check_folder, digest, source_digest, versions, write
 from . import gaps, nut_assembly, tasks, world
 from .gaps import Gap
 from .tasks import TASKS
@@ -71,6 +71,7 @@ def demonstrations(
     if arrays is not None:
         done(request.count)
         return Demos(**{**arrays, "tried": int(arrays["tried"]), "expert": float(arrays["expert"])})
+    check_cache()
     demos = _record(request, executor, done)
     write_arrays(path, **asdict(demos))
     return demos
@@ -140,8 +141,19 @@ def _attempts(request: Request, executor: Executor, tried: int, missing: int) ->
 
 def cache_folder() -> Path:
     """$COTRAIN_CACHE, else the user's cache folder."""
-    base = os.environ.get("COTRAIN_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cotrain_losses"
+    variable = _cache_variable()
+    base = os.path.expanduser("~/.cache") if variable == "HOME" else os.environ[variable]
+    return Path(base) if variable == "COTRAIN_CACHE" else Path(base, "cotrain_losses")
+
+
+def check_cache() -> None:
+    """Raise CannotContinue where nothing could be written to the cache."""
+    rule = f"demonstrations are kept in the folder that {_cache_variable()} names"
+    check_folder(cache_folder(), rule, "Set COTRAIN_CACHE to another.")
+
+
+def _cache_variable() -> str:
+    return next((name for name in ("COTRAIN_CACHE", "XDG_CACHE_HOME") if os.environ.get(name)), "HOME")
 
 
 def read_arrays(

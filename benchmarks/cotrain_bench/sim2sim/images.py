@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest
 from . import rendering
-from .demos import Demos, Done, Report, Request, cache_folder, demonstrations, read_arrays, write_arrays
+from .demos import Demos, Done, Report, Request, cache_folder, check_cache, demonstrations, read_arrays, write_arrays
 from .gaps import Gap
 from .rendering import Look, Renderer
 from .world import COMMAND, Episode, World
@@ -104,6 +104,7 @@ def image_demonstrations(
     shapes = {"views": (frames, 2, side, side, 3), "proprioception": (frames, PROPRIOCEPTION)}
     arrays = read_arrays(path, lambda _: shapes, report)
     if arrays is None:
+        check_cache()
         arrays = dict(zip(shapes, _drawn(request, demos, executor, done), strict=True))
         write_arrays(path, **arrays)
     else:

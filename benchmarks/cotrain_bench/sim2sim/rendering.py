@@ -12,6 +12,7 @@ import atexit
 import importlib
 import math
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,9 +120,31 @@ def _gl_context(pixels: int) -> Any:
     try:
         return importlib.import_module(f"mujoco.{name}").GLContext(pixels, pixels)
     except Exception as error:  # PyOpenGL and the drivers each have errors of their own for a missing library
-        (other,) = PACKAGES.keys() - {name}
-        raise CannotContinue(
-            f"images are drawn through OpenGL without a screen, and MUJOCO_GL={name} did not start "
-            f"({type(error).__name__}: {' '.join(str(error).split())}). apt-get install {PACKAGES[name]}, or "
-            f"apt-get install {PACKAGES[other]} and set MUJOCO_GL={other}."
-        ) from error
+        raise _without_gl("images are drawn through OpenGL without a screen", name, error) from error
+
+
+def check_simulator() -> None:
+    """Import MuJoCo, which loads what MUJOCO_GL names; CannotContinue where that does not start."""
+    try:
+        import metaworld  # noqa: F401
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # as in _gl_context
+        name = os.environ.get("MUJOCO_GL", "").lower()
+        if "mujoco" in sys.modules or not name:  # it was loaded: this is another package's error
+            raise
+        raise _without_gl("MuJoCo loads the OpenGL that MUJOCO_GL names", name, error) from error
+
+
+def check_drawing() -> None:
+    """Raise CannotContinue where no image can be drawn."""
+    _gl_context(pixels=8).free()
+
+
+def _without_gl(rule: str, name: str, error: Exception) -> CannotContinue:
+    said = f"{rule}, and MUJOCO_GL={name} did not start ({type(error).__name__}: {' '.join(str(error).split())})"
+    if name not in PACKAGES:
+        return CannotContinue(f"{said}. Set MUJOCO_GL to {' or '.join(PACKAGES)}.")
+    (other,) = PACKAGES.keys() - {name}
+    remedy = f"apt-get install {PACKAGES[name]}, or apt-get install {PACKAGES[other]} and set MUJOCO_GL={other}"
+    return CannotContinue(f"{said}. {remedy}.")

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..executors import executor
-from ..results import Cells, Row
+from ..results import Cells, Row, check_folder
 from ..sweep import sweep
 from ..terminal import progress, say
 from .cell import Cell, compute
 from .demos import Demos, Request, demonstrations
+from .image_cell import ImageCell
 from .policies import factory
+from .rendering import check_drawing, check_simulator
 from .tasks import meta_world
 
 
@@ -30,12 +32,14 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
     """A row for every cell, computed or found in `out`, and the demonstrations they rest on.
 
     Raises:
-        CannotContinue: an expert below its gate, a full disk, a cluster without jobs, a policy that cannot be imported.
+        CannotContinue: before anything is computed, a folder that cannot be written, an OpenGL that does not start, a
+            policy that cannot be imported; then an expert below its gate, a full disk, a cluster without jobs.
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
-    if any(cell.task in meta_world() for cell in cells):
-        import metaworld  # noqa: F401  fails here, before any work, when it is missing
-
+    check_folder(out)
+    if runner.executor == "local" and any(isinstance(cell, ImageCell) for cell in unfinished(cells, out)):
+        with executor("local", 1) as worker:  # not here: processes that are made later would share a driver's state
+            worker.submit(check_drawing).result()
     for name in dict.fromkeys(cell.policy for cell in cells):
         factory(name)
     demos = record([request for cell in cells for request in cell.requests().values()], runner)
@@ -43,6 +47,12 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
         tasks = [(cell.key(), cell) for cell in cells]
         rows = sweep(compute, tasks, Cells(out / "cells", say), workers, bars, label="train and evaluate")
     return rows, demos
+
+
+def unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:
+    """The cells that have no file in `out`."""
+    kept = Cells(out / "cells", say)
+    return [cell for cell in cells if not kept.path(cell.key()).exists()]
 
 
 def finished(cells: Sequence[Cell], out: Path) -> list[Row]:
@@ -54,6 +64,8 @@ def finished(cells: Sequence[Cell], out: Path) -> list[Row]:
 def record(requests: Sequence[Request], runner: Runner) -> dict[Request, Demos]:
     """The demonstrations asked for, from the cache or newly recorded."""
     wanted = list(dict.fromkeys(requests))
+    if any(request.task in meta_world() for request in wanted):
+        check_simulator()
     here = runner.workers if runner.executor == "local" else os.cpu_count() or 1
     with progress() as bars, executor("local", here) as workers:
         bar = bars.add_task("demonstrations", total=sum(request.count for request in wanted))
