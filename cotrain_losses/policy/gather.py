@@ -15,6 +15,7 @@ does not know them.  The mean of what is alike is itself, so gradients may accum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,41 +24,93 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.graph import register_multi_grad_hook
 
+from .._core.device import moved
 from .._core.ranks import ranks, summed
 from .._core.rows import Rows
 
 
-def gathered(rows: Rows, *, group: Any = None) -> Rows:
-    """The rows of all ranks, in rank order; `rows` itself where nothing is distributed.
+class Gather:
+    """The rows of all ranks in one all-gather of bytes.
 
-    Ranks may hold different numbers of rows, none included; all have to hold the same parts (extras, mass, group,
-    valid) and to take the step together.  The counts have to be known to all, so on CUDA the host waits once.
-    `group` None is the default process group.
+        sent by each rank     8 + capacity * (bytes of one row's parts)       received     as much from every rank
+
+    The first 8 bytes are the rank's own number of rows, the capacity is the largest number that any rank had so far.  A
+    step in which a rank has more sends a second time, at the new capacity, on all ranks: the first step, as a rule, and
+    no later one.  On CUDA the host waits once, for the numbers.
+
+    Args:
+        group: the process group; None is the default one.
     """
-    if ranks() == 1:
-        return rows
-    own = torch.tensor([len(rows)], device=rows.features.device)
-    every = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(every, own, group=group)
-    sizes = [int(size) for size in torch.cat(every).tolist()]
-    return rows.map(lambda x: _gathered(x, sizes, group))
+
+    def __init__(self, group: Any = None) -> None:
+        self.group, self.capacity = group, 0
+
+    def __call__(self, *parts: Tensor) -> list[Tensor]:
+        """Each part (n, ...) of all ranks in rank order; the own rows stay in the graph.
+
+        Ranks may hold different numbers of rows, none included; all have to hold the same parts and to take the step
+        together.  Without other ranks, the parts themselves.
+        """
+        if ranks() == 1:
+            return list(parts)
+        own = [x.detach().contiguous() for x in parts]
+        received = self._exchanged(own)
+        counts = _counts(received)
+        if max(counts) > self.capacity:
+            self.capacity = max(counts)
+            received = self._exchanged(own)
+        return [self._joined(x, y, counts) for x, y in zip(parts, _columns(received, own, self.capacity), strict=True)]
+
+    def _exchanged(self, parts: list[Tensor]) -> list[Tensor]:
+        head = torch.tensor([len(parts[0])]).view(torch.uint8)
+        sent = torch.cat([moved(head, parts[0].device), *(_padded(x, self.capacity) for x in parts)])
+        received = [torch.empty_like(sent) for _ in range(dist.get_world_size(self.group))]
+        dist.all_gather(received, sent, group=self.group)
+        return received
+
+    def _joined(self, own: Tensor, every: list[Tensor], counts: list[int]) -> Tensor:
+        rows = [x[:count] for x, count in zip(every, counts, strict=True)]
+        if own.requires_grad:
+            rows[dist.get_rank(self.group)] = live = own.view_as(own)
+            live.register_hook(lambda gradient: len(counts) * gradient)  # type: ignore[no-untyped-call]
+        return torch.cat(rows)
 
 
-def _gathered(x: Tensor, sizes: list[int], group: Any) -> Tensor:
-    """Rows of all ranks, sent padded to the largest; the own ones stay in the graph."""
-    if x.dtype == torch.bool:
-        return _gathered(x.to(torch.uint8), sizes, group).bool()
-    if x.is_floating_point() and x.dtype.itemsize < 4:
-        x = x.float()  # terms compute in float32 anyway, and not every backend gathers half precision
-    padded = x.new_zeros(max(sizes), *x.shape[1:])
-    padded[: len(x)] = x.detach()
-    every = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(every, padded, group=group)
-    parts = [part[:size] for part, size in zip(every, sizes, strict=True)]
-    if x.requires_grad:
-        parts[dist.get_rank(group)] = own = x.view_as(x)
-        own.register_hook(lambda gradient: len(sizes) * gradient)  # type: ignore[no-untyped-call]
-    return torch.cat(parts)
+def gathered(rows: Rows, *, group: Any = None) -> Rows:
+    """The rows of all ranks, in rank order; `rows` itself where nothing is distributed.  See `Gather`."""
+    return rows if ranks() == 1 else with_gathered(Gather(group), rows)[0]
+
+
+def with_gathered(gather: Gather, rows: Rows, *more: Tensor) -> tuple[Rows, list[Tensor]]:
+    """Rows, and tensors of as many rows, of all ranks."""
+    names = ("mass", "group", "valid")
+    kept = {name: part for name in names if (part := getattr(rows, name)) is not None}
+    features, *rest = gather(rows.features, *rows.extras.values(), *kept.values(), *more)
+    every = iter(rest)
+    extras = {name: next(every) for name in rows.extras}
+    return Rows(features, extras, **{name: next(every) for name in kept}), list(every)
+
+
+def _padded(x: Tensor, capacity: int) -> Tensor:
+    """The bytes of x, or of its first rows, and zeros where there are fewer than `capacity`."""
+    padded = x.new_zeros(capacity, *x.shape[1:])
+    padded[: len(x)] = x[:capacity]
+    return padded.view(torch.uint8).flatten() if padded.numel() else padded.new_zeros(0, dtype=torch.uint8)
+
+
+def _counts(received: list[Tensor]) -> list[int]:
+    heads: list[int] = torch.cat([x[:8] for x in received]).view(torch.int64).tolist()
+    return heads
+
+
+def _columns(received: list[Tensor], like: list[Tensor], capacity: int) -> list[list[Tensor]]:
+    """Each part of every rank, `capacity` rows of it."""
+    sizes = [capacity * math.prod(x.shape[1:]) * x.element_size() for x in like]
+    columns: list[list[Tensor]] = [[] for _ in like]
+    for sent in received:
+        for column, x, part in zip(columns, like, torch.split(sent[8:], sizes), strict=True):  # type: ignore[no-untyped-call]
+            column.append(part.clone().view(x.dtype).reshape(capacity, *x.shape[1:]))
+    return columns
 
 
 class ReplicatedParameters:

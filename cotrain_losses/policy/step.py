@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .._core.device import follow
+from .._core.device import follow, moved
+from .._core.ranks import ranks
 from .._core.rows import Rows
 from ..importance.samples import Samples
 from ..method import Method
@@ -25,7 +26,7 @@ from ..strength.strength import MeasuredStrength
 from ..terms.evaluation import Evaluation
 from ..terms.term import Regularizer
 from .fitting import refuse_features, warn_of_batch_norm
-from .gather import gathered
+from .gather import Gather, with_gathered
 from .hooks import Hooks
 from .losses import Losses, PolicyLoss, mean_over_sources, shares_of
 from .memory import Memory
@@ -93,6 +94,7 @@ class TrainingStep:
         self.regularizer = method.regularizer if isinstance(method.regularizer, Regularizer) else None
         self.hooks = None if seam is None else Hooks(seam).attach(policy)
         self.observers: list[Observer] = []
+        self.gathered = Gather()
         self.kept, self.unmet, self.begun = Memory(self.memory), Unmet(), 0
         self._inner, self._roots = unwrapped(policy), networks(policy)
         self._place, self._warned_of_batch_norm = "the head" if seam is None else seam.left, False
@@ -170,9 +172,9 @@ class TrainingStep:
         if features.device.type != "cpu":
             follow(regularizer, features.device)
         compared, known = self.kept.filled(rows, known) if self.memory else (rows, known)
+        if self.gather and ranks() > 1:
+            compared, (known,) = with_gathered(self.gathered, compared, moved(known, features.device))
         sides = self.domains.sides(compared, known)
-        if self.gather:
-            sides = [(name, gathered(source), gathered(target)) for name, source, target in sides]
         evaluations = [(name, regularizer.evaluate(source, target, step=step)) for name, source, target in sides]
         for observer in observers:
             observer.on_rows(rows, sides)
