@@ -76,7 +76,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m tests.tools.links site
 
 integration: $(POLICIES)/.installed slurm
-	$(POLICIES)/bin/python -m pytest -m integration tests/integration
+	$(POLICIES)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m integration tests/integration
 
 python312:
 	@test -n "$(PYTHON312)"
