@@ -84,12 +84,12 @@ class Processes(Executor):
             pool.shutdown()
 
     def stop(self) -> None:
-        """End the workers now, whatever they are at."""
+        """End the workers now and wait for their threads, which must not outlive the command."""
         with self._lock:
             self._stopped = True
-        self.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+        self.shutdown(cancel_futures=True)
 
     def _answer(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         pool = self._idle.pop()
@@ -100,6 +100,7 @@ class Processes(Executor):
                 future = pool.submit(function, *args, **kwargs)
             return future.result()
         except BrokenProcessPool as error:
+            pool.shutdown()
             pool = _pool()
             raise WorkerDied(DIED) from error
         finally:
