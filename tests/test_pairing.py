@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,3 +219,9 @@ def test_without_tslearn_the_extra_that_brings_it_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tslearn", None)
     with pytest.raises(ModuleNotFoundError, match=re.escape("cotrain-losses[dtw]")):
         dtw_distances([np.zeros((2, 1))], [np.zeros((2, 1))])
+
+
+def test_the_example_of_the_reference_aligns_a_demonstration_with_one_twice_as_fast(capsys) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "mixing.md").read_text()
+    exec(re.search(r"```py\n(.*?)```", page, re.S).group(1), {})
+    assert "[[0, 0], [1, 0], [2, 1], [3, 1], [4, 2]]" in capsys.readouterr().out

@@ -22,6 +22,10 @@ class Rows:
         valid: (n, h) bool; which steps of an (n, h, ...) extra are real rather than padding.
 
     A bare tensor stands for `Rows(features)` wherever rows are expected.
+
+    >>> rows = Rows(torch.zeros(4, 8), {"action": torch.zeros(4, 16, 7)}, mass=torch.ones(4))
+    >>> rows.extra("action").shape
+    torch.Size([4, 16, 7])
     """
 
     features: Tensor

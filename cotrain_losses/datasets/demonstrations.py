@@ -23,7 +23,13 @@ UNKNOWN = -1
 
 
 class Frames(NamedTuple):
-    """Some consecutive frames of one dataset."""
+    """Some consecutive frames of one dataset.
+
+    >>> import numpy as np
+    >>> frames = Frames(episode=np.array([0, 0]), action=np.zeros((2, 7)), state=None)
+    >>> frames.action.shape
+    (2, 7)
+    """
 
     episode: Array
     """(n,) integers, the episode of each frame."""
@@ -35,7 +41,16 @@ class Frames(NamedTuple):
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """One dataset, read in pieces: `for frames in demonstrations.read(): ...`; counts are the format's own tables'."""
+    """One dataset, read in pieces: `for frames in demonstrations.read(): ...`; counts are the format's own tables'.
+
+    >>> from cotrain_losses.datasets import open_demonstrations
+    >>> import tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/real.npz", action=np.zeros((30, 7)), episode_lengths=[10, 20])
+    ...     real = open_demonstrations(f"{folder}/real.npz")
+    >>> real.frames, real.episodes, real.rate
+    (30, 2, None)
+    """
 
     path: Path
     format: str

@@ -34,11 +34,23 @@ _LARGE = 2**30
 
 
 class Unreadable(ValueError):
-    """A dataset that is not what it should be."""
+    """A dataset that is not what it should be.
+
+    >>> from cotrain_losses.datasets import open_demonstrations
+    >>> try:
+    ...     open_demonstrations("nowhere.npz")
+    ... except Unreadable as error:
+    ...     print(type(error).__name__)
+    Unreadable
+    """
 
 
 class Fault(NamedTuple):
-    """What is wrong with a part of a dataset, which is left out under `partial=True`."""
+    """What is wrong with a part of a dataset, which is left out under `partial=True`.
+
+    >>> Fault("episode 3 holds 10 frames, its table says 12", episode=3).episode
+    3
+    """
 
     text: str
     episode: int | None = None

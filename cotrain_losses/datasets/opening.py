@@ -45,6 +45,13 @@ def open_demonstrations(
 
     Raises Unreadable, a ValueError that names the path and the fault, when it is opened or while it is read;
     ModuleNotFoundError without the format's library.
+
+    >>> import tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/real.npz", action=np.zeros((30, 7)), episode_lengths=[10, 20])
+    ...     real = open_demonstrations(f"{folder}/real.npz")
+    ...     print(real.format, real.frames, real.episodes, sum(len(frames.action) for frames in real.read()))
+    npz 30 2 30
     """
     place, settings = split(path)
     found = _opened(place, settings.get("action", action), settings.get("state", state))
@@ -62,7 +69,17 @@ def open_demonstrations(
 
 
 def named_apart(every: Sequence[Demonstrations]) -> list[Demonstrations]:
-    """The same datasets, their names with as many folders as tell them apart."""
+    """The same datasets, their names with as many folders as tell them apart.
+
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+    ...     paths = [f"{folder}/data.npz" for folder in (one, other)]
+    ...     for path in paths:
+    ...         np.savez(path, action=np.zeros((4, 2)), episode_lengths=[4])
+    ...     apart = named_apart([open_demonstrations(path) for path in paths])
+    >>> len({each.name for each in apart})
+    2
+    """
     names = told_apart([found.path for found in every])
     parts = [" ".join(filter(None, (name, found.part))) for name, found in zip(names, every, strict=True)]
     return [replace(found, name=name) for name, found in zip(distinct(parts), every, strict=True)]

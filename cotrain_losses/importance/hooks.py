@@ -29,6 +29,9 @@ class RatioWeights(nn.Module):
     """`ratio_weights` as a hook: the loss sees `ratio` where `share` was drawn.
 
     `ratio` and `share` are the share of `target`, or mappings over `domains`, the names that `samples.domain` indexes.
+
+    >>> from cotrain_losses.importance import RatioWeights
+    >>> weights = RatioWeights(ratio=0.1, share=0.5)  # drawn half and half, counted as one in ten
     """
 
     factors: Tensor
@@ -106,7 +109,11 @@ class TimeWindow(nn.Module):
 
 
 class ProductWeights(nn.Module):
-    """Several hooks at once, multiplied: `ProductWeights(RatioWeights(.1, .5), TimeWindow({"source": (50, 100)}))`."""
+    """Several hooks at once, multiplied: `ProductWeights(RatioWeights(.1, .5), TimeWindow({"source": (50, 100)}))`.
+
+    >>> from cotrain_losses.importance import ProductWeights, RatioWeights, TimeWindow
+    >>> weights = ProductWeights(RatioWeights(0.1, 0.5), TimeWindow({"source": (50, 100)}))
+    """
 
     def __init__(self, *hooks: SampleWeights) -> None:
         super().__init__()

@@ -31,6 +31,11 @@ class KLIEP:
         gap: the mean log-ratio is within this of its optimum; ten times this while choosing the bandwidth.
 
     `fit` costs O((n + m) k d) and O(m k) per iteration and bandwidth and fold.
+
+    >>> _ = torch.manual_seed(0)
+    >>> ratio = KLIEP(centres=20).fit(torch.randn(200, 1), 0.5 + torch.randn(100, 1))
+    >>> bool(ratio(torch.tensor([[1.0]])) > ratio(torch.tensor([[-1.0]])))
+    True
     """
 
     bandwidths: Sequence[float] | None = None

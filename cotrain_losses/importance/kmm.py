@@ -32,6 +32,11 @@ class KMM:
 
     There is no ratio away from the source samples: read `fit(...).at_source`.
     Cost: O(n^2 d + n m d + n^3 / 3) time and O(n^2) memory: 3 GB at n = 10^4, the most that is accepted.
+
+    >>> _ = torch.manual_seed(0)
+    >>> weights = KMM().fit(torch.randn(60, 1), 0.5 + torch.randn(40, 1)).at_source
+    >>> weights.shape
+    torch.Size([60])
     """
 
     bandwidth: float | None = None

@@ -110,7 +110,13 @@ class RuLSIF:
 
 @dataclass(frozen=True)
 class ULSIF(RuLSIF):
-    """Unconstrained least-squares importance fitting: `RuLSIF` with alpha = 0."""
+    """Unconstrained least-squares importance fitting: `RuLSIF` with alpha = 0.
+
+    >>> _ = torch.manual_seed(0)
+    >>> ratio = ULSIF(centres=20).fit(torch.randn(200, 1), 0.5 + torch.randn(100, 1))
+    >>> bool(ratio(torch.tensor([[1.0]])) > ratio(torch.tensor([[-1.0]])))
+    True
+    """
 
     alpha: float = 0.0
 

@@ -32,6 +32,11 @@ class LogisticRatio:
             of held-out samples, over `folds` of both sides; a positive penalty keeps separable domains finite.
 
     `fit` costs O((n + m) k^2) per Newton step, k inputs (d, or d (d + 3) / 2 at degree 2), some tens of steps in all.
+
+    >>> _ = torch.manual_seed(0)
+    >>> ratio = LogisticRatio().fit(torch.randn(200, 1), 0.5 + torch.randn(100, 1))
+    >>> bool(ratio(torch.tensor([[1.0]])) > ratio(torch.tensor([[-1.0]])))
+    True
     """
 
     degree: int = 1
@@ -76,6 +81,11 @@ class GaussianRatio:
             chosen for each side from its own samples; it matters most where samples are few for their dimensions.
 
     `fit` costs O((n + m) d^2 + d^3).
+
+    >>> _ = torch.manual_seed(0)
+    >>> ratio = GaussianRatio().fit(torch.randn(200, 1), 0.5 + torch.randn(100, 1))
+    >>> bool(ratio(torch.tensor([[1.0]])) > ratio(torch.tensor([[-1.0]])))
+    True
     """
 
     shrinkage: float | None = None

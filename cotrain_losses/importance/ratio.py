@@ -20,7 +20,12 @@ from .._core.checks import check_features, check_finite
 
 
 class Estimator(Protocol):
-    """Settings that turn two samples into a ratio."""
+    """Settings that turn two samples into a ratio.
+
+    >>> from cotrain_losses.importance import GaussianRatio
+    >>> estimator: Estimator = GaussianRatio()
+    >>> ratio = estimator.fit(torch.randn(50, 2), torch.randn(20, 2))
+    """
 
     def fit(self, source: Tensor, target: Tensor) -> DensityRatio:
         """The ratio target / source estimated from (n, d) and (m, d)."""
@@ -28,7 +33,12 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class DensityRatio:
-    """A fitted ratio target / source: `ratio(x)` is (b,) for x (b, d), non-negative."""
+    """A fitted ratio target / source: `ratio(x)` is (b,) for x (b, d), non-negative.
+
+    >>> ratio = DensityRatio(lambda x: x[:, 0], at_source=torch.ones(2))
+    >>> ratio(torch.zeros(3, 1))
+    tensor([1., 1., 1.])
+    """
 
     log_ratio: Callable[[Tensor], Tensor]
     """(b, d) float64 -> (b,) natural logarithms; -inf where the ratio is zero"""

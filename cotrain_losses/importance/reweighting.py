@@ -33,6 +33,10 @@ class DiscrepancyWeights(nn.Module):
         memory: beta in [0, 1): losses are averaged as beta old + (1 - beta) new; 0 keeps the latest.
 
     In training call `observe(index, losses)` every batch and `solve()` every epoch.  q and the losses are buffers.
+
+    >>> weights = DiscrepancyWeights(torch.tensor([False, False, True]))
+    >>> weights.observe(torch.tensor([0, 1, 2]), torch.tensor([3.0, 0.1, 0.1]))
+    >>> weights.solve()
     """
 
     is_target: Tensor

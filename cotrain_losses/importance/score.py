@@ -40,6 +40,9 @@ class EmpiricalMixture:
         chunk: samples looked at together.  Memory is O(queries * chunk), so 10^5 samples fit.
 
     Sums run in float64 whatever the inputs are.
+
+    >>> actions = torch.tensor([[0.0], [1.0]])
+    >>> mixture = EmpiricalMixture(actions, torch.tensor([False, True]), ratio=0.1)
     """
 
     actions: Tensor
@@ -88,6 +91,10 @@ def score_weights(
         latent: (q, c) the feature of each query, when the mixture has latents.
 
     The result is O(q n); the sums below are not.
+
+    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> score_weights(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)  # half way: the ratio decides
+    tensor([[0.9000, 0.1000]], dtype=torch.float64)
     """
     return torch.cat([logits for _, logits in _Query(noised, mixture, alpha, sigma, latent).pieces()], 1).softmax(1)
 
@@ -95,7 +102,12 @@ def score_weights(
 def log_density(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
-    """(q,) ln sum_i w_i K(z, z_i) N(a^t; alpha a_i, sigma^2 I), with the Gaussian's constant and without K's."""
+    """(q,) ln sum_i w_i K(z, z_i) N(a^t; alpha a_i, sigma^2 I), with the Gaussian's constant and without K's.
+
+    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> log_density(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)
+    tensor([-0.7258], dtype=torch.float64)
+    """
     sums = _Query(noised, mixture, alpha, sigma, latent).sums()
     constant = noised.shape[1] * (_level(sigma, noised).log() + 0.5 * math.log(2 * math.pi))
     return sums.peak + sums.total.log() - constant
@@ -104,7 +116,12 @@ def log_density(
 def denoised(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
-    """(q, d) E[a | a^t, z]: the optimal denoiser."""
+    """(q, d) E[a | a^t, z]: the optimal denoiser.
+
+    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> denoised(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)
+    tensor([[0.1000]], dtype=torch.float64)
+    """
     sums = _Query(noised, mixture, alpha, sigma, latent).sums()
     return sums.actions / sums.total.unsqueeze(1)
 
@@ -112,7 +129,12 @@ def denoised(
 def optimal_score(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
-    """(q, d) the score of the mixture at the noised actions."""
+    """(q, d) the score of the mixture at the noised actions.
+
+    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> optimal_score(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)
+    tensor([[-1.6000]], dtype=torch.float64)
+    """
     mean = denoised(noised, mixture, alpha=alpha, sigma=sigma, latent=latent)
     alpha, sigma = _level(alpha, noised).unsqueeze(1), _level(sigma, noised).unsqueeze(1)
     return (alpha * mean - noised.double()) / sigma.square()
@@ -121,7 +143,12 @@ def optimal_score(
 def target_contribution(
     noised: Tensor, mixture: EmpiricalMixture, *, alpha: Level, sigma: Level, latent: Tensor | None = None
 ) -> Tensor:
-    """(q,) the summed weights of the target samples; exactly 0 at ratio 0 and 1 at ratio 1."""
+    """(q,) the summed weights of the target samples; exactly 0 at ratio 0 and 1 at ratio 1.
+
+    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> target_contribution(torch.tensor([[1.0]]), mixture, alpha=1.0, sigma=0.2)
+    tensor([1.0000], dtype=torch.float64)
+    """
     sums = _Query(noised, mixture, alpha, sigma, latent).sums()
     return sums.target / sums.total
 

@@ -24,7 +24,11 @@ SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one domain: a matrix (n, d) per layer, and the episode of each row where known."""
+    """Features of one domain: a matrix (n, d) per layer, and the episode of each row where known.
+
+    >>> Features({"encoder": torch.randn(6, 4)}, groups=torch.tensor([0, 0, 0, 1, 1, 1])).layers.keys()
+    dict_keys(['encoder'])
+    """
 
     layers: dict[str, Any]
     groups: Any = None

@@ -21,7 +21,11 @@ T = TypeVar("T")
 
 @dataclass
 class Diagnosis:
-    """What was measured of one layer; a part that could not be is absent, and `notes` says why."""
+    """What was measured of one layer; a part that could not be is absent, and `notes` says why.
+
+    >>> Diagnosis(source_rows=120, target_rows=60, notes=["fewer than two target rows"]).regime is None
+    True
+    """
 
     source_rows: int
     target_rows: int

@@ -22,7 +22,11 @@ from .sides import Side, joined, normalised, numbered, subsample
 
 
 class KernelTest(NamedTuple):
-    """The kernel two-sample test by the unbiased MMD^2, negative at times under identical distributions."""
+    """The kernel two-sample test by the unbiased MMD^2, negative at times under identical distributions.
+
+    >>> KernelTest(mmd2=0.02, p_value=0.01, bandwidth=1.3, permutations=99).p_value < 0.05
+    True
+    """
 
     mmd2: float
     p_value: float

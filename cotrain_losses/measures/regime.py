@@ -53,7 +53,11 @@ NEXT = {
 
 @dataclass(frozen=True)
 class Regime:
-    """The regime of a layer and why: `found` is what the paper found in it, `next` the suggested next move."""
+    """The regime of a layer and why: `found` is what the paper found in it, `next` the suggested next move.
+
+    >>> Regime("structured", ("structured",), (0.5, 0.4, 0.6), "close and readable", found="", next="").name
+    'structured'
+    """
 
     name: str
     """disjoint, structured, overlapping, uncertain or collapsed."""

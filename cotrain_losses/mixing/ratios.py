@@ -25,7 +25,11 @@ from .shares import Ratio, factors
 
 
 class RatioRange(NamedTuple):
-    """Between which ratios to search."""
+    """Between which ratios to search.
+
+    >>> RatioRange(0.1, 0.3).upper
+    0.3
+    """
 
     lower: float
     upper: float

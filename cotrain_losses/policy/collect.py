@@ -25,7 +25,12 @@ from .sites import Captured
 
 @dataclass(frozen=True)
 class Collected:
-    """Features of both domains, as one policy sees them."""
+    """Features of both domains, as one policy sees them.
+
+    >>> from cotrain_losses.measures import Features
+    >>> source, target = (Features({"encoder": torch.randn(rows, 4)}) for rows in (6, 2))
+    >>> both = Collected(source, target)
+    """
 
     source: Features
     target: Features
@@ -73,6 +78,13 @@ def collect_features(
 
     Raises:
         ValueError, TypeError: a path the policy does not have, a module that did not run, labels of wrong length.
+
+    >>> from torch import nn
+    >>> policy = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    >>> batches = [{"x": torch.randn(6, 3), "is_target": torch.arange(6) >= 4}]
+    >>> collected = collect_features(policy, batches, seams=["0"], run=lambda policy, batch: policy(batch["x"]))
+    >>> collected.source.layers["0"].shape, collected.target.layers["0"].shape
+    (torch.Size([4, 4]), torch.Size([2, 4]))
     """
     named, run = Domains.named(domains, target), run or loss_of(policy)
     layers = {seam if isinstance(seam, str) else seam.place: _Layer(seam) for seam in seams}

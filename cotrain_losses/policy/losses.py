@@ -12,7 +12,18 @@ from ..terms.evaluation import Evaluation
 
 
 class Losses(NamedTuple):
-    """total = policy + regularizer, and what they are made of."""
+    """total = policy + regularizer, and what they are made of.
+
+    >>> from torch import nn
+    >>> from cotrain_losses import MMD, CoTrain, Method, Seam
+    >>> policy = nn.ModuleDict({"encoder": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
+    >>> loss = lambda policy, x: policy.head(policy.encoder(x)).square().mean()
+    >>> seam = Seam(feature="encoder", head="head", sampler=False)
+    >>> cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=seam, loss=loss)
+    >>> losses = cotrain(torch.randn(8, 3), domain=torch.arange(8) >= 6)
+    >>> bool(losses.total == losses.policy + losses.regularizer), losses.counts
+    (True, {'source': 6, 'target': 2})
+    """
 
     total: Tensor
     """policy + regularizer: call backward on it."""

@@ -38,6 +38,11 @@ class Seam:
             the method that makes one prediction, where that is more than one call of the head (a VLA's action expert).
         rows: which sample owns each row, of every role here that says nothing else; see `Site`.
         prediction: what predictions leave from, where that is a module that takes the head's output straight on.
+
+    >>> Seam(head="model.unet", condition="global_cond").conditioned
+    True
+    >>> Seam(feature="encoder", head="decoder").place
+    'encoder'
     """
 
     head: Places = None

@@ -38,6 +38,9 @@ class Site:
         argument: name or position of one of its arguments, or a path into it: "states.state_images", "0.tokens".
         output: path into what it returns; None is the whole.
         rows: which sample owns each row there.
+
+    >>> Site("net.forward", argument="states.image", rows="repeated").call
+    'net.forward'
     """
 
     call: str

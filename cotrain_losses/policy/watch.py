@@ -42,6 +42,18 @@ class Watch(Observer):
     `to(values, step=step)` is called every so many steps, from step 0 on; `values` holds the last record, `step` is its
     step.  A policy loss or feature length that runs away is warned about.  Features are those the regularizer
     compares, so norms need one; give it weight 0 to only watch: `0.0 * DomainClassifier(width)`.
+
+    >>> from torch import nn
+    >>> from cotrain_losses import CoTrain, DomainClassifier, Method, Seam
+    >>> policy = nn.ModuleDict({"encoder": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
+    >>> loss = lambda policy, x: policy.head(policy.encoder(x)).square().mean()
+    >>> method = Method(regularizer=0.0 * DomainClassifier(width=4))  # strength 0: only watches
+    >>> cotrain = CoTrain(policy, method, seam=Seam(feature="encoder", head="head", sampler=False), loss=loss)
+    >>> log = []
+    >>> watch = cotrain.watch(every=1, to=lambda values, step: log.append(values))
+    >>> cotrain(torch.randn(8, 3), domain=torch.arange(8) >= 6, step=0).total.backward()
+    >>> log[0]["ratio"]
+    0.25
     """
 
     def __init__(self, step: TrainingStep, *, every: int = 100, to: Callable[..., Any] | None = None) -> None:
@@ -134,7 +146,14 @@ class Divergence:
 
 
 def tensorboard(writer: Any) -> Callable[..., None]:
-    """A receiver for `Watch(to=...)` that writes scalars to a `SummaryWriter`."""
+    """A receiver for `Watch(to=...)` that writes scalars to a `SummaryWriter`.
+
+    >>> class Writer:
+    ...     def add_scalar(self, name, value, step):
+    ...         print(name, value, step)
+    >>> tensorboard(Writer())({"policy": 0.5}, step=10)
+    policy 0.5 10
+    """
 
     def write(values: dict[str, float], *, step: int) -> None:
         for name, value in values.items():

@@ -18,26 +18,43 @@ from .mixing import Ratio
 
 def one_hot(*, ratio: Ratio = 0.1, domains: int = 2) -> Method:
     """The domain as one-hot columns of the condition, never dropped: Wei et al. 2025.  The head has to be built with
-    `domains` more columns; at test the target's code is given (scale 1)."""
+    `domains` more columns; at test the target's code is given (scale 1).
+
+    >>> one_hot().guidance.scale
+    1.0
+    """
     return Method(ratio=ratio, guidance=DomainGuidance(drop=0.0, scale=1.0, domains=domains, one_hot=True))
 
 
 def cfg(width: int, *, ratio: Ratio = 0.1, drop: float = 0.2, scale: float = 0.5, domains: int = 2) -> Method:
     """Co-training plus domain guidance.  Lei et al. 2026: label dropped with probability 0.2, best lambda
-    about -0.5, which is scale 0.5 here."""
+    about -0.5, which is scale 0.5 here.
+
+    >>> cfg(width=32, scale=1.0).guidance.scale
+    1.0
+    """
     return Method(ratio=ratio, guidance=DomainGuidance(width, drop=drop, scale=scale, domains=domains))
 
 
 def wei_cfg(*, ratio: Ratio = 0.1, domains: int = 2) -> Method:
     """One-hot columns dropped with probability 0.1 and guided at w = 1, that is scale 2: Wei et al. 2025.  They drop
-    whole batches; here each sample is dropped by itself, which has the same expected loss."""
+    whole batches; here each sample is dropped by itself, which has the same expected loss.
+
+    >>> wei_cfg().guidance.scale
+    2.0
+    """
     return Method(ratio=ratio, guidance=DomainGuidance(drop=0.1, scale=2.0, domains=domains, one_hot=True))
 
 
 def cfg_adda(
     width: int, *, ratio: Ratio = 0.1, strength: float = 0.05, drop: float = 0.2, scale: float = 0.5
 ) -> Method:
-    """Both, the method of Lei et al. 2026: features are aligned before the token, the token restores the domain."""
+    """Both, the method of Lei et al. 2026: features are aligned before the token, the token restores the domain.
+
+    >>> method = cfg_adda(width=32)
+    >>> method.regularizer.strengths(), method.guidance.scale
+    ({'domain_classifier': -0.05}, 0.5)
+    """
     return adda(width, ratio=ratio, strength=strength) + cfg(width, ratio=ratio, drop=drop, scale=scale)
 
 
@@ -59,6 +76,10 @@ def structured(
     Give held-out target episodes to `cotrain.hold_out(batch)`: the adversary is silent until then, and is turned down
     when the policy's loss on them rises.  After some two fifths of the steps train on them too:
     `cotrain.release_held_out()`.
+
+    >>> method = structured(width=16, frames=(60_000, 2_000))
+    >>> round(method.ratio, 3)
+    0.077
     """
     ratio = _middle(frames) if ratio is None else ratio
     adversary = balanced(-relative(fraction)) * DomainClassifier(width)

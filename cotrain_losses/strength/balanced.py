@@ -31,7 +31,11 @@ LEAST = 16  # rows of each domain before a reading
 
 
 class Reading(NamedTuple):
-    """What a balanced strength last went by."""
+    """What a balanced strength last went by.
+
+    >>> Reading(factor=0.4, discernibility=0.93, target_loss=None, best=None, braked=True).braked
+    True
+    """
 
     factor: float
     """c, the share of the strength that is on."""

@@ -21,6 +21,10 @@ class MeasuredStrength(nn.Module):
     """A strength that depends on what training does.  It belongs to one term; its state is saved like any module's.
 
     Subclasses define its value (`forward`) and override the hooks that they need; the others do nothing.
+
+    >>> from cotrain_losses.strength import relative
+    >>> isinstance(relative(0.1), MeasuredStrength)
+    True
     """
 
     gathered = False

@@ -43,6 +43,11 @@ class DomainClassifier(Term):
 
     Labels: target = 1, source = 0; others have it the other way round, which changes nothing but the
     sign of the logit.
+
+    >>> value = DomainClassifier(width=3)(torch.randn(24, 3), torch.randn(8, 3) + 1.0)
+    >>> opposed = -0.05 * DomainClassifier(width=3)  # gradient reversal
+    >>> opposed.strengths()
+    {'domain_classifier': -0.05}
     """
 
     def __init__(
@@ -115,6 +120,9 @@ class DomainAdversary(DomainClassifier):
     So a positive weight aligns: 0.05 * DomainAdversary(width).  Unlike reversal its gradient does not vanish
     where the head is right.  Arguments and shapes are those of `DomainClassifier`.  Tzeng et al. freeze a
     separate source encoder; here one encoder serves both domains and both are moved.  Two passes of the head.
+
+    >>> (0.05 * DomainAdversary(width=3)).strengths()
+    {'domain_adversary': 0.05}
     """
 
     def compare(self, pair: Pair) -> Tensor:

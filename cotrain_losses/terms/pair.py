@@ -35,6 +35,10 @@ class Pair:
         grouped: whether rows are compared within groups only.
         plain: whether all rows count alike and may be compared with any.
         eager: whether both sides are computed with op by op on the CPU, so that values may be looked at.
+
+    >>> pair = Pair.of("my term", torch.zeros(4, 2, dtype=torch.float16), torch.zeros(3, 2))
+    >>> pair.n, pair.m, pair.source.features.dtype, pair.plain
+    (4, 3, torch.float32, True)
     """
 
     def __init__(self, source: Rows, target: Rows, eager: bool, flags: Flags | None = None, shared: Any = None) -> None:

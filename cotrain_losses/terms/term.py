@@ -35,6 +35,12 @@ class Term(nn.Module):
     `Rows`; half precision is widened to float32 and autocast switched off; a side with fewer than
     `min_samples` rows of mass gives an exact zero that stays on the graph, own parameters included (DDP needs
     them there).
+
+    >>> class MeanGap(Term):
+    ...     def compare(self, pair):
+    ...         return (pair.source.features.mean(0) - pair.target.features.mean(0)).square().sum()
+    >>> MeanGap()(torch.zeros(5, 3), torch.ones(2, 3)).item()
+    3.0
     """
 
     min_samples: int = 1

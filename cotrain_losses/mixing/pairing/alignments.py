@@ -26,7 +26,12 @@ Places: TypeAlias = Sequence[Sequence[int]]
 
 
 class Alignment(NamedTuple):
-    """How source demonstration number `source` runs along target demonstration number `target`."""
+    """How source demonstration number `source` runs along target demonstration number `target`.
+
+    >>> path = np.array([[0, 0], [1, 1], [2, 1], [3, 2]])  # (source frame, target frame)
+    >>> Alignment(source=0, target=0, distance=0.02, path=path).path.shape
+    (4, 2)
+    """
 
     source: int
     target: int
@@ -113,6 +118,10 @@ class AlignedPairs:
         aligned, source, target: as in `PairedSampler`.
         discount: factor in [0, 1] on the cost of a matched pair.
         of: the extra (n,) that holds each row's dataset index.
+
+    >>> path = np.array([[0, 0], [1, 1]])
+    >>> aligned = [Alignment(source=0, target=0, distance=0.02, path=path)]
+    >>> pairing = AlignedPairs(aligned, source=[range(0, 2)], target=[range(2, 4)], discount=0.5)
     """
 
     def __init__(
@@ -148,6 +157,9 @@ class NearestByDTW:
         gamma: 0 is DTW; above, soft-DTW.
 
     Cost O(n m h^2 d) on the CPU at every call.
+
+    >>> from cotrain_losses import OptimalTransport
+    >>> term = OptimalTransport(0.1, pairing=NearestByDTW("action", discount=0.5))
     """
 
     def __init__(self, of: str = "action", *, discount: float = 0.5, gamma: float = 0.0) -> None:

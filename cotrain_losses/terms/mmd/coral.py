@@ -26,6 +26,11 @@ class CORAL(Term):
         each counted by its share.
 
     Cost: O(min((n + m) d^2, (n + m)^2 d)): where rows are fewer than columns, through their inner products.
+
+    >>> round(CORAL()(torch.eye(3), 1.0 + torch.eye(3)).item(), 6)  # the means differ, the covariances do not
+    0.0
+    >>> round(CORAL(mean=True)(torch.eye(3), 1.0 + torch.eye(3)).item(), 4)
+    1.0
     """
 
     min_samples = 2

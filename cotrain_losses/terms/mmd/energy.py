@@ -23,6 +23,10 @@ class EnergyDistance(Term):
         source (n, d), target (m, d), n and m free -> scalar.  The slope of |x - y| at x = y is taken as zero.
 
     Cost: O((n + m)^2 d) time, O((n + m)^2) memory.
+
+    >>> import torch
+    >>> EnergyDistance()(torch.zeros(4, 1), torch.ones(2, 1)).item()
+    2.0
     """
 
     def compare(self, pair: Pair) -> Tensor:

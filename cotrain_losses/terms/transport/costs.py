@@ -31,6 +31,9 @@ class Block:
         of: "features", or the name of an extra.
         weight: in cost units per squared unit of what is compared.
         detach: whether the block shapes the coupling only and sends no gradient.
+
+    >>> Block("action", weight=0.5, detach=True)
+    Block(of='action', weight=0.5, detach=True)
     """
 
     of: str = "features"

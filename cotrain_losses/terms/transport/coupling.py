@@ -14,7 +14,15 @@ from .settings import Settings
 
 
 class Coupling(NamedTuple):
-    """How the source rows were coupled to the target rows."""
+    """How the source rows were coupled to the target rows.
+
+    >>> from cotrain_losses import OptimalTransport
+    >>> found = OptimalTransport(reg=0)
+    >>> source, target = torch.tensor([[0.0], [1.0]]), torch.tensor([[1.1], [0.1]])
+    >>> found.coupling(source, target).plan
+    tensor([[0.0000, 0.5000],
+            [0.5000, 0.0000]])
+    """
 
     plan: Tensor
     """(n, m), non-negative: how much of each source row goes to each target row."""
