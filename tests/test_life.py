@@ -172,13 +172,22 @@ def test_a_plain_state_dict_keeps_its_keys_and_the_missing_method_is_told_once()
     step(policy, optimizer)
 
 
-def test_nothing_is_told_where_there_is_nothing_to_keep_or_it_is_kept(recwarn: pytest.WarningsRecorder) -> None:
+def test_nothing_is_told_where_there_is_nothing_to_keep_or_it_is_kept(
+    recwarn: pytest.WarningsRecorder, tmp_path: Path
+) -> None:
     whole, _ = trained(Policy(), steps=1)
     whole.state_dict()  # the policy's inside of it
     step(whole.policy, torch.optim.SGD(whole.parameters(), lr=0.1))
     both, installation = trained(Policy(), steps=1)
     both.policy.state_dict(), installation.state_dict()
     step(both.policy, torch.optim.SGD(both.parameters(), lr=0.1))
+    beside, _ = trained(Policy(), steps=1)
+    beside.policy.state_dict(), beside.save(tmp_path)
+    step(beside.policy, torch.optim.SGD(beside.parameters(), lr=0.1))
+    loaded, _ = trained(Policy(), steps=0)
+    loaded.policy.state_dict(), loaded.load(tmp_path)  # safetensors asks for the keys that it loads
+    loaded.policy.compute_loss(batch())
+    loaded.uninstall()
     plain = CoTrain(Policy(), Method(weights=lambda samples: torch.ones(6)), seam=SEAM)
     plain.install(domain=half)
     plain.policy.state_dict()

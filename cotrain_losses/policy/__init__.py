@@ -3,7 +3,8 @@
 from .collect import Collected, collect_features
 from .cotrain import CoTrain
 from .losses import Losses
+from .scripts import after
 from .seam import Seam
 from .watch import Watch, tensorboard
 
-__all__ = ["CoTrain", "Collected", "Losses", "Seam", "Watch", "collect_features", "tensorboard"]
+__all__ = ["CoTrain", "Collected", "Losses", "Seam", "Watch", "after", "collect_features", "tensorboard"]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..terms.evaluation import Evaluation
 from .joining import JoiningPass, loss_scales
+from .keeping import Keeping, restore
 from .losses import Losses
 from .paths import unwrapped
 from .step import LabelReaders, Labels, TrainingStep
@@ -29,10 +30,19 @@ class InstalledStep:
 
     latest: Losses | Evaluation | None = None
     """what the last step was made of; of a sealed step, what the regularizer was worth."""
+    keeping: Keeping
 
     def __init__(self, step: TrainingStep, readers: LabelReaders) -> None:
         self.step, self.readers, self.policy = step, readers, unwrapped(step.policy)
         self._beside = list[Labels]()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The method's own state, for whatever saves objects that have one: a workspace, Accelerate."""
+        return self.keeping.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the method as it was saved."""
+        restore(self.step.method, state)
 
     @contextmanager
     def labelled(self, labels: Labels) -> Iterator[None]:

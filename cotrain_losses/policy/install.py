@@ -9,7 +9,6 @@ processes the method's own parameters start alike, and their gradients are avera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -17,7 +16,7 @@ from torch import nn
 from .adapters import Adapter
 from .entries import InstalledStep
 from .gather import ReplicatedParameters
-from .keeping import Keeping, restore
+from .keeping import Keeping
 from .optimizers import MethodGroup
 from .override import Override
 from .paths import network
@@ -46,7 +45,7 @@ class Installation(InstalledStep):
             self._group.join(one)
         if optimizer == "any" and self._plugin:
             self._group.join_any()
-        self._keeping = Keeping(step.policy, step.method)
+        self.keeping = Keeping(step.policy, step.method)
 
     def remove(self) -> None:
         """Give the policy its own entries back."""
@@ -55,22 +54,14 @@ class Installation(InstalledStep):
         self._overrides.clear()
         self._group.leave()
         self._replicas.remove()
-        self._keeping.remove()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The method's own state, for whatever saves objects that have one: a workspace, Accelerate."""
-        return self._keeping.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the method as it was saved."""
-        restore(self.step.method, state)
+        self.keeping.remove()
 
     def labels(self, batch: Any) -> Labels | None:
         """As for every installed step; the method's own parameters are looked after."""
         if (labels := super().labels(batch)) is not None:
             self._check_learns()
             if self.step.learns:
-                self._keeping.tell()
+                self.keeping.tell()
         return labels
 
     def _counted(self) -> tuple[list[int], list[int]]:

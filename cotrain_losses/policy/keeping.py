@@ -35,6 +35,8 @@ _log = logging.getLogger("cotrain_losses")
 def save(method: Method, folder: str | Path) -> None:
     """Write the method's state into a folder, beside what a codebase saves of the policy."""
     torch.save(_parts(method).state_dict(), Path(folder) / FILE)
+    for keeping in _of(method):
+        keeping.on_saved()
 
 
 def load(method: Method, folder: str | Path, *, strict: bool = False) -> None:
@@ -54,6 +56,8 @@ def read(folder: str | Path) -> dict[str, Any]:
 
 def restore(method: Method, state: Mapping[str, Any], *, strict: bool = False) -> None:
     """Take over a state that `save` or an installed method's `state_dict` gave."""
+    for keeping in _of(method):
+        keeping.on_loaded()
     try:
         missing, unexpected = _parts(method).load_state_dict(dict(state), strict=False)
     except RuntimeError as error:
@@ -89,6 +93,7 @@ class Keeping:
         ]
         self._at_exit = partial(_tell_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
+        _keepings.add(self)
         self._resume(unwrapped(policy))
 
     def remove(self) -> None:
@@ -100,8 +105,16 @@ class Keeping:
 
     def state_dict(self) -> dict[str, Any]:
         """The method's state."""
-        self._kept = True
+        self.on_saved()
         return dict(_parts(self.method).state_dict())
+
+    def on_saved(self) -> None:
+        """The method was saved."""
+        self._kept = True
+
+    def on_loaded(self) -> None:
+        """The method was loaded, and the policy before it, which may have asked for its state's keys."""
+        self._asked = False
 
     def on_policy_asked(self) -> None:
         """The policy's state was asked for."""
@@ -153,6 +166,11 @@ class Asked:
 
 
 _told: weakref.WeakSet[DomainGuidance] = weakref.WeakSet()
+_keepings: weakref.WeakSet[Keeping] = weakref.WeakSet()
+
+
+def _of(method: Method) -> list[Keeping]:
+    return [keeping for keeping in _keepings if keeping.method is method]
 
 
 def _tell(guidance: DomainGuidance, value: float) -> None:

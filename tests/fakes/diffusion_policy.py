@@ -111,6 +111,11 @@ class DiffusionUnetLowdimPolicy(Base):
         super().__init__()
         self.model = ConditionalUnet1D(Da, To * 3)
 
+    def compute_loss(self, batch: Any) -> Tensor:
+        if unknown := set(batch) - {"obs", "action"}:  # its normalizer takes the whole batch
+            raise AttributeError(f"'ParameterDict' object has no attribute {unknown}")
+        return super().compute_loss(batch)
+
     def condition(self, obs: Any) -> dict[str, Any]:
         return {"local_cond": None, "global_cond": obs["state"][:, :To].reshape(B, -1)}
 

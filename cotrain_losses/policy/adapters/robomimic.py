@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..entries import InstalledStep, SplitLoss
@@ -11,16 +12,20 @@ from ..paths import exists
 from ..seam import Seam
 from .adapter import Adapter, unet
 
+KEY = "cotrain"
+"""where a checkpoint's model holds the method"""
+
 
 class Robomimic(Adapter):
-    """An algo that holds its optimizer."""
+    """An algo that holds its optimizer and serializes itself, the method with it."""
 
     def optimizers(self, policy: Any) -> list[Any]:
         return [policy.optimizers["policy"]]
 
     def overrides(self, installed: InstalledStep) -> dict[str, Callable[..., Any]]:
-        name = "process_batch_for_training"
-        return {name: _keeping_domain} if hasattr(installed.policy, name) else {}
+        kept = {"serialize": partial(_serialize, installed), "deserialize": partial(_deserialize, installed)}
+        calls: dict[str, Callable[..., Any]] = {"process_batch_for_training": _keeping_domain, **kept}
+        return {name: call for name, call in calls.items() if hasattr(installed.policy, name)}
 
 
 class BehaviourCloning(Robomimic):
@@ -55,6 +60,17 @@ class AveragedSeam(Seam):
     def copies(self, policy: Any) -> tuple[Seam, ...]:
         average = "ema.averaged_model.policy.noise_pred_net"
         return (replace(self, head=average),) if exists(policy, average) else ()
+
+
+def _serialize(installed: InstalledStep, original: Callable[..., Any]) -> Any:
+    """What an algo writes into a checkpoint, and the method under a key of its own."""
+    return {**original(), KEY: installed.state_dict()}
+
+
+def _deserialize(installed: InstalledStep, original: Callable[..., Any], held: Any, *args: Any, **kwargs: Any) -> Any:
+    """An algo as a checkpoint has it, and the method; what the checkpoint lacks of it is told."""
+    installed.load_state_dict(held.get(KEY, {}))
+    return original({name: value for name, value in held.items() if name != KEY}, *args, **kwargs)
 
 
 def _keeping_domain(original: Callable[..., Any], batch: Any) -> Any:
