@@ -55,27 +55,36 @@ class Draws(NamedTuple):
     noise: Tensor
 
 
-class Ensemble(nn.Module):
-    """One MLP per cell: SiLU between layers, outputs (cells, batch, 2).
+class Stack(nn.Module):
+    """One MLP per cell, SiLU between layers: (cells, batch, in) -> (cells, batch, out).
 
     Args:
         seeds: one per cell; cells of one seed start from the same weights, drawn as `nn.Linear` draws them.
+        sizes: widths, of input and output too.
+        purpose: what tells its draws from another stack's.
     """
 
-    def __init__(self, seeds: Sequence[int], training: Training) -> None:
+    def __init__(self, seeds: Sequence[int], sizes: Sequence[int], purpose: str = "weights") -> None:
         super().__init__()
-        sizes = [3 + 2 + 2 * PAIRS, *[training.width] * training.depth, 2]
-        start = {seed: _initial(seed, sizes) for seed in set(seeds)}
+        start = {seed: _initial(seed, sizes, purpose) for seed in set(seeds)}
         layers = [torch.stack([start[seed][k] for seed in seeds]) for k in range(2 * len(sizes) - 2)]
         self.weights, self.biases = nn.ParameterList(layers[0::2]), nn.ParameterList(layers[1::2])
 
-    def forward(self, x: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
-        """Velocities for inputs x (cells, batch, 3), noisy outputs (cells, batch, 2) and times (cells, batch)."""
-        angles = time[..., None] * 2.0 ** torch.arange(PAIRS)
-        hidden = torch.cat([x, noisy, angles.sin(), angles.cos()], -1)
+    def layers(self, hidden: Tensor) -> Tensor:
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, F.silu(hidden) if k else hidden, weight)
         return hidden
+
+
+class Ensemble(Stack):
+    """A velocity for each cell: outputs (cells, batch, 2)."""
+
+    def __init__(self, seeds: Sequence[int], training: Training) -> None:
+        super().__init__(seeds, [3 + 2 + 2 * PAIRS, *[training.width] * training.depth, 2])
+
+    def forward(self, x: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
+        """Velocities for inputs x (cells, batch, 3), noisy outputs (cells, batch, 2) and times (cells, batch)."""
+        return self.layers(torch.cat([x, noisy, waves(time)], -1))
 
     @torch.no_grad()
     def sample(self, x: Tensor, noise: Tensor, steps: int) -> Tensor:
@@ -128,8 +137,14 @@ def _drawn(stream: Sequence[torch.Generator], batch: int) -> Draws:
     return Draws(source, curves.N_SOURCE + target, uniform, time, noise)
 
 
-def _initial(seed: int, sizes: Sequence[int]) -> list[Tensor]:
+def waves(time: Tensor) -> Tensor:
+    """Times (...) as sines and cosines (..., 2 PAIRS)."""
+    angles = time[..., None] * 2.0 ** torch.arange(PAIRS)
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+def _initial(seed: int, sizes: Sequence[int], purpose: str) -> list[Tensor]:
     """Weights (in, out) and biases (1, out) in turn, uniform within 1 / sqrt(in)."""
-    generator = curves.stream("weights", seed)
+    generator = curves.stream(purpose, seed)
     shapes = [shape for i, o in pairwise(sizes) for shape in ((i, i, o), (i, 1, o))]
     return [(2 * torch.rand(*shape, generator=generator) - 1) / math.sqrt(fan) for fan, *shape in shapes]
