@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def toy(
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="`smoke`: 81 cells, about a minute on one core. `paper`: the published grid with w = 0 and 1, "
-            "three seeds, trained three times longer; about ten minutes."
+            help="`smoke`, the default: 81 cells, about a minute on one core. `paper`: the published grid with w = 0 "
+            "and 1, three seeds, trained three times longer; about ten minutes."
         ),
-    ] = "smoke",
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Decides all draws; repeat it for several grids.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and report.")] = Path("results/toy"),
     compare_single: Annotated[
         bool, typer.Option("--compare-single", help="Also measure what training the cells one by one would cost.")
     ] = False,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="`grid`: thirteen arms, what cures which regime; half an hour on one core. `strengths`: what its "
+            "terms' strengths were chosen from. Interrupted, the same command goes on."
+        ),
+    ] = None,
+    so_far: Annotated[bool, typer.Option(help="Of a study: report what is finished, and compute nothing.")] = False,
 ) -> None:
     """Train the paper's toy on a grid of distances and mixing ratios.
 
@@ -28,18 +36,34 @@ def toy(
     lie in two planes. How far apart the planes are decides what co-training does: *overlapping* planes mix the
     domains, *aligned* ones let the source teach the target what it never saw, *disjoint* ones teach nothing.
 
-    Example: `cotrain bench toy --seed 0 --seed 1 --seed 2 --out results/toy`
+    A study has cells of its own, so it takes no preset and no seed.
+
+    Examples: `cotrain bench toy --study grid --out results/toy-grid`; `cotrain bench toy --seed 0 --seed 1`
     """
     from ..terminal import cli_errors
 
     with cli_errors(out):
-        from .pages import study
+        if study is not None:
+            given = {"preset": preset, "seed": seed, "compare-single": compare_single or None}
+            typer.echo(f"{_studied(study, out, so_far, given)}\n{out / 'report.html'}")
+            return
+        from .pages import study as run
         from .settings import settings
 
+        preset = preset or "smoke"
         try:
-            finding = study(preset, settings(preset, seed or ()), out, compare_single=compare_single)
+            finding = run(preset, settings(preset, seed or ()), out, compare_single=compare_single)
         except KeyboardInterrupt:
             said = "Interrupted. All cells train as one, so none is finished: the same command starts anew."
             typer.echo(said, err=True)
             raise typer.Exit(130) from None
         typer.echo(f"{finding}\n{out / 'report.html'}")
+
+
+def _studied(study: str, out: Path, so_far: bool, others: dict[str, Any]) -> str:
+    from ..results import WrongSetting
+    from .grid_page import grid_study
+
+    if given := [f"--{name}" for name, value in others.items() if value is not None]:
+        raise WrongSetting(f"a study has cells of its own, got {', '.join(given)} too. Leave out one or the other.")
+    return grid_study(study, out, so_far=so_far)
