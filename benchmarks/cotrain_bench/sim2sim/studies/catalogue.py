@@ -51,6 +51,11 @@ def _image(_: Size) -> list[Cell]:
     return list(image_cell.study())
 
 
+def _image_pilot(_: Size) -> list[Cell]:
+    """Two of its methods on one pair that it does not use."""
+    return [image_cell.ImageCell(method=method, seed=900) for method in ("cotraining", "real_only")]
+
+
 _METHODS = Study("Which method is best, gap by gap?", plans.methods, BOXES, claims.METHOD_CLAIMS, COMPARED)
 
 STUDIES: dict[str, Study] = {
@@ -69,6 +74,7 @@ STUDIES: dict[str, Study] = {
     "guidance": Study("Which guidance scale is best?", plans.guidance, ("over_scale",), (claims.HALF_GUIDANCE,)),
     "label": Study("Where does knowing the domain help?", plans.label, BOXES, claims.LABEL_CLAIMS, (AGAINST_PLAIN,)),
     "image": replace(_METHODS, question="Which method is best where policies see?", cells=_image, only="overnight"),
+    "image-pilot": Study("Has the image study room?", _image_pilot, ("by_method",), only="overnight"),
     "balance-calibration": once(
         "How many demonstrations leave plain co-training room on both sides?", plans.calibration, ("by_method",)
     ),
