@@ -31,7 +31,8 @@ class DomainGuidance(nn.Module):
             seam when it is attached.
         drop: probability that a sample's label is dropped in training, drawn per sample.  Lei et al.
             use 0.2, Ho & Salimans 0.1 to 0.2; Wei et al. 2025 drop per batch.
-        scale: weight of the conditional prediction at sampling, see `guide`.
+        scale: weight of the conditional prediction at sampling, see `guide`.  1 is the label alone; Lei et al. report
+            0.5 as best, and it was worse in this project's own study (docs/studies.md).
         domains: how many domains there are.
         one_hot: append one-hot columns instead of adding a learned token.  Only for a head that was
             built with `domains` more condition columns; the null row is all zeros.
@@ -52,7 +53,7 @@ class DomainGuidance(nn.Module):
         width: int | None = None,
         *,
         drop: float = 0.2,
-        scale: float = 0.5,
+        scale: float = 1.0,
         domains: int = 2,
         one_hot: bool = False,
     ) -> None:

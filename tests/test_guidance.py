@@ -71,9 +71,9 @@ def test_labels_are_dropped_by_torchs_seed() -> None:
     assert torch.equal(dropped, torch.rand(50, generator=torch.Generator().manual_seed(5)) < 0.5)
 
 
-def test_by_default_a_fifth_of_the_labels_is_dropped_and_both_predictions_are_averaged() -> None:
+def test_by_default_a_fifth_of_the_labels_is_dropped_and_the_label_alone_predicts() -> None:
     guidance = DomainGuidance(width=2)
-    assert (guidance.drop, guidance.scale, guidance.domains, guidance.one_hot) == (0.2, 0.5, 2, False)
+    assert (guidance.drop, guidance.scale, guidance.domains, guidance.one_hot) == (0.2, 1.0, 2, False)
     dropped = guidance.dropped(torch.ones(20_000, dtype=torch.long)) == -1
     assert abs(dropped.double().mean() - 0.2) < 4 * (0.2 * 0.8 / 20_000) ** 0.5
 

@@ -92,14 +92,14 @@ def oneness(width: int = 4) -> dict[str, tuple[Method, Method]]:
             recipes.one_hot(ratio=0.2),
             Method(0.2, guidance=DomainGuidance(drop=0.0, scale=1.0, one_hot=True)),
         ),
-        "cfg": (recipes.cfg(width, ratio=0.2), Method(0.2, guidance=DomainGuidance(width, drop=0.2, scale=0.5))),
+        "cfg": (recipes.cfg(width, ratio=0.2), Method(0.2, guidance=DomainGuidance(width, drop=0.2, scale=1.0))),
         "wei_cfg": (
             recipes.wei_cfg(ratio=0.2),
             Method(0.2, guidance=DomainGuidance(drop=0.1, scale=2.0, one_hot=True)),
         ),
         "cfg_adda": (
             recipes.cfg_adda(width, ratio=0.2),
-            Method(0.2, -0.05 * c(width), DomainGuidance(width, drop=0.2, scale=0.5)),
+            Method(0.2, -0.05 * c(width), DomainGuidance(width, drop=0.2, scale=1.0)),
         ),
         "importance": (recipes.importance(torch.ones(3), ratio=0.2), Method(0.2, weights=TableWeights(torch.ones(3)))),
         "ambient": (

@@ -49,7 +49,7 @@ BROKEN = {
     "mmd": lambda draw: recipes.mmd(ratio=draw.ratio, strength=0.1001),
     "uot": lambda draw: recipes.uot(ratio=draw.ratio, reference="ones", tolerance=1e-9),
     "ot": lambda draw: recipes.ot(ratio=draw.ratio, blur=1.001 * draw.blur, tolerance=1e-9),
-    "cfg": lambda draw: recipes.cfg(draw.width, ratio=draw.ratio, drop=0.25),
+    "cfg": lambda draw: recipes.cfg(draw.width, ratio=draw.ratio, drop=0.25, scale=0.5),
     "wei_cfg": lambda draw: recipes.one_hot(ratio=draw.ratio),
     "cfg_adda": lambda draw: recipes.cfg_adda(draw.width, ratio=draw.ratio, scale=0.501),
     "adda": lambda draw: recipes.adda(draw.width, ratio=draw.ratio, strength=-0.05),

@@ -26,12 +26,12 @@ def one_hot(*, ratio: Ratio = 0.1, domains: int = 2) -> Method:
     return Method(ratio=ratio, guidance=DomainGuidance(drop=0.0, scale=1.0, domains=domains, one_hot=True))
 
 
-def cfg(width: int, *, ratio: Ratio = 0.1, drop: float = 0.2, scale: float = 0.5, domains: int = 2) -> Method:
+def cfg(width: int, *, ratio: Ratio = 0.1, drop: float = 0.2, scale: float = 1.0, domains: int = 2) -> Method:
     """Co-training plus domain guidance.  Lei et al. 2026: label dropped with probability 0.2, best lambda
-    about -0.5, which is scale 0.5 here.
+    about -0.5, which is scale=0.5 here; the default is the label alone, .08 [.02, .14] better in docs/studies.md.
 
-    >>> cfg(width=32, scale=1.0).guidance.scale
-    1.0
+    >>> cfg(width=32, scale=0.5).guidance.scale
+    0.5
     """
     return Method(ratio=ratio, guidance=DomainGuidance(width, drop=drop, scale=scale, domains=domains))
 
@@ -47,13 +47,14 @@ def wei_cfg(*, ratio: Ratio = 0.1, domains: int = 2) -> Method:
 
 
 def cfg_adda(
-    width: int, *, ratio: Ratio = 0.1, strength: float = 0.05, drop: float = 0.2, scale: float = 0.5
+    width: int, *, ratio: Ratio = 0.1, strength: float = 0.05, drop: float = 0.2, scale: float = 1.0
 ) -> Method:
     """Both, the method of Lei et al. 2026: features are aligned before the token, the token restores the domain.
+    Theirs is scale=0.5.
 
     >>> method = cfg_adda(width=32)
     >>> method.regularizer.strengths(), method.guidance.scale
-    ({'domain_classifier': -0.05}, 0.5)
+    ({'domain_classifier': -0.05}, 1.0)
     """
     return adda(width, ratio=ratio, strength=strength) + cfg(width, ratio=ratio, drop=drop, scale=scale)
 

@@ -37,7 +37,7 @@ def one_hot_written(draw: Draw, method: Method) -> Answer:
     return step_answer(draw, method, labels=is_target.long().tolist())
 
 
-@case("cfg", lambda draw: recipes.cfg(draw.width, ratio=draw.ratio), measured=at_the_seam)
+@case("cfg", lambda draw: recipes.cfg(draw.width, ratio=draw.ratio, scale=0.5), measured=at_the_seam)
 def cfg_written(draw: Draw, method: Method) -> Answer:
     r"""Lei et al. 2026; Ho & Salimans 2022 against the step written sample by sample
 
@@ -63,7 +63,7 @@ def wei_cfg_written(draw: Draw, method: Method) -> Answer:
     return step_answer(draw, method, labels=dropped_labels(draw, method, 0.1), lam=1.0)
 
 
-@case("cfg_adda", lambda draw: recipes.cfg_adda(draw.width, ratio=draw.ratio), measured=at_the_seam)
+@case("cfg_adda", lambda draw: recipes.cfg_adda(draw.width, ratio=draw.ratio, scale=0.5), measured=at_the_seam)
 def cfg_adda_written(draw: Draw, method: Method) -> Answer:
     r"""Lei et al. 2026 (CFG-ADDA) against the step written sample by sample; two passes
 

@@ -18,10 +18,10 @@ from itertools import product
 from typing import Any
 
 from ..cell import Cell
-from ..methods import METHODS, studied
+from ..methods import METHODS, PUBLISHED_SCALE, studied
 from ..training import Budget
 
-OWN_SCALE = 0.5  # at which guided methods are evaluated in every study
+OWN_SCALE = PUBLISHED_SCALE  # at which guided methods are evaluated in every study
 
 
 @dataclass(frozen=True)
