@@ -76,9 +76,15 @@ METHODS: dict[str, Compared] = {
         "+ DANN (warm-up to 1)", lambda s: recipes.dann(s.width, ratio=s.ratio, steps=s.steps), studied="all"
     ),
     "discernibility": Compared("+ discernibility", _wide(recipes.adda, strength=-0.05), studied="all"),
-    "cfg": Compared("+ CFG", _wide(recipes.cfg, scale=PUBLISHED_SCALE), guided=True, studied="paper", published=(0.51, 0.49, 15.3)),
+    "cfg": Compared(
+        "+ CFG", _wide(recipes.cfg, scale=PUBLISHED_SCALE), guided=True, studied="paper", published=(0.51, 0.49, 15.3)
+    ),
     "cfg_adda": Compared(
-        "+ CFG-ADDA", _wide(recipes.cfg_adda, scale=PUBLISHED_SCALE), guided=True, studied="paper", published=(0.55, 0.50, 21.0)
+        "+ CFG-ADDA",
+        _wide(recipes.cfg_adda, scale=PUBLISHED_SCALE),
+        guided=True,
+        studied="paper",
+        published=(0.55, 0.50, 21.0),
     ),
     "probe": Compared("co-training, watched", _wide(recipes.probe), studied="all"),
     "structured": Compared("structured (ours)", _wide(recipes.structured), guided=True, holds_out=0.4),

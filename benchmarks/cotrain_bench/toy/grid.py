@@ -30,7 +30,7 @@ from .flow import Cell
 DISTANCES = (0.01, 0.1, 0.5, 1.0, 5.0, 20.0, 50.0)
 RATIOS = (0.05, 0.1, 0.5)
 SEEDS = (0, 1, 2, 3, 4)
-CHOSEN: dict[str, float] = {}
+CHOSEN = {"mmd": 1.0}
 """arm -> its strength in the grid, where it is not the recipe's: the lowest of `strengths`"""
 TRIED = {"ot": (0.01, 0.1, 1.0), "mmd": (0.01, 0.1, 1.0), "adda": (0.05, 0.5, 5.0)}
 """strengths that were tried on seed 900: the recipe's own, and others ten times apart"""

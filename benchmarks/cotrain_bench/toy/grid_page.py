@@ -11,7 +11,7 @@ from typing import Any
 from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown, as_png
 
 from ..results import CannotContinue, Row, plain, write, write_report, write_results
-from .bands import BANDS, SOLVED, band_table, feature_table, variants
+from .bands import SOLVED, band_table, feature_table, variants
 from .grid import STUDIES, run
 from .thesis import thesis
 
@@ -82,7 +82,7 @@ def strength_table(rows: Sequence[Row]) -> Table:
 
 def loss_table(rows: Sequence[Row]) -> Table:
     """The geometric mean of the loss over seeds and ratios, distance by distance."""
-    distances = [dz for band in BANDS.values() for dz in band]
+    distances = sorted({row["dz"] for row in rows})
     lines = []
     for arm, scale in variants(rows):
         mine = [row for row in rows if (row["arm"], row["scale"]) == (arm, scale)]
