@@ -192,7 +192,7 @@ def test_a_study_is_kept_block_by_block_and_reported_so_far(tiny, tmp_path):
     out = str(tmp_path)
     assert ends("--study", "grid", "--so-far", "--out", out)[1].startswith("no block of grid is finished")
     code, said = ends("--study", "grid", "--out", out)
-    assert code == 0 and said.startswith("6 of 6 arms and seeds are finished")
+    assert code == 0 and "6 of 6 arms and seeds are finished" in said
     rows = list(csv.DictReader((tmp_path / "results.csv").open()))
     assert len(rows) == 2 * 4 * (1 + 1 + 2) and {row["dz"] for row in rows if row["arm"] == "moved"} == {
         "0.01",
@@ -201,8 +201,8 @@ def test_a_study_is_kept_block_by_block_and_reported_so_far(tiny, tmp_path):
         "50.0",
     }
     next((tmp_path / "cells").glob("*.json")).unlink()
-    assert ends("--study", "grid", "--so-far", "--out", out)[1].startswith("5 of 6")
-    assert ends("--study", "grid", "--out", out)[1].startswith("6 of 6")
+    assert "5 of 6 arms" in ends("--study", "grid", "--so-far", "--out", out)[1]
+    assert "6 of 6 arms" in ends("--study", "grid", "--out", out)[1]
     assert list(csv.DictReader((tmp_path / "results.csv").open())) == rows
 
 

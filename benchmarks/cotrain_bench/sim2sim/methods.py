@@ -1,4 +1,6 @@
-"""The methods that are compared, each at the recipes' defaults, guidance at the published scale: fixed before any result was seen.
+"""The methods that are compared, each at the recipes' defaults, guidance at the published scale.
+
+They were fixed before any result was seen.
 
 `normalised` changes the data, not the loss: source observations are given the target's mean and deviation in each
 coordinate, which is what normalising each domain by its own statistics comes to.
