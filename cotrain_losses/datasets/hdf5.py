@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,13 +22,24 @@ def member(path: Path, group: Any, key: str) -> Any:
     import h5py  # type: ignore[import-untyped]  # only those who read HDF5 need it
 
     for part in key.encode("utf-8", "surrogateescape").split(b"/"):
-        if not isinstance(group, h5py.Group) or not group.id.links.exists(part):
+        if not isinstance(group, h5py.Group):
             raise KeyError(key)
-        if group.id.links.get_info(part).type == h5py.h5l.TYPE_EXTERNAL:
-            check_file(path.parent / _text(group.id.links.get_val(part)[0]))
-        found = h5py.h5o.open(group.id, part)  # what group[part] does, three times as fast
+        found = opened(path, group, part)
         group = h5py.Dataset(found) if isinstance(found, h5py.h5d.DatasetID) else group[part]
     return group
+
+
+def opened(path: Path, group: Any, name: bytes) -> Any:
+    """What a group holds at a name, as HDF5 has it: what group[name] asks it for, at a third of the time."""
+    import h5py
+
+    try:
+        link = group.id.links.get_info(name)
+    except (AttributeError, KeyError):  # of what is no group, and of one that does not have it
+        raise KeyError(name.decode("utf-8", "surrogateescape")) from None
+    if link.type == h5py.h5l.TYPE_EXTERNAL:
+        check_file(path.parent / _text(group.id.links.get_val(name)[0]))
+    return h5py.h5o.open(group.id, name)
 
 
 def names_in(group: Any) -> list[str]:
@@ -51,33 +62,51 @@ def datasets(path: Path, group: Any, before: str = "", depth: int = 0) -> Iterat
             yield f"{before}{name}", found
 
 
-def check_stored(path: Path, key: str, dataset: Any) -> int:
-    """The width of a dataset of vectors whose numbers are all there; raises Unreadable."""
-    shape, kind = dataset.shape or (), dataset.dtype
-    width, created = check_vectors(path, key, shape, kind), dataset.id.get_create_plist()
+class Vectors(NamedTuple):
+    """A dataset of vectors whose numbers are all there; h5py's own objects ask each of this several times over."""
+
+    held: Any
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
+    width: int
+
+
+def vectors(path: Path, key: str, held: Any) -> Vectors:
+    """A dataset that was opened, checked; raises Unreadable."""
+    import h5py
+
+    if not isinstance(held, h5py.h5d.DatasetID):
+        raise Unreadable(f"{shown(path)}: {shown(key)!r} is (frames, width) numbers, got a group.")
+    shape, kind, created = held.shape, held.dtype, held.get_create_plist()
+    width, layout = check_vectors(path, key, shape, kind), created.get_layout()
     if created.get_external_count():
-        for name, *_ in dataset.external:
+        for name, *_ in h5py.Dataset(held).external:
             check_file(path.parent / name)
-    elif dataset.is_virtual:
-        for source in dataset.virtual_sources():
+    elif layout == h5py.h5d.VIRTUAL:
+        for source in h5py.Dataset(held).virtual_sources():
             check_file(path if source.file_name == "." else path.parent / source.file_name)
     elif prod(shape):
-        stored, own = dataset.id.get_storage_size(), dataset.chunks
+        stored, chunk = held.get_storage_size(), created.get_chunk() if layout == h5py.h5d.CHUNKED else shape
         claims_no_more(path, key, prod(shape) * kind.itemsize, stored)
-        chunks = prod(-(-n // c) for n, c in zip(shape, own, strict=True)) if own else 1
-        written = dataset.id.get_num_chunks() if own else int(stored > 0)
-        if written < chunks:
-            filled = f"{written} of {chunks} parts are written"
-            raise Unreadable(f"{shown(path)}: {shown(key)!r} was never filled, {filled}.")
-    return width
+        parts = prod(-(-n // c) for n, c in zip(shape, chunk, strict=True))
+        written = held.get_num_chunks() if layout == h5py.h5d.CHUNKED else int(stored > 0)
+        if written < parts:
+            raise Unreadable(f"{shown(path)}: {shown(key)!r} was never filled, {written} of {parts} parts are written.")
+    return Vectors(held, shape, kind, width)
 
 
-def rows(dataset: Any, width: int) -> Array:
+def rows(found: Vectors) -> Array:
     """(n, width) all rows of a dataset of vectors, read in pieces."""
-    step = rows_at_once(width)
-    if len(dataset) <= step:
-        return as_columns(dataset[()])
-    return np.concatenate([as_columns(np.asarray(dataset[k : k + step])) for k in range(0, len(dataset), step)])
+    import h5py
+
+    step, count = rows_at_once(found.width), found.shape[0]
+    if count > step:
+        stored = h5py.Dataset(found.held)
+        return np.concatenate([as_columns(np.asarray(stored[k : k + step])) for k in range(0, count, step)])
+    values = np.empty(found.shape, found.kind)
+    if values.size:
+        found.held.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return as_columns(values)
 
 
 def filter_keys(path: Path, file: Any) -> dict[str, list[str]]:

@@ -23,7 +23,7 @@ import numpy as np
 from .demonstrations import Demonstrations, Frames, register
 from .faults import Fault, Unreadable, readable
 from .fields import Array, check_key, is_proprioception, keys_of
-from .hdf5 import check_stored, datasets, filter_keys, member, names_in, rows
+from .hdf5 import datasets, filter_keys, member, names_in, opened, rows, vectors
 from .names import distinct, listed, places, shown
 
 _FORMAT = "robomimic HDF5"
@@ -87,10 +87,10 @@ def _layout(path: Path, data: Any, demos: list[str], action: str | None, state: 
     check_key(path, None if actions else "actions", typical[0], "--action-key, or PATH::action=KEY for one dataset")
     group = next((f"{name}/" for name in _OBSERVATIONS if name in typical[0]), "obs/")
     observed = {key.removeprefix(group): found for key, found in held.items() if key.startswith(group)}
-    vectors = sorted(key for key, found in observed.items() if is_proprioception(found.shape or (), found.dtype))
-    states = vectors if state is None else keys_of(path, state, (), observed, "state")
+    floats = sorted(key for key, found in observed.items() if is_proprioception(found.shape or (), found.dtype))
+    states = floats if state is None else keys_of(path, state, (), observed, "state")
     widths = [
-        {key: check_stored(path, key, held[key]) for key in keys} for keys in (actions, [group + s for s in states])
+        {key: vectors(path, key, held[key].id).width for key in keys} for keys in (actions, [group + s for s in states])
     ]
     return _Layout(*widths)
 
@@ -173,13 +173,13 @@ def _field(path: Path, groups: dict[str, Any], key: str, width: int, frames: int
     group, _, name = key.rpartition("/")
     if group not in groups:
         groups[group] = member(path, groups[""], group)
-    found = member(path, groups[group], name)
-    has, length = check_stored(path, key, found), len(found)
-    if has != width:
-        raise Unreadable(f"{shown(key)!r} is {has} wide, in most demonstrations {width}")
+    found = vectors(path, key, opened(path, groups[group], name.encode("utf-8", "surrogateescape")))
+    length = found.shape[0]
+    if found.width != width:
+        raise Unreadable(f"{shown(key)!r} is {found.width} wide, in most demonstrations {width}")
     if frames is not None and length not in (frames, frames + 1):
         raise Unreadable(f"{shown(key)!r} has {length} rows for {frames} actions")
-    return rows(found, width)[:frames]
+    return rows(found)[:frames]
 
 
 def _fault(path: Path, name: str, number: int, error: Unreadable) -> Fault:

@@ -12,7 +12,7 @@ POOR = 0.05
 
 def batches(ratio: float, *, batch_size: int, enough: int, source: int, target: int) -> dict[str, Any]:
     """Target rows in a batch at a ratio, drawn independently, as a weighted sampler does, and exactly."""
-    from scipy.stats import binom  # type: ignore[import-untyped]  # comes with POT
+    from scipy.special import bdtr  # type: ignore[import-untyped]  # comes with POT
 
     rows = batch_size * ratio
     exact = 0.0 if rows >= enough else (1.0 if rows <= enough - 1 else 1 - (rows - math.floor(rows)))
@@ -21,8 +21,8 @@ def batches(ratio: float, *, batch_size: int, enough: int, source: int, target: 
     return {
         "ratio": ratio,
         "rows": rows,
-        "none_independent": float(binom.pmf(0, batch_size, ratio)),
-        "too_few_independent": float(binom.cdf(enough - 1, batch_size, ratio)),
+        "none_independent": (1 - ratio) ** batch_size,
+        "too_few_independent": float(bdtr(enough - 1, batch_size, ratio)) if enough <= batch_size else 1.0,
         "too_few_exact": exact,
         "batches_per_epoch": math.ceil(epoch),
         "target_passes": epoch * rows / target,
@@ -35,14 +35,14 @@ def smallest_batch(ratio: float, enough: int) -> int:
     >>> smallest_batch(0.1, 2)
     46
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     low, high = enough - 1, 2 * enough  # too small, and doubled until it is large enough
-    while binom.cdf(enough - 1, high, ratio) > POOR:
+    while bdtr(enough - 1, high, ratio) > POOR:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if binom.cdf(enough - 1, middle, ratio) > POOR else (low, middle)
+        low, high = (middle, high) if bdtr(enough - 1, middle, ratio) > POOR else (low, middle)
     return high
 
 
