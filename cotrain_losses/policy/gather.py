@@ -108,7 +108,7 @@ def _columns(received: list[Tensor], like: list[Tensor], capacity: int) -> list[
     sizes = [capacity * math.prod(x.shape[1:]) * x.element_size() for x in like]
     columns: list[list[Tensor]] = [[] for _ in like]
     for sent in received:
-        for column, x, part in zip(columns, like, torch.split(sent[8:], sizes), strict=True):  # type: ignore[no-untyped-call]
+        for column, x, part in zip(columns, like, torch.split(sent[8:], sizes), strict=True):
             column.append(part.clone().view(x.dtype).reshape(capacity, *x.shape[1:]))
     return columns
 

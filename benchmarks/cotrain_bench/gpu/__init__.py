@@ -1,0 +1,1 @@
+"""Every figure that needs a GPU, taken by one command: `make gpu`."""

@@ -1,0 +1,57 @@
+"""`make gpu`: tried on the CPU, it measures what it can and says of everything else why it did not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cotrain_bench.gpu import limits, speed
+from cotrain_bench.gpu.__main__ import PARTS, ran
+from cotrain_bench.gpu.machine import Machine
+from cotrain_bench.gpu.table import table
+
+
+def test_a_trial_writes_its_rows_and_a_table_of_the_figures_and_of_what_did_not_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cotrain_bench.gpu", "--device", "cpu", "--tiny", "--only", "memory,bad batches"]
+    run = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=True)
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert {row["part"] for row in rows} == {"memory", "bad batches"}
+    assert all(row["status"] == "not run: the allocator's peak needs a GPU" for row in rows if row["part"] == "memory")
+    told = [row for row in rows if row["part"] == "bad batches"]
+    assert len(told) > 40 and all((row["status"], row["value"]) == ("ok", 1) for row in told)
+    text = (tmp_path / "table.md").read_text()
+    assert text in run.stdout
+    assert "| bad batches told | 1 | 1 | yes |" in text and "| memory | MMD(), n = m = 4096, d=512 | not run: " in text
+
+
+def test_a_part_that_dies_is_a_row_and_the_parts_after_it_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARTS, "no such part", (5.0, limits.memory))  # the child does not know it, and ends
+    (row,) = ran("no such part", "cpu", True, tmp_path / "log")
+    assert row["status"] == "failed: the process ended with 1: KeyError: 'no such part'"
+
+
+def test_a_measurement_that_fails_or_comes_too_late_is_a_row() -> None:
+    def failing() -> dict[str, float]:
+        raise MemoryError("all of it\nis gone")
+
+    assert Machine("cpu").tried("x", failing)["status"] == "failed: MemoryError: all of it"
+    assert Machine("cpu", limit=0).tried("x", failing)["status"] == "not run: the part's 0 s are used up"
+
+
+def test_every_loss_is_timed_beside_the_peers_that_are_there_with_its_gradients_error() -> None:
+    rows = list(speed.measured(Machine("cpu", tiny=True)))
+    timed = [row for row in rows if row["status"] == "ok"]
+    assert {row["figure"] for row in timed if row["peer"] == "ours"} == {f"ms, {loss}" for loss in speed.WANTED}
+    assert {"POT envelope", "geomloss scaling 0.9", "plain torch"} <= {row["peer"] for row in timed}
+    errors = [row["gradient error"] for row in timed if row["peer"] == "ours" and "gradient error" in row]
+    assert len(errors) == 2 and max(errors) <= 1e-3
+    assert "flash-sinkhorn" in {row["what"] for row in rows if row["status"].startswith("not run")}
+
+
+def test_the_table_takes_the_worst_of_a_figure() -> None:
+    row = {"part": "waits", "status": "ok", "figure": "waits in five steps", "wanted": 0}
+    text = table({"device": "a GPU"}, [{**row, "what": "a", "value": 0}, {**row, "what": "b|c", "value": 5}])
+    assert "| waits in five steps | 5 | 0 | no | 1 of 2; b\\|c |" in text
