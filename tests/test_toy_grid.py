@@ -193,7 +193,7 @@ def test_a_study_is_kept_block_by_block_and_reported_so_far(tiny, tmp_path):
     assert ends("--study", "grid", "--so-far", "--out", out)[1].startswith("no block of grid is finished")
     code, said = ends("--study", "grid", "--out", out)
     assert code == 0 and "6 of 6 arms and seeds are finished" in said
-    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert len(rows) == 2 * 4 * (1 + 1 + 2) and {row["dz"] for row in rows if row["arm"] == "moved"} == {
         "0.01",
         "1.0",
@@ -203,7 +203,7 @@ def test_a_study_is_kept_block_by_block_and_reported_so_far(tiny, tmp_path):
     next((tmp_path / "cells").glob("*.json")).unlink()
     assert "5 of 6 arms" in ends("--study", "grid", "--so-far", "--out", out)[1]
     assert "6 of 6 arms" in ends("--study", "grid", "--out", out)[1]
-    assert list(csv.DictReader((tmp_path / "results.csv").open())) == rows
+    assert list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines())) == rows
 
 
 def test_a_study_takes_no_settings_of_a_run(tmp_path):

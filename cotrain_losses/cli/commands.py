@@ -11,6 +11,7 @@ from .advise.command import advise
 from .diagnose import diagnose
 from .doctor import doctor
 from .lerobot.command import PASSED_ON, export, lerobot_train
+from .which import which
 
 app = typer.Typer(
     name="cotrain",
@@ -40,6 +41,7 @@ def options(
 app.command()(advise)
 app.command()(diagnose)
 app.command()(doctor)
+app.command()(which)
 app.command("lerobot-train", context_settings=PASSED_ON)(lerobot_train)
 app.command()(export)
 for plugin in entry_points(group="cotrain_losses.commands"):
