@@ -78,3 +78,19 @@ def test_guided_refuses_a_scale_that_is_not_finite(scale) -> None:
     cotrain = CoTrain(policy(), Method(guidance=DomainGuidance(4)), seam=SEAM)
     with pytest.raises(ValueError, match=rf"scale .* is a finite number, got {scale}\."), cotrain.guided(scale=scale):
         pass
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_step_of_training_inside_a_guided_block_is_refused(installed: bool) -> None:
+    policy, half = Policy(), torch.arange(6) % 2 == 0
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance(width=4)), seam=SEAM)
+    if installed:
+        cotrain.install(domain=lambda batch: half)
+    with pytest.raises(RuntimeError, match="trained outside of its guided blocks"), cotrain.guided(scale=2.0):
+        policy.compute_loss(batch()) if installed else cotrain(batch(), domain=half)
+    with cotrain.guided(scale=2.0), torch.no_grad():  # a loss that is only looked at
+        assert policy.compute_loss(batch()).isfinite()
+    average = copy.deepcopy(policy)
+    with cotrain.guided(average, scale=2.0):
+        policy.compute_loss(batch()) if installed else cotrain(batch(), domain=half)
+        average.sample(batch()["observation"])

@@ -280,9 +280,15 @@ def test_rows_that_belong_to_nobody_say_so() -> None:
         joined("maniflow", c, Method(), seam=seam)(c.batch, domain=labels(c), weight=torch.ones(8))
     with pytest.raises(ValueError, match=r"rows is 'side by side', .* or a function, got 'tiled'"):
         Seam(head="model", condition="vis_cond", rows="tiled")
-    wrong = replace(KINDS["maniflow"].seam, rows=lambda n, domain: torch.arange(n) + 4)
-    with pytest.raises(ValueError, match="gives each of n rows a position in the batch"):
-        joined("maniflow", c, Method(), seam=wrong)(c.batch, domain=labels(c), weight=torch.ones(8))
+    for rule, said in (
+        (lambda n, domain: torch.arange(n) + 4, r"from 0 to 7, got int64 \(6,\) from 4 to 9 at model"),
+        (lambda n, domain: torch.arange(n - 1), r"shape \(6,\) .* got int64 \(5,\) from 0 to 4"),
+        (lambda n, domain: torch.rand(n), r"got float32 \(6,\) at model"),
+        (lambda n, domain: domain[:n] > 0, r"got bool \(6,\) at model"),
+    ):
+        wrong = replace(KINDS["maniflow"].seam, rows=rule)
+        with pytest.raises(ValueError, match=said):
+            joined("maniflow", c, Method(), seam=wrong)(c.batch, domain=labels(c), weight=torch.ones(8))
 
 
 def test_an_average_that_predicts_between_the_parts_does_not_take_their_turn() -> None:

@@ -56,6 +56,7 @@ class InstalledStep:
     def labels(self, batch: Any) -> Labels | None:
         """Labels of a batch; None where the policy's own entry is all that is asked for."""
         hooks, read = self.step.hooks, self.readers
+        self.step.refuse_guided()
         if hooks is not None and hooks.active is not None:  # a step of CoTrain, or guided sampling, runs already
             return None
         if self._beside:

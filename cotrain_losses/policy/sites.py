@@ -103,11 +103,14 @@ class Owners(NamedTuple):
         return every.repeat_interleave(rows // b) if rule == "side by side" else every.repeat(rows // b)
 
     def _given(self, positions: Tensor, rows: int) -> Tensor:
-        b = len(self.domain)
-        if positions.shape != (rows,) or (rows and not 0 <= int(positions.min()) <= int(positions.max()) < b):
+        b, kind = len(self.domain), str(positions.dtype).removeprefix("torch.")
+        whole = not (positions.is_floating_point() or positions.dtype == torch.bool)
+        inside = not positions.numel() or 0 <= int(positions.min()) <= int(positions.max()) < b
+        if positions.shape != (rows,) or not (whole and inside):
+            ends = f" from {positions.min()} to {positions.max()}" if whole and positions.numel() else ""
             raise ValueError(
                 f"rows(n, domain) gives each of n rows a position in the batch, shape ({rows},) from 0 to {b - 1}, got "
-                f"{tuple(positions.shape)} at {self.site.place}. Count the samples as the domain labels do."
+                f"{kind} {tuple(positions.shape)}{ends} at {self.site.place}. Count the samples as the labels do."
             )
         return positions.long()
 

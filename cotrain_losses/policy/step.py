@@ -27,6 +27,7 @@ from ..terms.evaluation import Evaluation
 from ..terms.term import Regularizer
 from .fitting import refuse_features, warn_of_batch_norm
 from .gather import Gather, with_gathered
+from .guided import GuidedPass
 from .hooks import Hooks
 from .losses import Losses, PolicyLoss, mean_over_sources, shares_of
 from .memory import Memory
@@ -146,8 +147,17 @@ class TrainingStep:
             observer.on_losses(losses, labels)
         return losses
 
+    def refuse_guided(self) -> None:
+        """No training inside a guided block of the same policy: both would act on one prediction."""
+        if self.learns and self.hooks is not None and isinstance(self.hooks.active, GuidedPass):
+            raise RuntimeError(
+                "a policy is trained outside of its guided blocks, got a training step inside of one. End the block "
+                "first, sample under torch.no_grad(), or guide a copy: cotrain.guided(ema)."
+            )
+
     def begin(self, batch: Any, labels: Labels, kind: type[P]) -> P:
         """The pass that acts in one step."""
+        self.refuse_guided()
         self.begun += 1
         known = self.domains.labels(labels.domain, batch)
         samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
