@@ -158,6 +158,32 @@ def rlds(path: Path, episodes, *, split: bool = False) -> Path:
     return path
 
 
+def aloha(path: Path, episodes) -> Path:
+    """As ALOHA records it: one file an episode, with what a camera saw."""
+    h5py = pytest.importorskip("h5py")
+    path.mkdir(parents=True)
+    for number, (action, state) in enumerate(episodes):
+        with h5py.File(path / f"episode_{number}.hdf5", "w") as file:
+            file.attrs["sim"] = True
+            file["action"], file["observations/qpos"] = action, state
+            file["observations/qvel"] = np.zeros_like(state)
+            file["observations/images/cam_high"] = np.zeros((len(action), 4, 4, 3), np.uint8)
+    return path
+
+
+def d4rl(path: Path, episodes) -> Path:
+    """As D4RL writes it: transitions end to end; every second episode is timed out."""
+    h5py = pytest.importorskip("h5py")
+    last = [np.arange(len(action)) == len(action) - 1 for action, _ in episodes]
+    with h5py.File(path, "w") as file:
+        file["actions"], file["observations"] = (np.concatenate(parts) for parts in zip(*episodes, strict=True))
+        file["rewards"] = np.zeros(sum(map(len, last)), np.float32)
+        for k, key in enumerate(("terminals", "timeouts")):
+            file[key] = np.concatenate([ends & (number % 2 == k) for number, ends in enumerate(last)])
+        file["infos/qpos"] = np.concatenate([state for _, state in episodes])
+    return path
+
+
 def two_domains(folder: Path) -> tuple[Path, Path]:
     """A small target and a larger source shifted by one deviation."""
     target = lerobot(folder / "real", demos(0, (10, 12, 8)), version="v3.0")
@@ -182,6 +208,8 @@ FORMATS = {
     "npz": lambda folder, data: npz(folder / "data.npz", data),
     "RLDS": lambda folder, data: rlds(folder / "rlds", data),
     "RLDS of parts": lambda folder, data: rlds(folder / "parts", data, split=True),
+    "ALOHA": lambda folder, data: aloha(folder / "aloha", data),
+    "D4RL": lambda folder, data: d4rl(folder / "flat.hdf5", data),
     "imitation": lambda folder, data: imitation(folder / "imitation.npz", data),
 }
 """every format and each way in which it occurs"""

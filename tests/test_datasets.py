@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from cotrain_losses.datasets import Unreadable, named_apart, open_demonstrations
-from tests.formats import FORMATS, LENGTHS, demos, hdf5, lerobot, npz, replay, umi
+from tests.formats import FORMATS, LENGTHS, aloha, d4rl, demos, hdf5, lerobot, npz, replay, umi
 
 
 def read(found):
@@ -41,6 +41,41 @@ def test_umis_actions_are_its_poses_and_its_images_are_never_decoded(tmp_path):
     states = np.concatenate([s for _, s in data])
     np.testing.assert_allclose(read(found)[1], np.hstack([states, states, states[:, :1]]))
     assert found.action_names[0] == "robot0_eef_pos[0]" and "as UMI takes them" in found.notes[0]
+
+
+def test_alohas_files_are_episodes_and_a_faulty_one_is_named(tmp_path):
+    path = aloha(tmp_path / "aloha", demos())
+    one = open_demonstrations(path / "episode_2.hdf5", state="qpos+qvel")
+    assert (one.format, one.frames, one.state_names[3]) == ("ALOHA HDF5", LENGTHS[2], "qvel[0]")
+    with h5py.File(path / "episode_1.hdf5", "a") as file:
+        del file["observations/qpos"]
+        file["observations/qpos"] = np.zeros((1, 5))
+    with pytest.raises(Unreadable, match=r"episode_1.hdf5: 'observations/qpos' is 5 wide, in the first file 3"):
+        open_demonstrations(path)
+    rest = open_demonstrations(path, partial=True)
+    assert (rest.episodes, len(read(rest)[0])) == (2, LENGTHS[0] + LENGTHS[2])
+    (path / "episode_1.hdf5").unlink()
+    gap = open_demonstrations(path)
+    assert gap.notes == ["No file has the episodes 1."] and gap.lengths == {0: LENGTHS[0], 2: LENGTHS[2]}
+    (path / "episode_0.hdf5").write_bytes(b"")
+    with pytest.raises(Unreadable, match=r"episode_0.hdf5.*It is empty, 0 bytes: copy it again"):
+        open_demonstrations(path)
+
+
+def test_a_flat_file_ends_its_episodes_where_it_says_and_is_one_episode_where_it_does_not(tmp_path):
+    path = d4rl(tmp_path / "flat.hdf5", demos())
+    with h5py.File(path, "a") as file:
+        del file["terminals"], file["timeouts"]
+    found = open_demonstrations(path)
+    assert found.episodes == 1 and "does not say where episodes end" in found.notes[0]
+    with h5py.File(path, "a") as file:
+        file["terminals"] = np.arange(sum(LENGTHS)) == 3  # what follows is one more
+        file["observations/x"] = file.pop("observations")[()]
+    assert open_demonstrations(path).lengths == {0: 4, 1: sum(LENGTHS) - 4} and read(open_demonstrations(path))
+    with h5py.File(path, "a") as file:
+        file["timeouts"] = np.zeros(5, bool)
+    with pytest.raises(Unreadable, match=r"12 \(actions\).*5 \(timeouts\) rows"):
+        open_demonstrations(path)
 
 
 # --- a part of a dataset ---

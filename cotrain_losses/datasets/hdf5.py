@@ -13,6 +13,9 @@ from .faults import Unreadable, check_file, claims_no_more
 from .fields import Array, as_columns, check_vectors, rows_at_once
 from .names import shown
 
+SUFFIXES = (".hdf5", ".h5")
+ENDS = ("terminals", "timeouts", "terminations", "truncations", "dones")
+"""flags of a flat file's frames that end an episode"""
 _DEEPEST = 8
 _MOST_NAMES = 10**6
 
@@ -107,6 +110,18 @@ def rows(found: Vectors) -> Array:
     if values.size:
         found.held.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     return as_columns(values)
+
+
+def flat(path: Path) -> dict[str, str]:
+    """Names at the top of an HDF5 file that has actions there and no `data`, each with its type; {} of any other."""
+    try:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            held = {name: type(member(path, file, name)).__name__ for name in names_in(file)}
+    except Exception:  # whatever h5py raises on a damaged file: a reader will say it
+        return {}
+    return held if held.keys() & {"action", "actions"} and "data" not in held else {}
 
 
 def filter_keys(path: Path, file: Any) -> dict[str, list[str]]:

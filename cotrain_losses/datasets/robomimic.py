@@ -23,7 +23,7 @@ import numpy as np
 from .demonstrations import Demonstrations, Frames, register
 from .faults import Fault, Unreadable, readable
 from .fields import Array, check_key, is_proprioception, keys_of
-from .hdf5 import datasets, filter_keys, member, names_in, opened, rows, vectors
+from .hdf5 import SUFFIXES, datasets, filter_keys, flat, member, names_in, opened, rows, vectors
 from .names import distinct, listed, places, shown
 
 _FORMAT = "robomimic HDF5"
@@ -37,7 +37,7 @@ class _Layout(NamedTuple):
     states: dict[str, int]
 
 
-@register("a robomimic .hdf5", lambda path: path.suffix in (".hdf5", ".h5"))
+@register("a robomimic .hdf5", lambda path: path.suffix in SUFFIXES and not flat(path))
 def robomimic(path: Path, action: str | None = None, state: str | None = None) -> Demonstrations:
     """The dataset in a robomimic file; `state` names observations, None joins all vectors of floats."""
     import h5py  # type: ignore[import-untyped]  # only those who read robomimic files need it

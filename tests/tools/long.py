@@ -8,7 +8,6 @@ Each part is one command, whose last line goes into the table.  Parts that were 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-ROWS = ROOT / ".mutants" / "long.json"
+SAID = ROOT / ".mutants"
 COTRAIN = ["-m", "cotrain_losses.cli", "bench"]
 PARTS: dict[str, list[str]] = {
     "mutants": ["-m", "tests.tools.mutants", "--seed", "0", "--count", "200", "--page", "docs/mutants.md"],
@@ -40,32 +39,31 @@ def main() -> None:
     """Run the parts that are asked for and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", choices=list(PARTS), nargs="+", default=list(PARTS))
-    parser.add_argument("--page", default="")
+    parser.add_argument("--page", type=Path)
     asked = parser.parse_args()
-    rows = kept()
+    failed = False
     for name in asked.only:
         row = part(name)
-        rows = kept() | {name: row}  # another part may have ended meanwhile
+        failed |= bool(row["status"])
         print(line(name, row), flush=True)
-        ROWS.parent.mkdir(exist_ok=True)
-        ROWS.write_text(json.dumps(rows, indent=1))
-    if asked.page:
-        Path(asked.page).write_text(HEAD + "\n".join(line(name, rows[name]) for name in PARTS if name in rows) + "\n")
-    sys.exit(any(rows[name]["status"] for name in asked.only))
+        if asked.page:
+            write(asked.page, {name: line(name, row)})
+    sys.exit(failed)
 
 
-def kept() -> dict[str, Any]:
-    """The rows of earlier runs."""
-    rows: dict[str, Any] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
-    return rows
+def write(page: Path, lines: dict[str, str]) -> None:
+    """Put lines of the table into the page; those of other parts stay."""
+    there = page.read_text().splitlines() if page.exists() else []
+    kept = {name: text for text in there for name in PARTS if text.startswith(f"| {name} |")} | lines
+    page.write_text(HEAD + "\n".join(kept[name] for name in PARTS if name in kept) + "\n")
 
 
 def part(name: str) -> dict[str, Any]:
     """Run one part: its status, its sentence, how long it took, and the day."""
     begin = time.monotonic()
-    ROWS.parent.mkdir(exist_ok=True)
+    SAID.mkdir(exist_ok=True)
     done = subprocess.run([sys.executable, *PARTS[name]], cwd=ROOT, capture_output=True, text=True, check=False)
-    (ROWS.parent / f"{name}.txt").write_text(done.stdout + done.stderr)  # what a part that fails has said
+    (SAID / f"{name}.txt").write_text(done.stdout + done.stderr)  # what a part that fails has said
     said = [text for text in done.stdout.splitlines() if " of " in text]
     outcome = said[-1] if said else f"ended with status {done.returncode}"
     minutes = (time.monotonic() - begin) / 60
