@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .advise.command import advise
+from .demo_data import demo_data
 from .diagnose import diagnose
 from .doctor import doctor
 from .lerobot.command import PASSED_ON, export, lerobot_train
@@ -15,7 +16,7 @@ from .which import which
 
 app = typer.Typer(
     name="cotrain",
-    help="Co-train robot policies on two domains: what to choose, what it does, and what it has done.",
+    help="Co-train robot policies on two domains: choose a method, train, and see what it did.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -38,11 +39,12 @@ def options(
     """Options of the command itself."""
 
 
-app.command()(advise)
-app.command()(diagnose)
-app.command()(doctor)
-app.command()(which)
-app.command("lerobot-train", context_settings=PASSED_ON)(lerobot_train)
-app.command()(export)
+app.command(rich_help_panel="Before and after training")(advise)
+app.command(rich_help_panel="Before and after training")(diagnose)
+app.command(rich_help_panel="Before and after training")(which)
+app.command("lerobot-train", context_settings=PASSED_ON, rich_help_panel="LeRobot")(lerobot_train)
+app.command(rich_help_panel="LeRobot")(export)
+app.command(rich_help_panel="Try and report")(demo_data)
+app.command(rich_help_panel="Try and report")(doctor)
 for plugin in entry_points(group="cotrain_losses.commands"):
-    app.add_typer(plugin.load(), name=plugin.name)
+    app.add_typer(plugin.load(), name=plugin.name, rich_help_panel="Measure")

@@ -1,0 +1,52 @@
+"""`cotrain demo-data`: two small datasets to try the commands on.
+
+A hand moves to a goal in a plane.  State (2,): from the hand to the goal.  Action (2,): the commanded step.  In metres.
+
+    action = R(angle) [state / 10 + 0.02 sin(15 state')] + noise        state' the state with its axes exchanged
+
+The angle is 0 in simulation and 20 degrees in the real domain: the commands differ, the states do not show it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+ANGLE = {"sim": 0.0, "real": np.pi / 9}
+"""radians between the plane's axes and those of the commands"""
+FRAMES = 30
+
+
+def demo_data(
+    out: Annotated[Path, typer.Argument(help="Folder for real.npz and sim.npz.")],
+    real: Annotated[int, typer.Option(min=1, help="Episodes in real.npz.")] = 4,
+    sim: Annotated[int, typer.Option(min=1, help="Episodes in sim.npz.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Of starts, goals and noise.")] = 0,
+) -> None:
+    """Write two small datasets, real.npz and sim.npz, to try the other commands on.
+
+    A hand moves to a goal in a plane. The real domain's commands are turned by 20 degrees against the simulation's.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, episodes in (("real", real), ("sim", sim)):
+        np.savez(out / f"{name}.npz", **demonstrations(name, episodes, seed))
+        typer.echo(f"wrote {out / name}.npz: {episodes} episodes of {FRAMES} frames")
+
+
+def demonstrations(domain: str, episodes: int, seed: int) -> dict[str, Any]:
+    """Arrays of a domain, "real" or "sim": state (n, 2), action (n, 2), episode_lengths (episodes,)."""
+    rng = np.random.default_rng([seed, *domain.encode()])
+    state = rng.uniform(-0.5, 0.5, (episodes, 2))
+    cos, sin = np.cos(ANGLE[domain]), np.sin(ANGLE[domain])
+    turn = np.array([[cos, -sin], [sin, cos]])
+    states, actions = [], []
+    for _ in range(FRAMES):
+        step = state / 10 + 0.02 * np.sin(15 * state[:, ::-1])
+        states.append(state)
+        actions.append(step @ turn.T + rng.normal(0, 0.002, step.shape))
+        state = state - step + rng.normal(0, 0.002, step.shape)
+    stacked = (np.stack(each, axis=1).reshape(episodes * FRAMES, -1) for each in (states, actions))
+    return {**dict(zip(("state", "action"), stacked, strict=True)), "episode_lengths": np.full(episodes, FRAMES)}
