@@ -43,6 +43,15 @@ def mixed_loaders(
 
     Raises RuntimeError when the block ends without a loader that mixes; ValueError on labels of another number than the
     samples, or a loader that has a batch sampler of its own; TypeError on samples that are no mappings.
+
+    >>> import torch
+    >>> from torch.utils.data import DataLoader
+    >>> frames = [{"state": torch.zeros(2), "real": number >= 12} for number in range(16)]
+    >>> labels = lambda dataset: torch.tensor([frame["real"] for frame in dataset])
+    >>> with mixed_loaders(0.5, labels):
+    ...     loader = DataLoader(frames, batch_size=4, shuffle=True)
+    >>> next(iter(loader))["domain"].float().mean().item()
+    0.5
     """
     mixed, original = list[MixedBatchSampler](), DataLoader.__init__
     named, of_target = tuple(domains), target or domains[-1]

@@ -16,6 +16,11 @@ def after(owner: Any, name: str, then: Callable[..., Any], *, optional: bool = F
     to each, or a function that saves, so that `then` saves more.
 
     Raises RuntimeError when the block ends and nothing has called it, unless that is `optional`.
+
+    >>> import math
+    >>> with after(math, "sqrt", lambda returned, x: -returned):
+    ...     print(math.sqrt(4.0))
+    2.0
     """
     original, calls = getattr(owner, name), 0
 
