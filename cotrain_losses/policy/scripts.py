@@ -18,9 +18,9 @@ def after(owner: Any, name: str, then: Callable[..., Any], *, optional: bool = F
     Raises RuntimeError when the block ends and nothing has called it, unless that is `optional`.
 
     >>> import math
-    >>> with after(math, "sqrt", lambda returned, x: -returned):
-    ...     print(math.sqrt(4.0))
-    2.0
+    >>> with after(math, "sqrt", lambda returned, x: print("returned", returned)):
+    ...     root = math.sqrt(4.0)
+    returned 2.0
     """
     original, calls = getattr(owner, name), 0
 
