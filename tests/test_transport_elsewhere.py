@@ -140,11 +140,8 @@ def test_exact_transport_goes_through_the_cpu_and_says_so_once(price, recwarn):
 
 
 def test_exact_transport_does_not_compile():
-    old = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6)
-    said = (
-        "Observed exception" if old else "Use a small reg there"
-    )  # torch 2.4 and 2.5 keep an error's words to themselves
-    with pytest.raises(Exception, match=said):
+    # older versions of torch (2.7 does, 2.13 does not) keep an error's words to themselves
+    with pytest.raises(Exception, match=r"Use a small reg there|Observed exception"):
         torch.compile(OptimalTransport(0.0), fullgraph=True, backend="eager")(*features(0, 3, 2, 1))
 
 
