@@ -186,6 +186,21 @@ def test_order_and_sign_of_quaternions_are_told(tmp_path):
     assert "quaternion sign" in kinds(found(tmp_path, target, fixed))
 
 
+def test_a_quaternion_has_no_unit_and_no_axes_to_be_swapped(tmp_path):
+    """Of small rotations only w is large: in another order or of free sign it looked like other units, or exchanged."""
+    fixed = lambda q: q * np.sign(q[:, 3:])
+    target = changed(quaternions(0, 3), of_state=fixed)
+    for other in (lambda q: fixed(q)[:, [3, 0, 1, 2]], lambda q: q):
+        told = kinds(found(tmp_path, target, changed(quaternions(1, 40), of_state=other)))
+        assert any("quaternion" in kind for kind in told) and not {"units", "swapped"} & told
+
+
+def test_weights_wait_until_units_are_repaired(tmp_path):
+    target, source = (reaches(seed, count, home=np.zeros(7)) for seed, count in ((0, 5), (1, 40)))
+    report = found(tmp_path, target, changed(source, of_action=lambda a: a * 1000.0))
+    assert "units" in kinds(report) and "when the above is repaired" in report["advice"][-1]["do"]
+
+
 def test_padded_dimensions_are_told(tmp_path):
     padded = changed(reaches(1, 40), of_action=lambda x: x * ([1] * 5 + [0, 0]))
     report = found(tmp_path, reaches(0, 5), padded)

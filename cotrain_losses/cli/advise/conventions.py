@@ -91,7 +91,7 @@ def grippers(source: View, target: View, apart: Spread) -> Iterator[Finding]:
 
 def quaternions(source: View, target: View, apart: Spread) -> Iterator[Finding]:
     """Four dimensions of norm one: which comes first, and whether a sign is fixed."""
-    for first in (k for k in range(source.width - 3) if _unit_norm(source, k) and _unit_norm(target, k)):
+    for first in _of_norm_one(source, target):
         part = slice(first, first + 4)
         names = _names(source, range(first, first + 4))
         sizes = [np.abs(side.sample[:, part]).mean(0) for side in (source, target)]
@@ -147,6 +147,19 @@ def wrapped(view: View) -> Array:
 
 CHECKS: tuple[Check, ...] = (relative, rates, grippers, quaternions, wrapping, padding)
 """in the order in which they are told"""
+
+
+def rotations(source: View, target: View) -> Array:
+    """(d,) whether a dimension is of a quaternion in both datasets: it has no unit."""
+    found = np.zeros(source.width, bool)
+    for first in _of_norm_one(source, target):
+        found[first : first + 4] = True
+    return found
+
+
+def _of_norm_one(source: View, target: View) -> list[int]:
+    """Where four dimensions of norm one begin."""
+    return [k for k in range(source.width - 3) if _unit_norm(source, k) and _unit_norm(target, k)]
 
 
 def _smooth(view: View) -> Array:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .conventions import CHECKS, wrapped
+from .conventions import CHECKS, rotations, wrapped
 from .lags import lags
 from .mismatch import swapped
 from .spread import Spread, spread
@@ -50,7 +50,7 @@ def compared(sources: Sequence[dict[str, View]], target: dict[str, View]) -> lis
 def _pair(source: View, target: View, apart: Spread) -> Compared:
     findings = [finding for check in CHECKS for finding in check(source, target, apart)]
     taken = {name for finding in findings if finding.kind in ("gripper", "padding") for name in finding.dimensions}
-    excluded = wrapped(source) | wrapped(target) | np.isin(source.names, list(taken))
+    excluded = wrapped(source) | wrapped(target) | rotations(source, target) | np.isin(source.names, list(taken))
     if not any(finding.kind == "relative actions" for finding in findings):
         findings = units(source, target, apart, excluded) + findings
         others = {name for finding in findings if finding.kind == "units" for name in finding.dimensions}

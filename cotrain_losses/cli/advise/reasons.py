@@ -144,6 +144,8 @@ def _weights(report: dict[str, Any]) -> Advice:
             "Do not weigh source samples by density ratios: the domains do not overlap.",
             f"{told}, which says nothing where all weights are nearly zero.",
         )
+    elif report["findings"]:
+        yield "Ask again whether source samples can be weighed when the above is repaired.", f"{told}, as they are now."
     elif overlap is None:
         episodes = report["datasets"][0]["episodes"]
         do = f"Do not weigh source samples by density ratios fitted to {episodes} target episode{'s' * (episodes > 1)}."
