@@ -26,7 +26,7 @@ WHERE := -c 'import sys; print(sys.executable)' 2>/dev/null
 PYTHON312 ?= $(shell python3.12 $(WHERE) || \
   PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.12' | tail -n 1) python3.12 $(WHERE))
 
-.PHONY: help demo quick test long matrix oldest mutants lines calls gpu lint types docs integration integration-lerobot \
+.PHONY: help demo quick test long matrix wheel oldest mutants lines calls gpu lint types docs integration integration-lerobot \
   python312 robosuite slurm clean
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make integration   real LeRobot and robomimic policies, wrapped, trained and rolled out (an environment of its own)"
 	@echo "make integration-lerobot   LeRobot of today, with Python 3.12: adapters, lerobot-train and cotrain lerobot-train"
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
+	@echo "make wheel   the wheel, installed in an environment of its own and tested from elsewhere"
 	@echo "make gpu     every figure that needs a GPU, in under 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
 	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines, make calls   how much there is and runs"
 
@@ -59,6 +60,14 @@ mutants: $(VENV)/.installed
 # Outside CI: it installs torch eight times.  The page says what came of it.
 matrix:
 	$(MATRIX_PYTHON) -m tests.tools.matrix --page docs/matrix.md $(QUICK)
+
+# Outside CI: the wheel in an environment of its own, tested from a folder that holds the tests and nothing else.
+wheel:
+	@rm -rf dist .venv-wheel && $(PYTHON) -m venv .venv-wheel && .venv-wheel/bin/python -m pip install --quiet build
+	@.venv-wheel/bin/python -m build --outdir dist . >/dev/null
+	@.venv-wheel/bin/python -m pip install --quiet -c constraints.txt "$$(echo dist/*.whl)[test]"
+	@mkdir .venv-wheel/elsewhere && tar xzf dist/*.tar.gz -C .venv-wheel/elsewhere --strip-components=1 --wildcards '*/tests' '*/setup.cfg'
+	cd .venv-wheel/elsewhere && ../bin/python -m pytest $(filter-out tests/test_house.py tests/test_package.py,$(QUICK))
 
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest $(QUICK)
@@ -153,4 +162,4 @@ $(ROBOSUITE)/.installed: setup.cfg tests/integration_robosuite/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(POLICIES) $(ROBOSUITE) $(LEROBOT) .venv-matrix .mutants build site docs/gallery runs *.egg-info
+	rm -rf $(VENV) .venv-wheel dist $(OLDEST) $(POLICIES) $(ROBOSUITE) $(LEROBOT) .venv-matrix .mutants build site docs/gallery runs *.egg-info

@@ -12,7 +12,7 @@ from .terms.mmd import MMD
 from .terms.term import Regularizer, Term
 from .terms.transport import OptimalTransport, Sinkhorn
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CoTrain",

@@ -1,0 +1,35 @@
+"""
+Ratio curves
+============
+
+The *ratio* is the share of target samples in a batch. It decides how often each frame is seen, and how much one target
+frame weighs against one source frame.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from cotrain_losses.mixing import crossing_ratio, natural_ratio, ratio_range
+
+TARGET, SOURCE, BATCH = 2_000, 60_000, 64
+ratios = np.geomspace(0.005, 0.9, 100)
+passes = np.maximum(1.0, ratios / (1 - ratios) * SOURCE / TARGET)
+few = (1 - ratios) ** BATCH + BATCH * ratios * (1 - ratios) ** (BATCH - 1)
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+left.plot(ratios, passes, color="#0072B2")
+left.set(xscale="log", yscale="log", xlabel="ratio", ylabel="passes over the target per epoch")
+right.plot(ratios, 100 * few, color="#D55E00")
+right.set(xscale="log", xlabel="ratio", ylabel="batches with fewer than 2 target rows (%)")
+low, high = ratio_range(source=SOURCE, target=TARGET)
+for axis in (left, right):
+    axis.axvspan(low, high, color="#009E73", alpha=0.15, label="search range")
+    axis.axvline(natural_ratio(source=SOURCE, target=TARGET), color="black", linestyle="--", label="natural ratio")
+    axis.axvline(crossing_ratio(source=SOURCE, target=TARGET), color="black", linestyle=":", label="crossing ratio")
+left.legend(fontsize=8)
+
+# %%
+# An epoch passes the source once. 2,000 target and 60,000 source frames, closed forms. The right curve is of independent draws from both sets;
+# `MixedBatchSampler` gives every batch the whole number of target rows next to its share, so the curve is a step there.
+
+plt.show()
