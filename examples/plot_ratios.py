@@ -29,7 +29,7 @@ for axis in (left, right):
 left.legend(fontsize=8)
 
 # %%
-# An epoch passes the source once. 2,000 target and 60,000 source frames, closed forms. The right curve is of independent draws from both sets;
-# `MixedBatchSampler` gives every batch the whole number of target rows next to its share, so the curve is a step there.
+# An epoch passes the source once. 2,000 target and 60,000 source frames, closed forms. The right curve is of
+# independent draws; `MixedBatchSampler` gives every batch the whole number of target rows next to its share.
 
 plt.show()
