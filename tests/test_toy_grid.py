@@ -143,10 +143,10 @@ def test_a_batch_has_its_share_of_target_rows_and_none_that_are_held_out():
 
 
 def made(factors: dict[int, float], loss: float = 4.0) -> list[dict[str, object]]:
-    """Plain and OT in one band; OT's loss is plain's times a factor of the seed."""
+    """Plain and OT in every band; OT's loss is plain's times a factor of the seed."""
     rows = []
     for seed, factor in factors.items():
-        for dz in (20.0, 50.0):
+        for dz in (0.1, 1.0, 20.0, 50.0):
             named = {"dz": dz, "ratio": 0.1, "seed": seed, "scale": None}
             rows += [{"arm": "plain", "loss": loss, **named}, {"arm": "ot", "loss": loss * factor, **named}]
     return rows
@@ -209,3 +209,10 @@ def test_a_study_is_kept_block_by_block_and_reported_so_far(tiny, tmp_path):
 def test_a_study_takes_no_settings_of_a_run(tmp_path):
     assert ends("--study", "grid", "--seed", "3", "--out", str(tmp_path))[1].startswith("a study has cells of its own")
     assert ends("--study", "map", "--out", str(tmp_path))[1].startswith("a study of the toy is one of strengths, grid")
+
+
+def test_one_seed_has_no_interval_and_no_verdict():
+    found = bands.outcome(made({0: 0.1}), "ot", None, bands.BANDS["disjoint"])
+    assert found.verdict == "one seed" and (found.low, found.high) == (-math.inf, math.inf)
+    (line,) = (line for line in bands.band_table(made({0: 0.1})).rows if line[0] == "OT")
+    assert line[1] == 1 and line[-1] == "100% (0.4), x 0.1: one seed"

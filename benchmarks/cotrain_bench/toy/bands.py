@@ -2,7 +2,7 @@
 
     difference_s = mean over the band's cells of log10 loss - log10 plain loss        of seed s; t interval over seeds
 
-cures    nine cells of ten are solved, and the interval lies below zero
+cures    nine cells of ten are solved, and the interval lies below zero        one seed: no interval
 helps    the interval lies below zero         harms    it lies above         no change shown    it has zero in it
 """
 
@@ -37,6 +37,8 @@ class Outcome(NamedTuple):
 
     @property
     def verdict(self) -> str:
+        if self.seeds < 2:
+            return "one seed"
         if self.low > 0 or self.high < 0:
             return "harms" if self.low > 0 else "cures" if self.solved >= CURED else "helps"
         return "no change shown"
@@ -55,7 +57,7 @@ def title(arm: str, scale: float | None) -> str:
 
 
 def outcome(rows: Sequence[Row], arm: str, scale: float | None, distances: Sequence[float]) -> Outcome:
-    """An arm on some distances, against plain co-training of the same seeds, of which there are two or more."""
+    """An arm on some distances, against plain co-training of the same seeds."""
     mine, plain = (_cells(rows, *which, distances) for which in ((arm, scale), ("plain", None)))
     seeds = sorted({seed for seed, *_ in mine} & {seed for seed, *_ in plain})
     logs = [[math.log10(v) for key, v in mine.items() if key[0] == seed] for seed in seeds]
@@ -66,7 +68,9 @@ def outcome(rows: Sequence[Row], arm: str, scale: float | None, distances: Seque
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of two or more values and its 95 % t interval."""
+    """The mean of values and its 95 % t interval; of one value that is the whole line."""
+    if len(values) == 1:
+        return values[0], -math.inf, math.inf
     from scipy import stats  # type: ignore[import-untyped]  # slow to import, so only here
 
     mean, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
@@ -78,16 +82,15 @@ def band_table(rows: Sequence[Row]) -> Table:
     """Every arm in every band."""
     lines = []
     for arm, scale in variants(rows):
-        line = [title(arm, scale)]
+        line = [title(arm, scale), len({row["seed"] for row in rows if row["arm"] == arm})]
         for distances in BANDS.values():
             of = outcome(rows, arm, scale, distances)
             said = "" if arm == "plain" else f", {_times(of)}: {of.verdict}"
             line.append(f"{of.solved:.0%} ({of.loss:.2g}){said}")
         lines.append(line)
     heads = [f"{band}, dz {', '.join(f'{dz:g}' for dz in each)}" for band, each in BANDS.items()]
-    seeds = len({row["seed"] for row in rows})
-    note = f"Cells solved (geometric mean of the loss), the loss over plain's [95 % t interval, {seeds} seeds]."
-    return Table(["", *heads], lines, note)
+    note = "Cells solved (geometric mean of the loss), the loss over plain's [95 % t interval over seeds]."
+    return Table(["", "seeds", *heads], lines, note)
 
 
 def feature_table(rows: Sequence[Row]) -> Table:
@@ -106,6 +109,8 @@ def feature_table(rows: Sequence[Row]) -> Table:
 
 
 def _times(of: Outcome) -> str:
+    if of.seeds < 2:
+        return f"x {10**of.difference:.2g}"
     mean, low, high = (10**x for x in (of.difference, of.low, of.high))
     return f"x {mean:.2g} [{low:.2g}, {high:.2g}]"
 

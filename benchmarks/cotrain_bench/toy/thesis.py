@@ -23,20 +23,18 @@ PANELS = {
     "inputs rescaled": (("pooled", None), ("ranged", None), ("by_domain", None), ("by_domain_label", 1.0)),
 }
 """panel -> the variants it shows beside plain co-training"""
-MARKERS = "osD^"
+MARKS = tuple(zip((COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[3]), "osD^", strict=True))
 
 
 def thesis(rows: Sequence[Row]) -> Figure:
-    """Four panels; a line is the geometric mean over seeds and ratios, its bars are 95 % t intervals over seeds."""
+    """Four panels; markers are geometric means over seeds and ratios, bars 95 % t intervals over two seeds or more."""
     with styled(), plt.rc_context({"font.size": 13}):
         plot, grid = plt.subplots(2, 2, figsize=(10, 10.4), sharex=True, sharey=True, layout="constrained")
         there = variants(rows)
         for axes, (name, shown) in zip(grid.flat, PANELS.items(), strict=True):
             _ground(axes)
             _line(axes, rows, ("plain", None), "#888888", "x")
-            for colour, marker, variant in zip(
-                (COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[3]), MARKERS, shown, strict=False
-            ):
+            for (colour, marker), variant in zip(MARKS, shown, strict=False):
                 if variant in there:
                     _line(axes, rows, variant, colour, marker)
             axes.set_title(name, loc="left", fontweight="bold", fontsize=15)
@@ -65,7 +63,8 @@ def _line(axes: Any, rows: Sequence[Row], variant: tuple[str, float | None], col
         logs = [[math.log10(r["loss"]) for r in mine if (r["dz"], r["seed"]) == (dz, seed)] for seed in seeds]
         mean, low, high = t_interval([statistics.fmean(each) for each in logs])
         centres.append(10**mean)
-        below.append(10**mean - 10**low)
-        above.append(10**high - 10**mean)
+        alone = len(logs) < 2
+        below.append(0.0 if alone else 10**mean - 10**low)
+        above.append(0.0 if alone else 10**high - 10**mean)
     how = {"color": colour, "marker": marker, "markersize": 8, "linewidth": 2, "capsize": 3, "elinewidth": 1.2}
-    axes.errorbar(distances, centres, yerr=[below, above], label=title(*variant), **how)
+    axes.errorbar(distances, centres, yerr=[below, above], label=f"{title(*variant)} ({len(seeds)})", **how)
