@@ -211,8 +211,9 @@ def test_a_study_takes_no_settings_of_a_run(tmp_path):
     assert ends("--study", "map", "--out", str(tmp_path))[1].startswith("a study of the toy is one of strengths, grid")
 
 
-def test_one_seed_has_no_interval_and_no_verdict():
+def test_one_seed_has_no_interval_and_two_have_no_verdict():
     found = bands.outcome(made({0: 0.1}), "ot", None, bands.BANDS["disjoint"])
-    assert found.verdict == "one seed" and (found.low, found.high) == (-math.inf, math.inf)
+    assert found.verdict == "too few seeds" and (found.low, found.high) == (-math.inf, math.inf)
+    assert bands.outcome(made({0: 0.1, 1: 0.1}), "ot", None, bands.BANDS["disjoint"]).verdict == "too few seeds"
     (line,) = (line for line in bands.band_table(made({0: 0.1})).rows if line[0] == "OT")
-    assert line[1] == 1 and line[-1] == "100% (0.4), x 0.1: one seed"
+    assert line[1] == 1 and line[-1] == "100% (0.4), x 0.1: too few seeds"

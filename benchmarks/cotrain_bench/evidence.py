@@ -71,7 +71,7 @@ def update(root: Path) -> None:
     data = json.loads((root / DATA).read_text("utf-8"))
     for entry in data["choices"]:
         if "rows" in entry:
-            entry["measured"] = {name: round(value, 4) for name, value in measured(entry["rows"], root).items()}
+            entry["measured"] = {name: float(f"{value:.5g}") for name, value in measured(entry["rows"], root).items()}
     write(root / DATA, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
     write(root / PAGE, with_table((root / PAGE).read_text("utf-8"), data["choices"]).encode())
 

@@ -42,9 +42,10 @@ def amount(choice: Mapping[str, Any]) -> str:
     if "measured" not in choice:
         return "not measured"
     found = choice["measured"]
-    span = f"[{found['low']:.2f}, {found['high']:.2f}]"
     if "factor" in found:
         said = "better" if found["high"] < 1 else "worse" if found["low"] > 1 else "no difference shown"
+        span = f"[{found['low']:.2g}, {found['high']:.2g}]"
         return f"loss x {found['factor']:.2g} {span}, {found['pairs']:g} seeds: {said}"
+    span = f"[{found['low']:.2f}, {found['high']:.2f}]"
     said = "better" if found["low"] > 0 else "worse" if found["high"] < 0 else "no difference shown"
     return f"{found['difference']:+.2f} {span}, {found['pairs']:g} pairs: {said}"

@@ -2,8 +2,9 @@
 
     difference_s = mean over the band's cells of log10 loss - log10 plain loss        of seed s; t interval over seeds
 
-cures    nine cells of ten are solved, and the interval lies below zero        one seed: no interval
+cures    nine cells of ten are solved, and the interval lies below zero
 helps    the interval lies below zero         harms    it lies above         no change shown    it has zero in it
+too few seeds    fewer than three
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .arms import ARMS
 BANDS = {"overlapping": (0.01, 0.1), "aligned": (0.5, 1.0, 5.0), "disjoint": (20.0, 50.0)}
 """band -> its distances dz"""
 SOLVED = 1.5
-CURED = 0.9
+CURED, LEAST = 0.9, 3
 
 
 class Outcome(NamedTuple):
@@ -37,8 +38,8 @@ class Outcome(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        if self.seeds < 2:
-            return "one seed"
+        if self.seeds < LEAST:
+            return "too few seeds"
         if self.low > 0 or self.high < 0:
             return "harms" if self.low > 0 else "cures" if self.solved >= CURED else "helps"
         return "no change shown"

@@ -14,7 +14,7 @@ from cotrain_losses.cli.report import COLOURS
 
 from ..results import Row
 from ..sim2sim.style import GRID, INK, styled
-from .bands import BANDS, SOLVED, t_interval, title, variants
+from .bands import BANDS, LEAST, SOLVED, t_interval, title, variants
 
 PANELS = {
     "alignment alone": (("ot", None), ("mmd", None), ("adda", None), ("moved", None)),
@@ -27,7 +27,7 @@ MARKS = tuple(zip((COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[3]), "osD^", stri
 
 
 def thesis(rows: Sequence[Row]) -> Figure:
-    """Four panels; markers are geometric means over seeds and ratios, bars 95 % t intervals over two seeds or more."""
+    """Four panels; markers are geometric means over seeds and ratios, bars 95 % t intervals over three seeds or more."""
     with styled(), plt.rc_context({"font.size": 13}):
         plot, grid = plt.subplots(2, 2, figsize=(10, 10.4), sharex=True, sharey=True, layout="constrained")
         there = variants(rows)
@@ -63,7 +63,7 @@ def _line(axes: Any, rows: Sequence[Row], variant: tuple[str, float | None], col
         logs = [[math.log10(r["loss"]) for r in mine if (r["dz"], r["seed"]) == (dz, seed)] for seed in seeds]
         mean, low, high = t_interval([statistics.fmean(each) for each in logs])
         centres.append(10**mean)
-        alone = len(logs) < 2
+        alone = len(logs) < LEAST
         below.append(0.0 if alone else 10**mean - 10**low)
         above.append(0.0 if alone else 10**high - 10**mean)
     how = {"color": colour, "marker": marker, "markersize": 8, "linewidth": 2, "capsize": 3, "elinewidth": 1.2}
