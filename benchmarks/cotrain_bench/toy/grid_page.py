@@ -56,7 +56,7 @@ def _of_grid(rows: Sequence[Row], out: Path) -> tuple[dict[str, Table], list[Sec
     write(out / "thesis.png", png)
     caption = (
         "Loss over the distance of the planes. Markers are geometric means over seeds and three ratios, bars 95 % t "
-        "intervals over the seeds, whose number is in the legend; an arm of fewer than three has no bars. Dotted: below "
+        "intervals over the seeds, whose number is in the legend; fewer than three have no bars. Dotted: below "
         f"{SOLVED:g} a cell counts as solved. Grey crosses: plain."
     )
     sections = [

@@ -27,7 +27,7 @@ MARKS = tuple(zip((COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[3]), "osD^", stri
 
 
 def thesis(rows: Sequence[Row]) -> Figure:
-    """Four panels; markers are geometric means over seeds and ratios, bars 95 % t intervals over three seeds or more."""
+    """Four panels: geometric means over seeds and ratios, bars 95 % t intervals of three seeds or more."""
     with styled(), plt.rc_context({"font.size": 13}):
         plot, grid = plt.subplots(2, 2, figsize=(10, 10.4), sharex=True, sharey=True, layout="constrained")
         there = variants(rows)
