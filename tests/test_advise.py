@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from cotrain_losses.cli.advise import advice
 from cotrain_losses.cli.advise.batches import batches
@@ -133,6 +135,22 @@ def test_the_command_prints_tables_or_json_and_writes_files(command, pair, tmp_p
     assert "Search the ratio between" in html
     printed = command(*asked, "--json")
     assert json.loads(printed.stdout) == json.loads((tmp_path / "out" / "advise.json").read_text())
+
+
+def test_what_differs_is_a_table_on_the_page_and_fits_a_narrow_terminal(command, tmp_path, monkeypatch):
+    rng, narrow = np.random.default_rng(0), Console(width=48, file=io.StringIO())
+    for name, count, factor in (("real", 6, 1.0), ("sim", 20, 57.3)):
+        action = [rng.normal(size=(40, 7)) * rng.normal(1, 0.1, 7) * factor for _ in range(count)]
+        npz(tmp_path / f"{name}.npz", [(a, np.c_[a[:, :1] / factor, np.full(40, factor)]) for a in action])
+    for module in ("report", "advise.render"):
+        monkeypatch.setattr(f"cotrain_losses.cli.{module}.console", lambda: narrow)
+    command("--target", tmp_path / "real.npz", "--source", tmp_path / "sim.npz", "--out", tmp_path / "out")
+    lines = narrow.file.getvalue().partition("What differs")[2].partition("Advice")[0].splitlines()
+    assert max(map(len, lines)) <= 48
+    assert all(word in " ".join(lines) for word in ("found", "units", "actions", "constants", "sure"))
+    page = (tmp_path / "out" / "advise.html").read_text()
+    assert page.index("<h2>What differs</h2>") < page.index("<td>units</td>") < page.index("In pictures")
+    assert "<td>constants differ</td>" in page and page.count("What differs") == 1
 
 
 def test_a_name_is_text_on_the_page_whatever_it_holds(command, pair, tmp_path):

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..report import Figure, Points, Section, Table, console, page, print_table
+from .views import listed
+
+DIFFERS = "What differs"
 
 
 def text(report: dict[str, Any]) -> None:
@@ -14,7 +17,7 @@ def text(report: dict[str, Any]) -> None:
     from rich.text import Text
 
     terminal = console()
-    for title, table in tables(report).items():
+    for title, table in tables(report).items():  # what differs comes last, beside the advice
         print_table(table, title=title, most=40)
     terminal.print(Text("Advice", style="bold"))
     for number, item in enumerate(report["advice"], 1):
@@ -22,31 +25,43 @@ def text(report: dict[str, Any]) -> None:
 
 
 def html(report: dict[str, Any], png: Path) -> str:
-    """The advice first, then the figure, then every table."""
+    """The advice first, then what differs, the figure, and every other table."""
     points = Points([(item["do"], item["because"]) for item in report["advice"]])
     caption = "What the target contributes, how far noised actions overlap, how far means lie apart, where to search."
-    sections = [Section("Advice", [points]), Section("In pictures", [Figure(png, caption)])]
-    return page("Before co-training", sections + [Section(title, [table]) for title, table in tables(report).items()])
+    own = {title: Section(title, [table]) for title, table in tables(report).items()}
+    first = [Section("Advice", [points]), *([own.pop(DIFFERS)] if DIFFERS in own else [])]
+    return page("Before co-training", [*first, Section("In pictures", [Figure(png, caption)]), *own.values()])
 
 
 def tables(report: dict[str, Any]) -> dict[str, Table]:
     """Every table under its title."""
     settings, ratio = report["settings"], report["ratio"]
     few = f"under {settings['enough']}, "
-    rows = ["ratio", "target rows", f"{few}drawn independently", f"{few}MixedBatchSampler", "batches per epoch"]
+    drawn = ["ratio", "target rows", f"{few}drawn independently", f"{few}MixedBatchSampler", "batches per epoch"]
     sizes = ["role", "name", "format", "episodes", "frames", "frames per episode"]
     guideline = [f"{ratio[name]:.4f}" for name in ("natural", "lower", "upper", "crossing")]
     named = {
         "Datasets": Table(sizes, list(map(_dataset, report["datasets"]))),
         "Ratio (share of target samples)": Table(["natural", "search from", "to", "crossing"], [guideline]),
-        f"Batches of {settings['batch_size']}": Table([*rows, "target passes"], list(map(_batch, report["batches"]))),
+        f"Batches of {settings['batch_size']}": Table([*drawn, "target passes"], list(map(_batch, report["batches"]))),
     }
     for what in ("action", "state"):
         if report[f"{what}_shift"]:
             named[f"{what.capitalize()}s: target against source"] = _shifts(report, what)
     if report["density_ratio"] is not None:
         named["Density ratio"] = _density_ratio(report["density_ratio"])
+    if rows := [*map(_finding, report["findings"]), *map(_alone, report["alone"])]:
+        named[DIFFERS] = Table(["found", "in", "which", "sure"], rows)
     return named
+
+
+def _finding(f: dict[str, Any]) -> list[str]:
+    return [f["kind"], f"{f['what']}s of {f['source']}", listed(f["dimensions"]) or "all", f"{f['certainty']:.0%}"]
+
+
+def _alone(row: dict[str, Any]) -> list[str]:
+    told = "constants differ" if row["constant"] else "tells the domain alone"
+    return [told, f"{row['what']}s of {row['source']}", row["name"], f"{row['accuracy']:.0%}"]
 
 
 def _dataset(d: dict[str, Any]) -> list[str | int]:
