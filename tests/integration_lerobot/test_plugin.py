@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import data
@@ -83,11 +85,26 @@ def test_a_policy_type_trains_logs_saves_and_acts_under_its_method(
     assert action(0.0).shape == (1, data.ACTION)
     assert not torch.allclose(action(0.0), action(1.0)) and not torch.allclose(action(1.0), action(3.0))
 
+    served = served_by_the_policy_server(folder)
+    assert type(served) is type(policy)
+    assert torch.equal(served.method[0].table, load_file(folder / "model.safetensors")["method.0.table"])
+
     assert "lerobot_policy_cotrain is installed" in exported(folder, tmp_path / "guided")
     assert "without this package" in exported(folder, tmp_path / "bare", bare=True)
     stock = DiffusionPolicy.from_pretrained(tmp_path / "bare")
     for name, value in stock.state_dict().items():
         assert torch.equal(value, policy.policy.state_dict()[name])
+
+
+def served_by_the_policy_server(folder: Path) -> Any:
+    """What LeRobot's asynchronous server loads when a robot's client asks for the checkpoint."""
+    from lerobot.async_inference.configs import PolicyServerConfig
+    from lerobot.async_inference.helpers import RemotePolicyConfig
+    from lerobot_policy_cotrain.policy_server import PolicyServer
+
+    server, asked = PolicyServer(PolicyServerConfig()), RemotePolicyConfig("cotrain", str(folder), {}, 4)
+    server.SendPolicyInstructions(SimpleNamespace(data=pickle.dumps(asked)), SimpleNamespace(peer=lambda: "a client"))
+    return server.policy
 
 
 def test_a_dataset_may_say_its_domains_and_must_say_them_somewhere(merged: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def lerobot_train(
     method: Annotated[str, typer.Option(help="A recipe by name: cfg(scale=1.0), ot + cfg [cotraining].")] = "",
     rename: Annotated[list[str] | None, typer.Option(help="OLD=NEW or NAME:OLD=NEW, a feature or a camera.")] = None,
     episodes: Annotated[list[str] | None, typer.Option(help="NAME=0-19,25: the episodes of a dataset.")] = None,
-    stats: Annotated[str, typer.Option(help="Normalise by: target, pooled or per-domain [target].")] = "",
+    stats: Annotated[str, typer.Option(help="Normalise by: target, pooled or per-domain [pooled].")] = "",
 ) -> None:
     """LeRobot's own training script on several datasets, mixed by a method.
 

@@ -28,7 +28,7 @@ class Settings:
     method: str = "cotraining"
     rename: tuple[str, ...] = ()
     episodes: tuple[str, ...] = ()
-    stats: str = "target"
+    stats: str = "pooled"
 
     def __post_init__(self) -> None:
         if not self.target or not self.source:
