@@ -23,6 +23,7 @@ PARTS: dict[str, list[str]] = {
     "published draws": [*COTRAIN, "special-cases", "--draws", "50", "--out", "runs/special-cases"],
     "hostile inputs": ["-m", "tests.tools.hostile"],
     "many episodes": ["-m", "tests.tools.advise_large"],
+    "kernels": ["-m", "tests.tools.kernels"],
     "fuzz": ["-m", "tests.tools.fuzz", "--count", "2000", "--seed", "0"],
 }
 """each part with the arguments that Python is called with; a part that is added here is in the table"""

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..._core import kernels
 from ..._core.distances import distances
 from ..pair import Pair
+from ..pooled import poolable
 from ..term import Term
+from .launched import energy
 from .pairs import between, within
 
 
@@ -30,6 +33,8 @@ class EnergyDistance(Term):
     """
 
     def compare(self, pair: Pair) -> Tensor:
+        if poolable(pair) and (value := kernels.attempted(lambda: energy(pair))) is not None:
+            return value
         a, b = pair.masses()
         x, y = pair.source.features, pair.target.features
         same_source, same_target = pair.within

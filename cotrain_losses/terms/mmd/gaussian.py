@@ -18,14 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._core import kernels
 from ..._core.device import as_array
 from ..._core.distances import squared_distances
 from ..._core.rows import Rows
 from ..gradients import with_gradients
 from ..masses import first_those_of_mass
 from ..pair import Pair
+from ..pooled import poolable
 from ..term import Term
 from .fused import fused
+from .launched import mean_embeddings
 from .pairs import between, median_square, within
 
 
@@ -77,8 +80,14 @@ class MMD(Term):
             return self._linear(pair)
         if pair.plain and not self.extras and pair.eager:
             return self._fused(source.features, target.features)
+        distinct = self.estimator == "unbiased"
+        if not self.extras and poolable(pair):
+            widths = self.bandwidth, self.scales
+            means = kernels.attempted(lambda: mean_embeddings(pair, *widths, distinct=distinct, least=self.min_samples))
+            if means is not None:
+                return means
         a, b = pair.masses(self.min_samples)
-        n, distinct = len(a), self.estimator == "unbiased"
+        n = len(a)
         kernel = self._kernel(source, target, None if pair.plain else _comparable(pair, a, b))
         same_source, same_target = pair.within
         of_source = within(a, same_source, distinct=distinct) * kernel[:n, :n]

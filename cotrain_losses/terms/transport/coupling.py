@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .elsewhere import leaves_behind, not_converged
 from .problem import Solution
 from .rounds import Plan
 from .settings import Settings
+from .telling import leaves_behind, not_converged
 
 
 class Coupling(NamedTuple):

@@ -18,6 +18,7 @@ from ..._core.distances import squared_distances
 from ..gradients import check_followed, with_gradients
 from ..pair import Pair
 from ..term import Term
+from . import launched
 from .coupling import check_converged
 from .direct import symmetric
 from .elsewhere import costs, masses_at, planned, pulls
@@ -63,7 +64,12 @@ class Sinkhorn(Term):
         if streamed(len(x), len(y), device=x.device, grouped=pair.grouped):
             a, b = (mass.to(x) for mass in pair.masses())
             return online(x, y, a, b, blur=self.blur, reach=self.reach)
-        return self._solved(pair.present()) if pair.eager else self._elsewhere(pair)
+        if pair.eager:
+            return self._solved(pair.present())
+        value = None
+        if launched.holds(pair, self.settings):
+            value = launched.evaluated("Sinkhorn", (x, y), pair, self.settings, scale=0.5, debiased=True)
+        return self._elsewhere(pair) if value is None else value
 
     def _solved(self, pair: Pair) -> Tensor:
         x, y = (rows.features * 0.5**0.5 for rows in (pair.source, pair.target))

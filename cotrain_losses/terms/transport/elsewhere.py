@@ -5,8 +5,6 @@ The compiler sees one operator, whose rounds run as they do without it.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
@@ -14,10 +12,12 @@ from ..._core.device import accurate
 from ..._core.distances import squared_distances
 from ..._core.flags import Flags, common
 from ..pair import Pair
+from . import launched
 from .matrix import coupled
 from .problem import INF
 from .rounds import ROUNDS, Plan, solved
 from .settings import Settings
+from .telling import check_solution
 
 
 def planned(
@@ -27,8 +27,16 @@ def planned(
     if torch.compiler.is_compiling():
         numbers = (settings.eps, *settings.rho, settings.ones, settings.tolerance, settings.limit)
         return Plan(*_operator(name, cost, a, b, same, *numbers))
-    plan = solved(cost, a, b, settings, same)
-    check_plan(name, plan, settings, flags)
+    return _checked(name, cost, a, b, settings, same, flags)
+
+
+def _checked(
+    name: str, cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None, flags: Flags
+) -> Plan:
+    plan = launched.solved(cost, a, b, settings, same)
+    done = f"{ROUNDS} rounds" if plan is None else launched.MOST
+    plan = solved(cost, a, b, settings, same) if plan is None else plan
+    check_solution(name, plan.error, None if settings.balanced else plan.plan.sum(), settings, flags, done)
     return plan
 
 
@@ -52,47 +60,13 @@ def _operator(
     limit: int,
 ) -> tuple[Tensor, ...]:
     settings = Settings(eps, (rho_a, rho_b), ones, tolerance, limit)
-    plan = solved(cost, a, b, settings, same)
-    check_plan(name, plan, settings, common)
+    plan = _checked(name, cost, a, b, settings, same, common)
     return tuple(x.contiguous().clone() for x in plan)
 
 
 @_operator.register_fake
 def _shapes(name: str, cost: Tensor, a: Tensor, b: Tensor, *rest: object) -> tuple[Tensor, ...]:
     return cost.new_empty(cost.shape), *(torch.empty_like(x) for x in (a, b)), *(cost.new_empty(()) for _ in range(3))
-
-
-def check_plan(name: str, plan: Plan, settings: Settings, flags: Flags) -> None:
-    """Flags for a plan that is not the one asked for, or that is next to nothing."""
-    check_error(name, plan, settings, flags)
-    if not settings.balanced:
-        carried = plan.plan.sum()
-        share = torch.where((carried > 0) & (carried < 1e-3), 1e-3 / carried.clamp_min(1e-30), 0.0)
-        flags.post(f"{name} carries", share, lambda inverse: leaves_behind(name, 1e-3 / inverse))
-
-
-def check_error(name: str, plan: Plan, settings: Settings, flags: Flags) -> None:
-    """A flag for a plan whose marginals are off."""
-    off = torch.where(plan.error > settings.tolerance, plan.error, 0.0)
-    flags.post(f"{name} error", off, lambda error: not_converged(name, error, f"{ROUNDS} rounds", settings))
-
-
-def not_converged(name: str, error: float, done: str, settings: Settings) -> None:
-    """The warning of a solve that stopped before its tolerance."""
-    warnings.warn(
-        f"{name} did not converge: after {done} the plan's marginals are off by {error:.1e} in sum (tolerance "
-        f"{settings.tolerance:.0e}). Raise reg or blur, raise max_iterations, or loosen the tolerance.",
-        stacklevel=2,
-    )
-
-
-def leaves_behind(name: str, carried: float) -> None:
-    """The warning of a plan that is next to nothing."""
-    warnings.warn(
-        f"{name} leaves nearly all mass behind: the plan carries {carried:.1e} of it, so hardly any gradient is "
-        "left. The sides are farther apart than the price of leaving pays for: raise unbalanced or reach.",
-        stacklevel=2,
-    )
 
 
 def exactly(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None) -> Plan:

@@ -76,8 +76,7 @@ class _Half(NamedTuple):
 
 def solved(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None) -> Plan:
     """The plan between masses a (n,) and b (m,) at cost (n, m); rows of no mass take no part."""
-    fixed = [rho == INF for rho in settings.rho]
-    if fixed[1] > fixed[0] or (fixed[0] == fixed[1] and len(a) < len(b)):  # to solve for: what is free, what is smaller
+    if settings.turned(len(a), len(b)):
         settings = settings.transposed
         plan = solved(cost.T.contiguous(), b, a, settings, None if same is None else same.T)
         return plan._replace(plan=plan.plan.T, f=plan.g, g=plan.f)

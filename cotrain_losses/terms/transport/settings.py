@@ -34,6 +34,11 @@ class Settings:
         """Whether all mass is carried."""
         return self.rho == (INF, INF)
 
+    def turned(self, n: int, m: int) -> bool:
+        """Whether the source's potentials are solved for, not the target's: what is free, then what is smaller."""
+        fixed = [rho == INF for rho in self.rho]
+        return fixed[1] > fixed[0] or (fixed[0] == fixed[1] and n < m)
+
     @property
     def transposed(self) -> Settings:
         """The same with the sides exchanged."""

@@ -1,0 +1,67 @@
+"""Whether Triton kernels can run where a tensor is, and the one place that launches them.
+
+Triton comes with torch's CUDA builds and is imported where a kernel is first launched.  Without it, on another device,
+or where COTRAIN_LOSSES_TRITON=0 is set, everything is computed by torch.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+OLDEST = (8, 0)  # the compute capability from which on the kernels are compiled in the tests
+failed: list[str] = []
+"""what Triton said where it could not run a kernel; then no kernel is tried again"""
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether kernels run on these: float32, on a device that has them."""
+    return all(x.dtype == torch.float32 and runs_on(x.device) for x in tensors)
+
+
+def runs_on(device: torch.device) -> bool:
+    """Whether kernels run on this device: an NVIDIA GPU, with Triton installed, outside torch.compile."""
+    if device.type != "cuda" or torch.compiler.is_compiling() or failed:
+        return False
+    return os.environ.get("COTRAIN_LOSSES_TRITON") != "0" and _found(device)
+
+
+@lru_cache(maxsize=16)
+def _found(device: torch.device) -> bool:
+    there = torch.version.hip is None and find_spec("triton") is not None
+    return there and torch.cuda.get_device_capability(device) >= OLDEST
+
+
+def attempted(compute: Callable[[], T]) -> T | None:
+    """What `compute` gives; None, for good and said once, where Triton cannot compile or launch them here."""
+    try:
+        return compute()
+    except Exception as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        failed.append(str(error))
+        warnings.warn(
+            f"Triton could not run a kernel here ({type(error).__name__}: {str(error)[:200]}): torch computes instead, "
+            "more slowly. Install what it names, or set COTRAIN_LOSSES_TRITON=0 to say that this is meant.",
+            stacklevel=2,
+        )
+        return None
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, **sizes: Any) -> None:
+    """Launch a kernel on the device of its first argument, on the current stream."""
+    with torch.cuda.device(arguments[0].device if arguments[0].is_cuda else -1):
+        kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
+
+
+def power_of_two(n: int, least: int = 16) -> int:
+    """The smallest power of two that is at least n, and `least`."""
+    return max(least, 1 << max(0, n - 1).bit_length())

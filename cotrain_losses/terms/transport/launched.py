@@ -1,0 +1,119 @@
+"""Transport by one launch of Triton: a program solves a problem, three of them a divergence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..._core import kernels
+from ..gradients import with_gradients
+from ..pair import Pair
+from ..pooled import Pooled, poolable
+from .rounds import Plan
+from .settings import Settings
+from .telling import check_solution
+
+WIDEST = 512  # rows on either side: one program works on a problem
+FINEST = 1e-6  # the least tolerance: plans are float32
+ENTRIES = 4096  # of a tile
+MOST = "3000 passes"
+Found = tuple[Tensor, Tensor, Tensor]
+
+
+def holds(pair: Pair, settings: Settings) -> bool:
+    """Whether the kernels take the rows of a pair at their squared distances."""
+    return poolable(pair) and _fits(pair.n, pair.m, settings)
+
+
+def evaluated(
+    name: str,
+    rows: tuple[Tensor, Tensor],
+    pair: Pair,
+    settings: Settings,
+    *,
+    scale: float = 1.0,
+    debiased: bool = False,
+    linear: bool = False,
+) -> Tensor | None:
+    """Transport at cost scale |x - y|^2 with its gradients, debiased: less half of each side's own; None: not here."""
+    found = kernels.attempted(lambda: _moved(rows, pair.masses(), settings, scale, debiased, linear))
+    if found is None:
+        return None
+    value, at_x, at_y, error, carried = found
+    check_solution(name, error, None if settings.balanced else carried, settings, pair.flags, MOST)
+    return with_gradients(value, (rows[0], at_x), (rows[1], at_y))
+
+
+def solved(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None) -> Plan | None:
+    """As rounds.solved; None where the kernel does not take the problem."""
+    n, m = cost.shape
+    if not (kernels.runs_on(cost.device) and _fits(n, m, settings)):
+        return None
+    if settings.turned(n, m):
+        back = solved(cost.T.contiguous(), b, a, settings.transposed, None if same is None else same.T)
+        return None if back is None else back._replace(plan=back.plan.T, f=back.g, g=back.f)
+    held, plan = cost if same is None else cost.where(same, 1e30), torch.zeros_like(cost, dtype=torch.float32)
+    found = kernels.attempted(
+        lambda: _solved(held, plan, torch.cat([a, b]), (n, m), ((0, 0), (0, n)), m, settings, 1, False)
+    )
+    if found is None:
+        return None
+    f, g = torch.split(found[2].to(cost), [n, m])
+    value, _, error, _, rounds = found[1][0].to(cost).unbind()
+    return Plan(plan.to(cost), f, g, value, error, rounds)
+
+
+def _moved(
+    rows: tuple[Tensor, Tensor],
+    masses: tuple[Tensor, Tensor],
+    settings: Settings,
+    scale: float,
+    debiased: bool,
+    linear: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The value, its gradients at both sides, the marginals' error and the mass carried."""
+    pooled = Pooled.of(*rows, masses)
+    n, m, k = pooled.n, pooled.m, len(pooled)
+    cost = pooled.distances(scale, torch.float64, within=debiased)
+    plan = torch.zeros_like(cost, dtype=torch.float32)
+    places = (n, n * k), (0, n)
+    if settings.turned(n, m):
+        settings, n, m, places = settings.transposed, m, n, ((n * k, n), (n, 0))
+    parts, told, _ = _solved(cost, plan, pooled.mass, (n, m), places, k, settings, 1 + 2 * debiased, linear)
+    return *pooled.pulled(plan, parts, 2.0 * scale), told[0, 2], told[0, 3]
+
+
+def _solved(
+    cost: Tensor,
+    plan: Tensor,
+    mass: Tensor,
+    sizes: tuple[int, int],
+    places: tuple[tuple[int, int], tuple[int, int]],
+    stride: int,
+    settings: Settings,
+    problems: int,
+    linear: bool,
+) -> Found:
+    """The parts of the value, what each program tells, and the potentials; `plan` is filled.
+
+    Args:
+        sizes: rows and columns of the problem; it is solved for the columns.
+        places: where the plan and its transpose begin in matrices of this stride, and where both sides' masses do.
+    """
+    from .triton_solve import solve
+
+    (n, m), (where, masses), (rho_a, rho_b) = sizes, places, settings.rho
+    wide = kernels.power_of_two(max(n, m))
+    numbers = cost.new_zeros(6 * problems + n + m, dtype=torch.float64)
+    parts, told, potentials = torch.split(numbers, [problems, 5 * problems, n + m])
+    vectors = numbers.new_empty(problems, 10, wide)
+    kernels.launch(
+        solve, (problems,), cost, plan, mass, potentials, vectors, parts, told, n, m, *masses, *where, stride,
+        settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, warps=min(16, wide // 8),
+        ONES=settings.ones, LINEAR=linear, POOLED=where[0] != where[1], ROWS=min(wide, ENTRIES // wide), M=wide,
+    )  # fmt: skip
+    return parts, told.view(problems, 5), potentials
+
+
+def _fits(n: int, m: int, settings: Settings) -> bool:
+    return min(n, m) > 0 and max(n, m) <= WIDEST and settings.tolerance >= FINEST and settings.eps > 0

@@ -1,0 +1,40 @@
+"""What is told of a plan that is not the one asked for, or that is next to nothing."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from ..._core.flags import Flags
+from .settings import Settings
+
+
+def check_solution(
+    name: str, error: Tensor, carried: Tensor | None, settings: Settings, flags: Flags, done: str
+) -> None:
+    """Flags for a plan whose marginals are off, or that carries next to nothing of what it may leave behind."""
+    off = torch.where(error > settings.tolerance, error, 0.0)
+    flags.post(f"{name} error", off, lambda error: not_converged(name, error, done, settings))
+    if carried is not None:
+        share = torch.where((carried > 0) & (carried < 1e-3), 1e-3 / carried.clamp_min(1e-30), 0.0)
+        flags.post(f"{name} carries", share, lambda inverse: leaves_behind(name, 1e-3 / inverse))
+
+
+def not_converged(name: str, error: float, done: str, settings: Settings) -> None:
+    """The warning of a solve that stopped before its tolerance."""
+    warnings.warn(
+        f"{name} did not converge: after {done} the plan's marginals are off by {error:.1e} in sum (tolerance "
+        f"{settings.tolerance:.0e}). Raise reg or blur, raise max_iterations, or loosen the tolerance.",
+        stacklevel=2,
+    )
+
+
+def leaves_behind(name: str, carried: float) -> None:
+    """The warning of a plan that is next to nothing."""
+    warnings.warn(
+        f"{name} leaves nearly all mass behind: the plan carries {carried:.1e} of it, so hardly any gradient is "
+        "left. The sides are farther apart than the price of leaving pays for: raise unbalanced or reach.",
+        stacklevel=2,
+    )

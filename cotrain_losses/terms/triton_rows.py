@@ -1,0 +1,69 @@
+"""Triton kernels between pooled rows z (k, d): the sources first, then the targets, each with its mass.
+
+    distances   C_ij = scale |z_i - z_j|^2                 differences and sums in float64, so nothing cancels
+    pull        at_i = sum_j W_ij (z_i - z_j)              the gradient of every term that is a sum over pairs
+
+Tiles without rows of mass are left out: what they hold is not defined.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit(do_not_specialize=["n", "k", "d"])  # sizes change from step to step
+def distances(Z, MASS, C, n, k, d, scale, WITHIN: tl.constexpr, TILE: tl.constexpr, STEP: tl.constexpr):
+    """C (k, k); the upper tiles are computed and mirrored.  WITHIN: whether pairs of one side are wanted."""
+    top, left = tl.program_id(0) * TILE, tl.program_id(1) * TILE
+    i, j = top + tl.arange(0, TILE), left + tl.arange(0, TILE)
+    across = (top < n) & (left + TILE > n)
+    held = tl.max(tl.load(MASS + i, mask=i < k, other=0.0)) * tl.max(tl.load(MASS + j, mask=j < k, other=0.0))
+    if (left >= top) & (held > 0) & (WITHIN | across):
+        sums = tl.zeros([TILE, TILE, STEP], tl.float64)
+        for start in range(0, d, STEP):
+            at = start + tl.arange(0, STEP)
+            x = tl.load(Z + i[:, None] * d + at[None, :], mask=(i < k)[:, None] & (at < d)[None, :], other=0.0)
+            y = tl.load(Z + j[:, None] * d + at[None, :], mask=(j < k)[:, None] & (at < d)[None, :], other=0.0)
+            apart = x.to(tl.float64)[:, None, :] - y.to(tl.float64)[None, :, :]
+            sums += apart * apart
+        squared = tl.sum(sums, 2) * scale
+        squared = (squared + 0.0 * squared).to(C.dtype.element_ty)  # infinity becomes NaN: it ends a solve
+        inside = (i < k)[:, None] & (j < k)[None, :]
+        tl.store(C + i[:, None] * k + j[None, :], squared, mask=inside)
+        tl.store(C + j[None, :] * k + i[:, None], squared, mask=inside)
+
+
+@triton.jit(do_not_specialize=["k", "d", "parts"])
+def pull(Z, MASS, W, PARTS, AT, VALUE, k, d, parts, factor, TILE: tl.constexpr, STEP: tl.constexpr):
+    """AT (k, d) = factor sum_j W_ij (z_i - z_j), and VALUE the sum of PARTS.
+
+    Rows are taken from the mean of their tile, so that a common offset costs no digits.
+    """
+    first, at = tl.program_id(0) * TILE, tl.program_id(1) * STEP + tl.arange(0, STEP)
+    i = first + tl.arange(0, TILE)
+    own = tl.load(MASS + i, mask=i < k, other=0.0)
+    x = tl.load(Z + i[:, None] * d + at[None, :], mask=(own > 0)[:, None] & (at < d)[None, :], other=0.0)
+    middle = tl.sum(x, 0) / tl.maximum(tl.sum((own > 0).to(tl.float32)), 1.0)
+    moved = tl.zeros([TILE, STEP], tl.float32)
+    held = tl.zeros([TILE], tl.float32)
+    if tl.max(own) > 0:
+        for start in range(0, k, TILE):
+            j = start + tl.arange(0, TILE)
+            other = tl.load(MASS + j, mask=j < k, other=0.0)
+            if tl.max(other) > 0:
+                both = (own > 0)[:, None] & (other > 0)[None, :]
+                weight = tl.load(W + i[:, None] * k + j[None, :], mask=both, other=0.0)
+                inside = (other > 0)[:, None] & (at < d)[None, :]
+                y = tl.load(Z + j[:, None] * d + at[None, :], mask=inside, other=0.0)
+                y = tl.where(inside, y - middle[None, :], 0.0)
+                moved += tl.dot(weight, y, input_precision="ieee")
+                held += tl.sum(weight, 1)
+    out = factor * (held[:, None] * (x - middle[None, :]) - moved)
+    tl.store(AT + i[:, None] * d + at[None, :], out, mask=(i < k)[:, None] & (at < d)[None, :])
+    if (tl.program_id(0) == 0) & (tl.program_id(1) == 0):
+        total = tl.zeros([TILE], tl.float64)
+        for start in range(0, parts, TILE):
+            j = start + tl.arange(0, TILE)
+            total += tl.load(PARTS + j, mask=j < parts, other=0.0)
+        tl.store(VALUE, tl.sum(total).to(tl.float32))

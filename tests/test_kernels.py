@@ -1,0 +1,204 @@
+"""Triton's kernels against the CPU's float64: sizes, masses, extremes, and where they leave the work to torch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cotrain_losses import MMD, OptimalTransport, Rows, Sinkhorn
+from cotrain_losses._core import kernels
+from cotrain_losses._core.flags import Flags
+from cotrain_losses.terms import Block, Pair
+from cotrain_losses.terms.mmd import EnergyDistance
+from tests.drawn import features, seeds
+from tests.elsewhere import OneDevice, another_device, rows
+from tests.interpreted import interpreted, valued
+
+pytest.importorskip("triton", reason="Triton has no wheels for this platform")
+
+MEANS = {
+    "median": MMD(),
+    "mean": MMD("mean"),
+    "given, biased": MMD(1.3, estimator="biased", scales=(0.7, 1.0, 3.0)),
+    "energy": EnergyDistance(),
+}
+TRANSPORT = {
+    "entropic": lambda **k: OptimalTransport(0.5, **k),
+    "linear": lambda **k: OptimalTransport(0.5, value="linear", **k),
+    "ones": lambda **k: OptimalTransport(0.5, unbalanced=2.0, reference="ones", **k),
+    "source left behind": lambda **k: OptimalTransport(0.5, unbalanced=(1.0, math.inf), **k),
+    "target left behind": lambda **k: OptimalTransport(0.5, unbalanced=(math.inf, 1.0), **k),
+    "divergence": lambda **k: Sinkhorn(0.6, **k),
+    "divergence with reach": lambda **k: Sinkhorn(0.6, reach=1.0, **k),
+}
+
+EACH = [MMD(), EnergyDistance(), OptimalTransport(), Sinkhorn(0.5)]
+
+
+def sides(seed: int, n: int, m: int, d: int, zeros: bool) -> list[Rows]:
+    """Both sides in float32; with masses, some of them zero and the others over five orders."""
+    x, y = (z.float() for z in features(seed, n, m, d))
+    if not zeros:
+        return [Rows(x), Rows(y)]
+    generator = torch.Generator().manual_seed(seed)
+    masses = [10 ** (-5 * torch.rand(k, generator=generator)) * (torch.arange(k) % 3 != 1) for k in (n, m)]
+    return [Rows(z, mass=mass) for z, mass in zip((x, y), masses, strict=True)]
+
+
+def double(side: Rows) -> Rows:
+    return side.map(torch.Tensor.double)
+
+
+def assert_close(found, expected, rtol):
+    (value, at), (worth, of) = found, expected
+    assert (value.double() - worth).abs() <= rtol * (1 + worth.abs())
+    assert (at.double() - of).norm() <= rtol * (1 + of.norm())
+
+
+@settings(max_examples=3)
+@given(seeds, st.integers(1, 20), st.integers(1, 20), st.integers(1, 40), st.booleans())
+@example(0, 1, 1, 1, False)
+@example(0, 66, 3, 33, True)
+@pytest.mark.parametrize("name", MEANS)
+def test_means_over_pairs_are_those_of_float64(name, seed, n, m, d, zeros):
+    both = sides(seed, n, m, d, zeros)
+    with interpreted() as launched:
+        found = valued(MEANS[name], *both, eager=False)
+    assert "weigh" in launched or min(n, m) < 2
+    assert_close(found, valued(MEANS[name], *map(double, both)), 3e-6)
+
+
+@settings(max_examples=1)
+@given(seeds, st.integers(1, 15), st.integers(1, 15), st.integers(1, 5), st.booleans())
+@pytest.mark.parametrize("name", TRANSPORT)
+def test_transport_is_that_of_float64(name, seed, n, m, d, zeros):
+    both = sides(seed, n, m, d, zeros)
+    with interpreted() as launched:
+        found = valued(TRANSPORT[name](), *both, eager=False)
+    assert launched == ["distances", "solve", "pull"]
+    assert_close(found, valued(TRANSPORT[name](tolerance=1e-10), *map(double, both)), 1e-3)
+
+
+@pytest.mark.parametrize("n, m, eps", [(12, 9, 1e-3), (1, 3, 1e-3)])
+def test_sharp_transport_reaches_its_tolerance(n, m, eps):
+    x, y = rows(n, 3, 1), rows(m, 3, 2, 5.0)
+    with interpreted():
+        found = valued(OptimalTransport(eps), Rows(x), Rows(y), eager=False)
+    assert_close(found, valued(OptimalTransport(eps, tolerance=1e-9), Rows(x.double()), Rows(y.double())), 1e-3)
+
+
+def test_equal_rows_and_a_common_offset_cost_no_digits():
+    x, y = rows(7, 4, 0).repeat(2, 1), rows(9, 4, 1)
+    far = torch.full((4,), 1e3)
+    for term in (MMD(), EnergyDistance(), Sinkhorn(0.7)):
+        moved = Rows((x.double() + far).float()), Rows((y.double() + far).float())
+        expected = valued(term, *map(double, moved))
+        with interpreted():
+            assert_close(valued(term, *moved, eager=False), expected, 2e-4)
+
+
+def test_a_median_of_zero_gives_way_to_the_mean():
+    both = [Rows(torch.tensor([[0.0], [0.0], [0.0], [2.0]])), Rows(torch.zeros(3, 1))]
+    with interpreted():
+        assert_close(valued(MMD(), *both, eager=False), valued(MMD(), *map(double, both)), 1e-6)
+
+
+def test_what_a_kernel_does_not_reach_is_told_as_on_the_cpu(monkeypatch):
+    from cotrain_losses.terms.transport import triton_solve
+
+    monkeypatch.setattr(triton_solve, "PASSES", type(triton_solve.PASSES)(2))
+    flags = Flags()
+    pair = Pair(Rows(rows(5, 3, 0)), Rows(rows(4, 3, 1)), eager=False, flags=flags)
+    with interpreted(), monkeypatch.context() as patch:
+        patch.setattr("cotrain_losses._core.flags.eager", lambda x: False)
+        assert OptimalTransport(0.01).evaluate(pair).isfinite()
+        with pytest.warns(UserWarning, match="OptimalTransport did not converge: after 3000 passes"):
+            flags.read()
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("term", EACH, ids=lambda term: type(term).__name__)
+def test_a_bad_row_ends_in_a_value_that_is_not_finite(term, bad):
+    x, y = rows(5, 3, 0), rows(4, 3, 1)
+    x[2, 1] = bad
+    with interpreted() as launched, torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cotrain_losses._core.flags.eager", lambda z: False)
+        assert not term.evaluate(Pair(Rows(x), Rows(y), eager=False, flags=Flags())).isfinite()
+    assert launched
+
+
+def test_no_rows_of_mass_are_an_exact_zero():
+    x, y = rows(3, 2, 0), rows(4, 2, 1)
+    both = Rows(x, mass=torch.ones(3)), Rows(y, mass=torch.zeros(4))
+    for term in (MMD(), EnergyDistance(), OptimalTransport(), Sinkhorn()):
+        with interpreted():
+            value, at = valued(term, *both, eager=False)
+        assert value == 0 and (at == 0).all()
+
+
+@pytest.mark.parametrize("left", ["double", "groups", "extras", "tolerance", "rows", "callback", "exact"])
+def test_what_kernels_do_not_take_is_left_to_torch(left):
+    x, y = (rows(600 if left == "rows" else 5, 2, seed) for seed in (0, 1))
+    group = torch.arange(5) % 2 if left == "groups" else None
+    both = [Rows(z.double() if left == "double" else z, group=group) for z in (x, y)]
+    terms = {
+        "extras": [MMD(extras=("action",))],
+        "tolerance": [OptimalTransport(tolerance=1e-9), Sinkhorn(tolerance=1e-9)],
+        "rows": [Sinkhorn(5.0)],
+        "callback": [OptimalTransport(1.0, cost=lambda s, t: torch.cdist(s.features, t.features), tolerance=1e-8)],
+        "exact": [OptimalTransport(0.0)],
+    }.get(left, [MMD(), EnergyDistance()])
+    for term in terms:
+        held = [Rows(z.features, {"action": z.features}, group=z.group) for z in both]
+        pair = Pair(*held, eager=False, flags=Flags())
+        with interpreted() as launched, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="OptimalTransport.reg=0. is exact")
+            found = term.evaluate(pair)
+        assert not launched
+        torch.testing.assert_close(found.double(), term(*map(double, held)), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_other_costs_and_groups_are_solved_by_the_kernel_and_pulled_by_torch(grouped):
+    x, y = rows(6, 2, 0), rows(5, 2, 1)
+    group = [torch.arange(k) % 2 if grouped else None for k in (6, 5)]
+    sides = [Rows(z, {"action": z[:, :1]}, group=g) for z, g in zip((x, y), group, strict=True)]
+    term = OptimalTransport(0.3, cost=[Block(), lambda s, t: torch.cdist(s.extra("action"), t.extra("action"))])
+    with interpreted() as launched:
+        found = term.evaluate(Pair(*sides, eager=False, flags=Flags()))
+        with another_device():
+            plan = term.coupling(*sides).plan
+    assert launched == ["solve", "solve"]
+    torch.testing.assert_close(plan.double(), term.coupling(*map(double, sides)).plan, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found.double(), term(*map(double, sides)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_kernel_that_cannot_be_launched_is_said_once_and_torch_computes(monkeypatch):
+    def broken(*arguments, **sizes):
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(kernels, "failed", [])
+    both = Rows(rows(5, 2, 0)), Rows(rows(4, 2, 1))
+    with interpreted(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "launch", broken)
+        for term in (MMD(), OptimalTransport()):
+            with pytest.warns(UserWarning, match="Failed to find C compiler"):
+                value, _ = valued(term, *both, eager=False)
+            torch.testing.assert_close(value, term(*both), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("term", EACH, ids=lambda term: type(term).__name__)
+def test_launching_waits_for_nothing_and_mixes_no_devices(term):
+    z = torch.empty(8, 3, device="meta", requires_grad=True)
+    sides = (Rows(z, mass=torch.empty(8, device="meta")) for _ in range(2))
+    launched = []
+    with interpreted(), pytest.MonkeyPatch.context() as patch, OneDevice():
+        patch.setattr(kernels, "launch", lambda kernel, *arguments, **sizes: launched.append(kernel))
+        (0.1 * term)(*sides).backward()
+    assert launched and z.grad.shape == z.shape
