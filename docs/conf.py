@@ -9,7 +9,8 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_extensions"))
 
 project = "cotrain_losses"
-author = "the authors of cotrain_losses"
+author = "the cotrain_losses authors"
+copyright = f"2026, {author}"
 version = release = cotrain_losses.__version__
 html_title = f"cotrain_losses {release}"
 
