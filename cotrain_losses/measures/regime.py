@@ -29,12 +29,11 @@ from .discernibility import ProbeReading
 NEAR, FAR, READ = 0.8, 1.25, 0.75
 
 FOUND = {
-    "disjoint": "In disjoint layers the paper found log distance and success strongly opposed (r = -.70): closer was "
-    "better.",
-    "structured": "Inside the structured regime the paper found distance to say little about success (r = -.31): "
-    "a smaller distance here is no promise.",
-    "overlapping": "In overlapping layers the paper found success to rise with distance (r = +.61): the domain is "
-    "lost, and actions of both domains are averaged or mixed.",
+    "disjoint": "In disjoint layers the paper found that success falls with log distance (r = -.70): closer is better.",
+    "structured": "In structured layers the paper found that distance says little about success (r = -.31): a smaller "
+    "distance does not promise more.",
+    "overlapping": "In overlapping layers the paper found that success rises with distance (r = +.61): the domain "
+    "cannot be read, so actions of both domains are averaged or mixed.",
     "collapsed": "The paper reports no such layer: nothing of the observation passes it.",
 }
 NEXT = {
@@ -79,9 +78,9 @@ def regime(distance: tuple[float, float, float], probe: ProbeReading) -> Regime:
     between = tuple(name for name, yes in possible.items() if yes)
     name = between[0] if len(between) == 1 else "uncertain"
     because = (
-        f"carrying the source onto the target moves a sample {u:.2f} [{low:.2f}, {high:.2f}] times as far as two "
-        f"target samples differ (near below {NEAR}, far above {FAR}); the domain is read with accuracy "
-        f"{probe.accuracy:.3f} [{probe.interval[0]:.3f}, {probe.interval[1]:.3f}] (readable above {READ})"
+        f"moving the source onto the target moves a row {u:.2f} [{low:.2f}, {high:.2f}] times as far as two target rows"
+        f" lie apart (near: below {NEAR}; far: above {FAR}); a probe reads the domain of unseen episodes with accuracy "
+        f"{probe.accuracy:.3f} [{probe.interval[0]:.3f}, {probe.interval[1]:.3f}] (readable: above {READ})"
     )
     return Regime(name, between, distance, because, " ".join(FOUND[each] for each in between), NEXT[name])
 
