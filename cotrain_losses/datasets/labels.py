@@ -40,29 +40,45 @@ class DomainDataset(Dataset[Any]):
     Args:
         datasets: name -> dataset with a length; the order of the names is the order of the labels.
         key: where samples are dicts and the loop keeps unknown keys, put the label there instead of beside them.
+        frames_of: dataset -> the domain that it shows without actions: {"real frames": "real"}.  Its samples have what
+            the others have, any finite number in an action's place.
 
-    `names` are the domains, `domain` (N,) the label of every sample, for a sampler.
+    `names` are the domains, `domain` (N,) the label of every sample and `has_action` (N,) whether it has an action, for
+    the loss; `parts` are the datasets and `part` (N,) the dataset of every sample, for a sampler.
     """
 
-    def __init__(self, datasets: Mapping[str, Any], *, key: str | None = None) -> None:
+    def __init__(
+        self, datasets: Mapping[str, Any], *, key: str | None = None, frames_of: Mapping[str, str] | None = None
+    ) -> None:
         for name, data in datasets.items():
             if not (isinstance(data, Sized) and hasattr(data, "__getitem__")):
                 raise TypeError(
                     f"a joined dataset reads samples by position, got a {type(data).__name__} for {name!r}, which has "
                     "no length. Mix streams of samples with a loader each, and pass the label of its loader."
                 )
-        self.datasets, self.key, self.names = dict(datasets), key, tuple(datasets)
+        shown = dict(frames_of or {})
+        self.datasets, self.key, self.parts = dict(datasets), key, tuple(datasets)
+        self.names = tuple(name for name in self.parts if name not in shown)
+        if wrong := [
+            f"{name!r} of {of!r}" for name, of in shown.items() if name not in datasets or of not in self.names
+        ]:
+            raise ValueError(
+                f"frames_of says which dataset shows frames of which other, among {', '.join(self.parts)}, got "
+                f"{', '.join(wrong)}. Write frames_of={{'real frames': 'real'}} with both among the datasets."
+            )
         sizes = torch.tensor([len(data) for data in datasets.values()])
-        self.domain = torch.arange(len(sizes)).repeat_interleave(sizes)
+        self.part = torch.arange(len(sizes)).repeat_interleave(sizes)
+        self.domain = torch.tensor([self.names.index(shown.get(name, name)) for name in self.parts])[self.part]
+        self.has_action = torch.tensor([name not in shown for name in self.parts])[self.part]
         self._first = sizes.cumsum(0) - sizes
 
     def __len__(self) -> int:
-        return len(self.domain)
+        return len(self.part)
 
     def __getitem__(self, index: int) -> Any:
         place = range(len(self))[int(index)]
-        label = int(self.domain[place])
-        sample = self.datasets[self.names[label]][place - int(self._first[label])]
+        part, label = int(self.part[place]), int(self.domain[place])
+        sample = self.datasets[self.parts[part]][place - int(self._first[part])]
         return Labelled(sample, label, place) if self.key is None else {**sample, self.key: label}
 
 

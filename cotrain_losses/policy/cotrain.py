@@ -22,14 +22,14 @@ from ..mixing.domains import Domains
 from ..terms.term import Term
 from . import adapters, keeping
 from .check import Check, checked
-from .fitting import check_synchronised, fit_guidance
+from .fitting import check_fit, check_synchronised
 from .guided import GuidedPass, guided_sampling
 from .held_out import HeldOut
 from .install import Installation
 from .losses import Losses
-from .paths import network, unwrapped
+from .paths import network
 from .seam import Seam
-from .step import LabelReaders, Labels, TrainingStep
+from .step import BatchReaders, LabelReaders, Labels, TrainingStep
 from .telling import Unseen, Unstepped, trained_within
 from .watch import Watch
 
@@ -47,6 +47,7 @@ class CoTrain(nn.Module):
         extras: function of the batch giving named tensors (b, ...) for terms whose cost uses more than features.
         groups: function of the batch giving (b,) integers; alignment never crosses groups (tasks, languages).
         valid: function of the batch giving (b, h) bool, the steps that are not padding.
+        mass: function of the batch giving (b,), how much each row counts where domains are compared; 0 leaves it out.
         domains: names of the domains, in the order of integer labels.  A bool label is True for the target.
         target: name of the target domain; None takes the last of the default pair.
         sources: "pooled" compares the target with all sources together, "each" with each in turn (mean).
@@ -69,6 +70,7 @@ class CoTrain(nn.Module):
         extras: Callable[[Any], Mapping[str, Tensor]] | None = None,
         groups: Callable[[Any], Tensor] | None = None,
         valid: Callable[[Any], Tensor] | None = None,
+        mass: Callable[[Any], Tensor] | None = None,
         domains: Sequence[str] = ("source", "target"),
         target: str | None = None,
         sources: str = "pooled",
@@ -84,12 +86,13 @@ class CoTrain(nn.Module):
         seam = seam or self.adapter.seam_of(policy)
         if not callable(loss):
             check_synchronised(policy, loss or self.adapter.entry)
-        _check_fit(policy, method, seam, named)
+        check_fit(policy, method, seam, named, adapters.near)
         claim(method, self)
         self.policy, self.method, self.seam, self.domains = policy, method, seam, named
         self.regularizer, self.guidance, self.weights = method.regularizer, method.guidance, method.weights
         entry = adapters.loss_of(policy, loss)
-        self.step = TrainingStep(policy, method, entry, seam, named, extras, groups, valid, gather, loss_key, memory)
+        read = BatchReaders(extras, groups, valid, mass)
+        self.step = TrainingStep(policy, method, entry, seam, named, read, gather, loss_key, memory)
         self._installation: Installation | None = None
         self._unstepped = Unstepped(network(policy), method.modules())
         self._unseen = Unseen(self.step, self.adapter.entry)
@@ -102,6 +105,7 @@ class CoTrain(nn.Module):
         weight: Tensor | None = None,
         index: Tensor | None = None,
         step: int | None = None,
+        has_action: Tensor | None = None,
     ) -> Losses:
         """One training loss: one forward pass of the policy, plus what the method asks.
 
@@ -111,12 +115,14 @@ class CoTrain(nn.Module):
             weight: (b,) how much each sample counts, used as given; multiplied with `method.weights`.
             index: (b,) each sample's place in the dataset, for `method.weights`.
             step: the optimizer step, for scheduled strengths.
+            has_action: (b,) bool, the rows that the policy's loss is the mean of; the others only meet the terms.  What
+                the batch holds in an action's place there is any finite number.
 
         In eval mode or under no_grad it is the policy's loss alone, with the true label as condition.
         """
         if self._unstepped.watches and self.step.learns:
             self._unstepped.look()
-        return self.step(batch, Labels(domain, weight, index, step))
+        return self.step(batch, Labels(domain, weight, index, step, has_action))
 
     def plugin_parameters(self) -> Iterator[nn.Parameter]:
         """The method's own parameters (discriminators, domain tokens): an optimizer group of their own."""
@@ -160,6 +166,7 @@ class CoTrain(nn.Module):
         weight: Callable[[Any], Tensor] | None = None,
         index: Callable[[Any], Tensor] | None = None,
         step: Callable[[], int] | None = None,
+        has_action: Callable[[Any], Tensor] | None = None,
         optimizer: Any = None,
     ) -> Installation:
         """Make the policy's own loss entry return task + regularizer, for training scripts nobody edits.
@@ -169,7 +176,7 @@ class CoTrain(nn.Module):
         one that exists, a list, or "any" for whichever steps the policy's parameters, built before or after.
         """
         self.uninstall()
-        readers = LabelReaders(domain, weight, index, step)
+        readers = LabelReaders(domain, weight, index, step, has_action)
         self._installation = Installation(self.step, self.adapter, readers, optimizer)
         self._unseen = Unseen(self.step, self.adapter.entry)
         if self.step.hooks is not None:
@@ -192,13 +199,11 @@ class CoTrain(nn.Module):
             self.step.hooks.run.shared.on_idle = None
         self._installation = None
 
-    def labelled(
-        self, domain: Any, *, weight: Tensor | None = None, index: Tensor | None = None, step: int | None = None
-    ) -> AbstractContextManager[None]:
-        """Labels for the installed loss entry's calls in the block; one that trains without calling it is an error."""
+    def labelled(self, domain: Any, **beside: Any) -> AbstractContextManager[None]:
+        """Labels, as `forward` takes them, for the installed loss entry's calls in the block, which must call it."""
         if self._installation is None:
             raise RuntimeError("labelled gives labels to an installed method, got none. Call cotrain.install() first.")
-        labelled = self._installation.labelled(Labels(domain, weight, index, step))
+        labelled = self._installation.labelled(Labels(domain, **beside))
         return trained_within(labelled, self.step, self.adapter.entry)
 
     def hold_out(self, batch: Any, *, domain: Any = None) -> None:
@@ -233,18 +238,3 @@ class CoTrain(nn.Module):
 
     def _forget_held_out(self) -> None:
         self.step.observers = [each for each in self.step.observers if not isinstance(each, HeldOut)]
-
-
-def _check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains) -> None:
-    """A method that acts at a seam has one, its token the seam's width, its modules the policy's device."""
-    if seam is None and not (method.regularizer is None and method.guidance is None):
-        raise ValueError(
-            "a regularizer or guidance acts at a seam, got none for a "
-            f"{type(unwrapped(policy)).__name__}, which no adapter knows{adapters.near(policy)}. "
-            "Say where the features are: CoTrain(..., seam=Seam(head='model.unet', condition='global_cond'))."
-        )
-    if seam is not None and method.guidance is not None:
-        fit_guidance(method.guidance, seam, policy, domains)
-    if (home := next(network(policy).parameters(), None)) is not None:
-        for part in method.modules():
-            part.to(home.device)

@@ -62,8 +62,9 @@ class InstalledStep:
         if self._beside:
             labels = self._beside[-1]
         elif read.domain is not None:
-            weight, index = (None if part is None else part(batch) for part in (read.weight, read.index))
-            labels = Labels(read.domain(batch), weight, index)
+            parts = (read.weight, read.index, read.has_action)
+            weight, index, has_action = (None if part is None else part(batch) for part in parts)
+            labels = Labels(read.domain(batch), weight, index, has_action=has_action)
         elif not self.step.learns:
             return None
         else:

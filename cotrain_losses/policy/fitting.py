@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from ..guidance import DomainGuidance
+from ..method import Method
 from ..mixing.domains import Domains
 from ..terms.term import Regularizer
-from .paths import network, submodule
+from .paths import network, submodule, unwrapped
 from .seam import Seam
 
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains, near: Callable[[Any], str]) -> None:
+    """A method that acts at a seam has one, its token the seam's width, its modules the policy's device."""
+    if seam is None and not (method.regularizer is None and method.guidance is None):
+        raise ValueError(
+            "a regularizer or guidance acts at a seam, got none for a "
+            f"{type(unwrapped(policy)).__name__}, which no adapter knows{near(policy)}. "
+            "Say where the features are: CoTrain(..., seam=Seam(head='model.unet', condition='global_cond'))."
+        )
+    if seam is not None and method.guidance is not None:
+        fit_guidance(method.guidance, seam, policy, domains)
+    if (home := next(network(policy).parameters(), None)) is not None:
+        for part in method.modules():
+            part.to(home.device)
 
 
 def fit_guidance(guidance: DomainGuidance, seam: Seam, policy: Any, domains: Domains) -> None:

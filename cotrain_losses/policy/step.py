@@ -7,7 +7,7 @@ Whatever takes a step (an installed method, a check, a held-out loss, a watch) g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -36,19 +36,20 @@ from .seam import Seam
 from .telling import Unmet
 from .training import TrainingPass
 
-OfBatch = Callable[[Any], Any]
 Sides = list[tuple[str, Rows, Rows]]
 P = TypeVar("P", bound=TrainingPass)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What travels beside a batch: domains, weights, places in the dataset, and the optimizer step."""
+    """What travels beside a batch: domains, weights, places in the dataset, the optimizer step, which rows can be
+    learned from."""
 
     domain: Any
     weight: Tensor | None = None
     index: Tensor | None = None
     step: int | None = None
+    has_action: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ class LabelReaders:
     weight: Callable[[Any], Tensor] | None = None
     index: Callable[[Any], Tensor] | None = None
     step: Callable[[], int] | None = None
+    has_action: Callable[[Any], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class BatchReaders:
+    """Functions of the batch that say more of its rows, for the terms."""
+
+    extras: Callable[[Any], Mapping[str, Tensor]] | None = None
+    groups: Callable[[Any], Tensor] | None = None
+    valid: Callable[[Any], Tensor] | None = None
+    mass: Callable[[Any], Tensor] | None = None
+
+    def rows(self, features: Tensor, batch: Any) -> Rows:
+        """The features with all that is said of them."""
+        read = (None if part is None else part(batch) for part in (self.mass, self.groups, self.valid))
+        return Rows(features, self.extras(batch) if self.extras else {}, *read)
 
 
 class Observer:
@@ -83,9 +100,7 @@ class TrainingStep:
     loss: Callable[[Any, Any], Any]
     seam: Seam | None
     domains: Domains
-    extras: OfBatch | None = None
-    groups: OfBatch | None = None
-    valid: OfBatch | None = None
+    read: BatchReaders = BatchReaders()
     gather: bool = False
     loss_key: str = "loss"
     memory: int = 0
@@ -129,7 +144,7 @@ class TrainingStep:
             self.unmet.count(evaluation.skipped, self.domains.counts(known))
         worth = evaluation or Evaluation(policy.new_zeros(()), {}, {}, 0, 0, ())
         value, counts = worth.value.to(policy.device), self.domains.counts(known)
-        counted = counts if self.valid is None else self.domains.steps(known, self.valid(batch))
+        counted = self._counted(batch, labels, known, counts)
         losses = Losses(
             total=policy if evaluation is None else policy + value,
             policy=returned.scalar.detach(),
@@ -155,6 +170,13 @@ class TrainingStep:
                 "first, sample under torch.no_grad(), or guide a copy: cotrain.guided(ema)."
             )
 
+    def _counted(self, batch: Any, labels: Labels, known: Tensor, counts: dict[str, Any]) -> dict[str, Any]:
+        """What of each domain the policy's loss is a mean of: samples, or their valid steps; those with actions."""
+        valid = None if self.read.valid is None else self.read.valid(batch)
+        if (has := labels.has_action) is not None:
+            valid = has[:, None] if valid is None else moved(has, valid.device)[:, None] & valid.flatten(1).bool()
+        return counts if valid is None else self.domains.steps(known, valid)
+
     def begin(self, batch: Any, labels: Labels, kind: type[P]) -> P:
         """The pass that acts in one step."""
         self.refuse_guided()
@@ -162,7 +184,7 @@ class TrainingStep:
         known = self.domains.labels(labels.domain, batch)
         samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
         learns = self.learns and (self.seam is None or not self.seam.dormant(self._inner))
-        acting = kind(self._place, self.method, samples, labels.weight, learns)
+        acting = kind(self._place, self.method, samples, labels.weight, learns, labels.has_action)
         if acting.regularizes and not self._warned_of_batch_norm and self.seam is not None:
             self._warned_of_batch_norm = True
             warn_of_batch_norm(self.policy, self.seam)
@@ -173,10 +195,9 @@ class TrainingStep:
         regularizer, seam, step, known = self.regularizer, self.seam, acting.samples.step, acting.samples.domain
         if regularizer is None or seam is None or not acting.regularizes:
             return None
-        features, extras = seam.features_in(acting.features), self.extras(batch) if self.extras else {}
+        features = seam.features_in(acting.features)
         acting.features.clear()
-        group, valid = (None if part is None else part(batch) for part in (self.groups, self.valid))
-        rows = Rows(features, extras, group=group, valid=valid)
+        rows = self.read.rows(features, batch)
         if not rows.features.requires_grad:
             refuse_features(self.policy, seam, regularizer, step)
         if features.device.type != "cpu":

@@ -23,17 +23,27 @@ from .sites import Captured, Owners, Site
 class TrainingPass(Pass):
     """One forward pass of the policy under a method, at a seam.
 
-    `weight` (b,) is given beside the batch; predictions leave from `place`.  Outside training (`learns` False) only the
-    token acts, with the true label.
+    `weight` (b,) and `has_action` (b,) are given beside the batch; predictions leave from `place`.  Outside training
+    (`learns` False) only the token acts, with the true label.
     """
 
-    def __init__(self, place: str, method: Method, samples: Samples, weight: Tensor | None, learns: bool) -> None:
+    def __init__(
+        self,
+        place: str,
+        method: Method,
+        samples: Samples,
+        weight: Tensor | None,
+        learns: bool,
+        has_action: Tensor | None = None,
+    ) -> None:
         self.place, self.samples, self.weights, self.guidance = place, samples, method.weights, method.guidance
         self.domain = samples.domain
         self.learns, self.regularizer = learns, method.regularizer if learns else None
         self.regularizes, self.replaces_conditions = self.regularizer is not None, self.guidance is not None
         self.weight = None if weight is None else _checked_weight(weight, len(samples.domain))
-        self.replaces_predictions = self.weighs = learns and (weight is not None or self.weights is not None)
+        if has_action is not None:
+            self.weight = _over_actions(has_action, self.weight, len(samples.domain))
+        self.replaces_predictions = self.weighs = learns and (self.weight is not None or self.weights is not None)
         self.features = list[Captured]()
         self.token = samples.domain if self.guidance is None or not learns else self.guidance.dropped(samples.domain)
         self.weighed_at_head = False
@@ -178,3 +188,14 @@ def _checked_weight(weight: Tensor, samples: int) -> Tensor:
     if weight.device.type == "cpu" and not torch.isfinite(weight).all():
         raise ValueError("weight holds finite numbers, got NaN or infinity. Clip or mask them before the call.")
     return weight.detach()
+
+
+def _over_actions(has_action: Tensor, weight: Tensor | None, samples: int) -> Tensor:
+    """(b,) weights under which a mean over the batch is the mean over the k rows that have actions: b / k there."""
+    if not isinstance(has_action, Tensor) or has_action.shape != (samples,) or has_action.dtype != torch.bool:
+        received = type(has_action).__name__
+        if isinstance(has_action, Tensor):
+            received = f"{tuple(has_action.shape)} of {str(has_action.dtype).removeprefix('torch.')}"
+        raise ValueError(f"has_action has one bool per sample, shape ({samples},), got {received}. Index it as domain.")
+    share = has_action.double() * samples / has_action.sum().clamp_min(1)
+    return share if weight is None else moved(weight, share.device) * share
