@@ -3,6 +3,7 @@
     alignment        how far apart the domains' features lie          alignment.py, neighbours.py
     discernibility   how well the domain can be read from them        discernibility.py
     regime           what the two say together                        regime.py
+    coverage         where the source is and the target is not        coverage.py
     action side      losses, gradients and actions of each domain     action.py
     on disk          features as files                                 features.py
 
@@ -12,6 +13,7 @@ transfers where the domains are close, yet distinguishable.
 
 from .action import ActionGap, DomainLosses, action_gap, domain_losses, neighbour_contribution
 from .alignment import Estimate, pooled_spread, wasserstein
+from .coverage import Uncovered, uncovered
 from .discernibility import ProbeReading
 from .features import Features
 from .layer import Diagnosis, diagnosis
@@ -19,5 +21,5 @@ from .neighbours import KernelTest
 from .regime import Regime
 
 __all__ = ["Diagnosis", "diagnosis", "Estimate", "pooled_spread", "wasserstein"]
-__all__ += ["KernelTest", "ProbeReading", "Regime", "Features"]
+__all__ += ["Uncovered", "uncovered", "KernelTest", "ProbeReading", "Regime", "Features"]
 __all__ += ["ActionGap", "DomainLosses", "action_gap", "domain_losses", "neighbour_contribution"]

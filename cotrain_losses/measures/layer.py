@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from .alignment import Estimate, Squared, estimate, spread, squared_gromov, squared_measures
+from .coverage import Uncovered, uncovered
 from .discernibility import ProbeReading, probe_accuracy
 from .neighbours import KernelTest, kernel_test, neighbour_mixing
 from .regime import Regime, collapsed, regime, relative_distance
@@ -35,6 +36,7 @@ class Diagnosis:
     probe: ProbeReading | None = None
     linear_probe: ProbeReading | None = None
     regime: Regime | None = None
+    uncovered: Uncovered | None = None
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,6 +57,8 @@ class Diagnosis:
         if self.regime is not None:
             result |= {"between": list(self.regime.between), "because": self.regime.because}
             result |= {"found": self.regime.found, "next": self.regime.next}
+        if self.uncovered is not None:
+            result["uncovered"] = {"share": self.uncovered.share, "episodes": self.uncovered.episodes}
         return {**result, "rows": {"source": self.source_rows, "target": self.target_rows}, "notes": self.notes}
 
 
@@ -101,6 +105,7 @@ def diagnosis(
     if result.probe is not None and "wasserstein" in result.distances:
         distance = relative_distance(result.distances["wasserstein"], 1.0, spread(t.features))
         result.regime = regime(distance, result.probe)
+    _note_coverage(result)
     return result
 
 
@@ -112,6 +117,7 @@ def _compare(result: Diagnosis, s: Side, t: Side, *, rows: int, repeats: int, ne
     _measure(result, measures, list(replicates(s, t, rows=rows, repeats=repeats, seed=seed)))
     mixing = partial(neighbour_mixing, s, t, neighbours=neighbours, seed=seed)
     result.mixing = _noted(result, "neighbour mixing", mixing)
+    result.uncovered = _noted(result, "coverage", partial(uncovered, s, t, seed=seed))
     result.probe = _noted(result, "the probe", partial(probe_accuracy, s, t, seed=seed))
     result.linear_probe = _noted(result, "the linear probe", partial(probe_accuracy, s, t, hidden=None, seed=seed))
 
@@ -121,6 +127,17 @@ def _measure(result: Diagnosis, measures: dict[str, tuple[Squared, float]], halv
         value = _noted(result, name, partial(estimate, measure, halvings, unit=unit))
         if value is not None:
             result.distances[name] = value
+
+
+def _note_coverage(result: Diagnosis) -> None:
+    """Which part of the source the target has no rows near, where the layer as a whole does not keep them apart."""
+    found, apart = result.uncovered, result.regime is not None and result.regime.name == "disjoint"
+    if found is not None and found.certain and not apart:
+        result.notes.append(
+            f"{found.share:.0%} of the source's rows, and most of the rows of {found.episodes:.0%} of its episodes, "
+            "lie where the target has none: there the policy knows the target through the source alone. Count success "
+            "there apart, or collect target data there."
+        )
 
 
 def _note_sides(result: Diagnosis, s: Side, t: Side) -> None:

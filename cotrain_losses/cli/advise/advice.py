@@ -6,6 +6,7 @@ The answer is a plain dict of numbers, lists and text, so that it can be printed
     action_shift   per dimension, target and sources     contribution    of the target over noise, per ratio
     overlap        of noised actions over noise          density_ratio   whether source samples can be weighed
     alone          dimensions that tell domains apart    findings        units, order of dimensions, conventions
+    uncovered      where a source is and the target not
     batches        rows per batch, per ratio             recommended     ratio, sampler line and method to start with
     advice         sentences, each with its reason
 """
@@ -27,7 +28,7 @@ from .batches import batches
 from .findings import Compared, compared, views
 from .noise import over_noise
 from .reasons import reasons
-from .recommend import actions_at_near_states, recommended
+from .recommend import actions_at_near_states, recommended, regions
 from .separability import alone, density_ratio
 from .statistics import SAMPLE, Summary, summarised
 
@@ -81,6 +82,7 @@ def advice(
         "findings": [finding.as_dict() for pair in pairs for finding in pair.findings],
         "alone": [row for pair in pairs for row in alone(pair)],
         **over_noise(others, own, candidates, seed),
+        "uncovered": regions(others, own, seed),
         "density_ratio": density_ratio(others, own),
         "actions_at_near_states": actions_at_near_states(others, own, seed),
         "batches": [batches(ratio, batch_size=batch_size, enough=enough, **frames) for ratio in candidates],

@@ -15,7 +15,7 @@ Advice = Iterator[tuple[str, str]]
 
 def reasons(report: dict[str, Any]) -> list[dict[str, str]]:
     """Advice as {"do", "because"}, the most urgent first."""
-    parts = (_findings, _constant, _apart, _far, _method, _ratio, _batches, _passes, _weights)
+    parts = (_findings, _constant, _apart, _uncovered, _far, _method, _ratio, _batches, _passes, _weights)
     return [{"do": do, "because": because} for part in parts for do, because in part(report)]
 
 
@@ -54,6 +54,24 @@ def _apart(report: dict[str, Any]) -> Advice:
             f"Each tells them apart alone: {listing}. A policy reads the domain from them, so a domain label adds "
             "little, and an alignment term on features that see them has to erase them.",
         )
+
+
+def _uncovered(report: dict[str, Any]) -> Advice:
+    apart = bool(report["findings"] or report["alone"])
+    for region in report["uncovered"] if not apart else ():
+        if region["certain"]:
+            cut = region["where"]
+            where = ""
+            if cut is not None and cut["accuracy"] > 0.8:
+                side = "above" if cut["above"] else "below"
+                where = f", most of it where state {cut['dimension']} is {side} {cut['value']:.3g}"
+            yield (
+                f"Count success apart where {region['source']} has data and the target has none{where}, or collect "
+                "target data there.",
+                f"{region['share']:.0%} of its states ({region['episodes']:.0%} of its episodes for the most part) are "
+                "farther from every target state than 95 % of the target's own are from its other episodes; equal "
+                "coverage gives 5 %.",
+            )
 
 
 def _far(report: dict[str, Any]) -> Advice:

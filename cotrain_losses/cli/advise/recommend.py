@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ...measures import ActionGap, action_gap
+from ...datasets.names import shown
+from ...measures import ActionGap, action_gap, uncovered
+from ...measures.coverage import Cut
+from ...measures.sides import Side
 from .batches import sampler_line
 from .statistics import Summary, mixed
 
@@ -43,6 +46,28 @@ def actions_at_near_states(sources: Sequence[Summary], target: Summary, seed: in
     except ValueError:  # fewer frames than neighbours
         return None
     return {"gap": gap.gap, "state_distance": gap.feature_distance, "differ": _differ(gap)}
+
+
+def regions(sources: Sequence[Summary], target: Summary, seed: int) -> list[dict[str, Any]]:
+    """Each source's states that no target state covers; nothing where states cannot be compared."""
+    found = []
+    for source in sources:
+        sides = [(s.sample_state, s.sample_episode) for s in (source, target) if s.sample_state is not None]
+        if len(sides) < 2 or sides[0][0].shape[1] != sides[1][0].shape[1] or min(len(x) for x, _ in sides) < 2:
+            continue
+        named = zip(("source", "target"), sides, strict=True)
+        region = uncovered(*(Side.of(name, x, episode) for name, (x, episode) in named), seed=seed)
+        if region is not None:
+            name = shown(source.demonstrations.name)
+            cut = None if region.cut is None else _described(region.cut, source.demonstrations.state_names)
+            row = {"source": name, "share": region.share, "episodes": region.episodes, "where": cut}
+            found.append(row | {"certain": region.certain})
+    return found
+
+
+def _described(cut: Cut, names: Sequence[str]) -> dict[str, Any]:
+    name = shown(names[cut.dimension]) if cut.dimension < len(names) else str(cut.dimension)
+    return {"dimension": name, "above": cut.above, "value": cut.value, "accuracy": cut.accuracy}
 
 
 def recommended(report: dict[str, Any]) -> dict[str, Any]:
