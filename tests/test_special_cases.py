@@ -17,6 +17,7 @@ from cotrain_bench.special_cases.pictures import PLACES, formula
 from cotrain_bench.special_cases.study import FAMILIES, run
 
 from cotrain_losses import recipes
+from tests.tools.published import differences
 
 CASES = [case for cases in FAMILIES.values() for case in cases]
 DOCS = Path(__file__).parent.parent / "docs"
@@ -102,6 +103,14 @@ def unnumbered(page: str) -> str:
 def test_the_published_page_shows_no_case_that_does_not_hold() -> None:
     page = (DOCS / "special-cases.md").read_text()
     assert "| NO |" not in page and page.count("| yes |") == len(CASES) + len(EDGES)
+
+
+def test_a_number_on_the_page_that_a_run_does_not_confirm_is_said() -> None:
+    page = "| uot | 3e-16 | 2e-10 | yes |\n\n| mmd | 4e-10 | yes |"
+    assert differences(page, page.replace("3e-16", "9e-14").replace("2e-10", "1e-10")) == []
+    for change in (("2e-10", "3e-09"), ("| yes", "| NO"), ("4e-10", "0e+00")):
+        assert len(differences(page, page.replace(*change, 1))) == 1
+    assert len(differences(page, page + "\nmore")) == 1
 
 
 def test_what_is_shown_as_code_is_the_code() -> None:

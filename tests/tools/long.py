@@ -17,10 +17,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SAID = ROOT / ".mutants"
-COTRAIN = ["-m", "cotrain_losses.cli", "bench"]
 PARTS: dict[str, list[str]] = {
     "mutants": ["-m", "tests.tools.mutants", "--seed", "0", "--count", "200", "--page", "docs/mutants.md"],
-    "published draws": [*COTRAIN, "special-cases", "--draws", "50", "--out", "runs/special-cases"],
+    "published draws": ["-m", "tests.tools.published"],
     "hostile inputs": ["-m", "tests.tools.hostile"],
     "many episodes": ["-m", "tests.tools.advise_large"],
     "kernels": ["-m", "tests.tools.kernels"],
