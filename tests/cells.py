@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from cotrain_bench.sim2sim.demos import Demos
 from cotrain_bench.sim2sim.gaps import GAPS
-from cotrain_bench.sim2sim.world import World
+from cotrain_bench.sim2sim.world import COMMAND, WIDTH, World
 
 
 @cache
@@ -18,5 +18,6 @@ def world(gap: str) -> World:
 def drawn(seed: int, lengths: list[int]) -> Demos:
     draws = np.random.default_rng(seed)
     n = sum(lengths)
-    observations, commands = draws.standard_normal((n, 25)), draws.standard_normal((n, 4))
-    return Demos(observations.astype(np.float32), commands.astype(np.float32), np.array(lengths), len(lengths), 1.0)
+    shapes = ((n, WIDTH), (n, 6, 3), (n, COMMAND))
+    seen, points, commands = (draws.standard_normal(shape).astype(np.float32) for shape in shapes)
+    return Demos(seen, points / 10, commands, np.array(lengths), len(lengths), 1.0)

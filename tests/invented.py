@@ -18,6 +18,10 @@ def invented(study: str, success, preset: str = "standard"):
         row |= {"log_wasserstein": float(draws.normal()), "probe_accuracy": 0.9, "regime": "structured"}
         row |= dict.fromkeys(("train_cpu_s", "evaluation_cpu_s", "measures_cpu_s"), 1.0)
         row |= {"scales": {str(s): rate - abs(s - 0.5) / 5 for s in cell.scales}} if cell.scales else {}
+        if cell.coverage:
+            row |= {"seen": rate, "unseen": rate / 2, "unseen_log_wasserstein": float(draws.normal())}
+            row |= {"unseen_probe_accuracy": 0.9, "unseen_regime": "structured"}
+            row |= {"scales_by_side": {str(s): {"seen": rate, "unseen": rate / 3} for s in cell.scales}}
         cloud = draws.normal(size=(20, 3))
         results.append((cell, row | {"picture": {"features": {"source": cloud, "target": cloud + 1}}}))
     return results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from cotrain_bench.sim2sim import policies
-from cotrain_bench.sim2sim.training import Frames
+from cotrain_bench.sim2sim.frames import Frames
 from torch import nn
 
 import cotrain_losses as ctl

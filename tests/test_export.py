@@ -20,9 +20,10 @@ from cotrain_losses.datasets.labels import EpisodeDomains
 
 def demos(*lengths: int) -> Demos:
     frames, draw = sum(lengths), np.random.default_rng(len(lengths))
-    observations = draw.normal(size=(frames, 25)).astype(np.float32)
+    observations = draw.normal(size=(frames, 28)).astype(np.float32)
     commands = draw.uniform(-1.2, 1.2, size=(frames, 4)).astype(np.float32)
-    return Demos(observations, commands, np.array(lengths), tried=len(lengths), expert=1.0)
+    points = np.zeros((frames, 6, 3), np.float32)
+    return Demos(observations, points, commands, np.array(lengths), tried=len(lengths), expert=1.0)
 
 
 def test_a_robomimic_file_holds_every_episode_and_names_its_domain(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_proprioception_is_what_moving_the_object_and_the_goal_leaves_alone() ->
     episode.keypoints = lambda: moved  # type: ignore[method-assign]
     own = is_proprioception(len(before))
     np.testing.assert_array_equal(own, episode.observation() == before)
-    assert own.sum() == 13
+    assert own.sum() == 16
 
 
 def test_episodes_are_numbered_source_first() -> None:

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
 from cotrain_bench.sim2sim.evaluation import roll_out
+from cotrain_bench.sim2sim.frames import frames
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import study
 from cotrain_bench.sim2sim.images import (
@@ -24,7 +26,7 @@ from cotrain_bench.sim2sim.images import (
 from cotrain_bench.sim2sim.methods import METHODS, Setting
 from cotrain_bench.sim2sim.policy import ImageFlowPolicy
 from cotrain_bench.sim2sim.rendering import Look
-from cotrain_bench.sim2sim.training import Budget, frames, train
+from cotrain_bench.sim2sim.training import train
 from cotrain_bench.sim2sim.world import World
 
 import cotrain_losses as ctl
@@ -87,7 +89,7 @@ def drawn_demos(seed: int, n: int, pixels: int) -> Demos:
     for view, (row, column) in zip(views, places, strict=True):
         view[:, row : row + 4, column : column + 4] = 255
     commands = np.concatenate([places / pixels - 0.5, np.zeros((n, 2))], axis=1).astype(np.float32)
-    plain = Demos(np.zeros((n, 25), np.float32), commands, np.ones(n, int), n, 1.0)
+    plain = Demos(np.zeros((n, 28), np.float32), np.zeros((n, 6, 3), np.float32), commands, np.ones(n, int), n, 1.0)
     return ImageDemos(views, np.zeros((n, 4), np.float32), plain).seen()
 
 

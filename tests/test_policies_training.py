@@ -8,9 +8,11 @@ import math
 import pytest
 import torch
 from cotrain_bench.sim2sim import policies
+from cotrain_bench.sim2sim.batches import Budget
+from cotrain_bench.sim2sim.frames import Frames
 from cotrain_bench.sim2sim.methods import METHODS, Setting
 from cotrain_bench.sim2sim.policy import FlowPolicy, flow
-from cotrain_bench.sim2sim.training import Budget, Frames, train
+from cotrain_bench.sim2sim.training import train
 from torch import nn
 
 import cotrain_losses as ctl

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.results import CannotContinue
-from cotrain_bench.sim2sim.cell import as_target, labelled, normalised
+from cotrain_bench.sim2sim.batches import Batches, Budget, HeldOut
+from cotrain_bench.sim2sim.columns import as_told, labelled, normalised
+from cotrain_bench.sim2sim.coverage import Region
 from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
+from cotrain_bench.sim2sim.frames import frames
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
-from cotrain_bench.sim2sim.training import Batches, Budget, HeldOut, frames
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +65,7 @@ def test_a_cache_that_cannot_be_written_is_named_before_anything_is_recorded(var
 def test_every_setting_of_a_request_changes_its_key():
     request = Request("pick-place", Gap(), seed=5, count=2)
     changed = [{"gap": GAPS["hard"]}, {"seed": 6}, {"count": 3}, {"noise": 0.2}]
+    changed.append({"region": Region("pick-place", "half")})
     assert all(replace(request, **change).key() != request.key() for change in changed)
 
 
@@ -94,16 +97,16 @@ def test_frames_hold_the_past_and_the_chunk_and_never_cross_episodes(target, sou
 def test_a_label_is_two_columns_in_training_and_the_targets_code_in_evaluation():
     data = frames(drawn(0, [3]), drawn(1, [5, 4]))
     told = labelled(data)
-    assert torch.equal(told.observations[..., :25], data.observations)
-    assert torch.equal(told.observations[..., 25] == 1, (~data.is_target)[:, None].expand(-1, 2))
-    assert torch.equal(told.observations[..., 25:].sum(2), torch.ones(12, 2))
-    seen = as_target(lambda observations: observations)(data.observations[data.is_target])
+    assert torch.equal(told.observations[..., :28], data.observations)
+    assert torch.equal(told.observations[..., 28] == 1, (~data.is_target)[:, None].expand(-1, 2))
+    assert torch.equal(told.observations[..., 28:].sum(2), torch.ones(12, 2))
+    seen = as_told(lambda observations: observations)(data.observations[data.is_target])
     assert torch.equal(seen, told.observations[data.is_target])
 
 
 def test_normalising_by_domain_undoes_any_shift_and_scale_of_the_source_and_leaves_the_target():
     data = frames(drawn(0, [30]), drawn(1, [40]))
-    scale, shift = torch.rand(25) + 0.5, torch.randn(25)
+    scale, shift = torch.rand(28) + 0.5, torch.randn(28)
     moved = torch.where(data.is_target[:, None, None], data.observations, data.observations * scale + shift)
     same, other = normalised(data), normalised(replace(data, observations=moved))
     torch.testing.assert_close(other.observations, same.observations, atol=1e-5, rtol=1e-4)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from cotrain_bench.sim2sim import comparison, figures, summary
+from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.cell import Cell
 from cotrain_bench.sim2sim.comparison import settings as chosen
 from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.gaps import GAPS
 from cotrain_bench.sim2sim.policy import FlowPolicy
 from cotrain_bench.sim2sim.run import Runner
-from cotrain_bench.sim2sim.training import Budget
 from cotrain_bench.sim2sim.world import World
 
 from tests.cells import drawn, world
@@ -84,10 +84,12 @@ CHANGES = {
     "scales": (0.0,),
     "policy": f"{FlowPolicy.__module__}:flow",
     "method": "cfg",
+    "coverage": "half",
+    "strength": 0.3,
 }
 
 
-@pytest.mark.parametrize("what", [*CHANGES, "seed", "target_demos", "source_demos", "episodes"])
+@pytest.mark.parametrize("what", [*CHANGES, "seed", "target_demos", "source_demos", "episodes", "unlabelled"])
 def test_every_setting_of_a_cell_changes_its_key(what):
     cell = Cell("cfg_adda")
     assert replace(cell, **{what: CHANGES.get(what, 7)}).key() != cell.key() == Cell("cfg_adda").key()
@@ -100,6 +102,8 @@ def test_every_setting_of_a_cell_changes_its_key(what):
         ({"method": "adda "}, r"a method is one of real_only, .* got 'adda '"),
         ({"ratio": 1.1}, r"lies in \[0, 1\], got 1.1"),
         ({"episodes": 0}, "episodes counts from 1, got 0"),
+        ({"coverage": "half", "episodes": 5}, "as many episodes are seen as unseen.* got 5"),
+        ({"strength": 0.0}, "a strength is above 0, got unlabelled=0 and strength=0.0"),
         ({"budget": Budget(steps=0)}, "steps counts optimizer steps from 1, got 0"),
         ({"seed": 1000}, r"lies in \[0, 999\].*got 1000"),
         ({"scales": (1.0,)}, "scales are of a guided method, cfg or cfg_adda or structured"),

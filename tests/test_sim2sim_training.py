@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cotrain_bench.sim2sim.batches import Budget, HeldOut
 from cotrain_bench.sim2sim.evaluation import measures
+from cotrain_bench.sim2sim.frames import frames
 from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.policy import FlowPolicy
-from cotrain_bench.sim2sim.training import Budget, HeldOut, frames, train
+from cotrain_bench.sim2sim.training import train
 from torch import nn
 
 import cotrain_losses as ctl
@@ -39,12 +41,12 @@ class Towards(nn.Module):
 
 
 def test_the_exact_velocity_field_has_zero_loss_and_its_sampler_arrives():
-    policy, mu = FlowPolicy(25, 4), torch.randn(8, 4)
+    policy, mu = FlowPolicy(28, 4), torch.randn(8, 4)
     actions = torch.randn(50, 4) * 3 + 1
-    policy.fit_normalizer(torch.randn(50, 25), actions)
+    policy.fit_normalizer(torch.randn(50, 28), actions)
     policy.velocity = Towards(mu)
     point = (mu * actions.std(0) + actions.mean(0)).expand(5, 8, 4)
-    observations = torch.randn(5, 2, 25)
+    observations = torch.randn(5, 2, 28)
     assert policy.compute_loss({"observations": observations, "actions": point}) < 1e-6
     torch.testing.assert_close(policy.predict_action(observations), point, rtol=1e-4, atol=1e-4)
 
@@ -55,7 +57,7 @@ def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(
     short, shorter = (
         train(
             data,
-            METHODS[method](Setting(128, 0.25, 40)),
+            METHODS[method](Setting(128, 0.28, 40)),
             Budget(steps=steps, batch_size=32),
             seed=0,
             extras=extras,
@@ -65,7 +67,7 @@ def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(
     )
     assert math.isfinite(short.loss) and short.loss < shorter.loss
     assert short.ratio == pytest.approx(1.0 if method == "real_only" else 0.25)
-    assert set(short.policy.state_dict()) == set(FlowPolicy(25, 4).state_dict())
+    assert set(short.policy.state_dict()) == set(FlowPolicy(28, 4).state_dict())
 
 
 def test_measures_tell_domains_that_lie_apart_from_domains_that_do_not():

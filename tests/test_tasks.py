@@ -59,7 +59,7 @@ def test_an_episode_is_meta_worlds_own_until_it_is_solved_and_is_solved_when_met
             np.testing.assert_array_equal(episode.state()[part], state[part])
         state, _, _, _, info = env.step(world(task).expert(state).astype(np.float32))
         assert episode.step(episode.expert()) == bool(info["success"])
-    assert episode.success and len(episode.observation()) == 25
+    assert episode.success and len(episode.observation()) == 28
 
 
 @pytest.mark.parametrize("task", meta_world())

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from cotrain_bench.sim2sim import policies
+from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.cell import Cell, compute
-from cotrain_bench.sim2sim.training import Budget, Frames, train
+from cotrain_bench.sim2sim.frames import Frames
+from cotrain_bench.sim2sim.training import train
 from torch import Tensor
 
 import cotrain_losses as ctl

@@ -45,7 +45,7 @@ def test_the_expert_passes_its_gate_and_robosuite_agrees_that_the_nut_is_on_its_
 
 def test_only_a_camera_gap_is_to_be_seen_at_the_start():
     start = {name: world(name).episode(3).observation() for name in ("none", "control", "physics", "visual")}
-    assert start["none"].shape == (25,)
+    assert start["none"].shape == (28,)
     np.testing.assert_array_equal(start["control"], start["none"])
     np.testing.assert_allclose(start["physics"], start["none"], atol=1e-6)
     assert np.abs(start["visual"] - start["none"]).max() > 0.05
@@ -97,7 +97,7 @@ def test_the_suite_records_and_rolls_out_on_it_as_on_any_task(tmp_path, monkeypa
     with ThreadPoolExecutor(1) as executor:
         demos = demonstrations(Request("nut-assembly", Gap(), seed=5, count=1), executor)
     assert (
-        len(demos) == 1 and demos.observations.shape == (demos.lengths[0], 25) and demos.expert >= gate("nut-assembly")
+        len(demos) == 1 and demos.observations.shape == (demos.lengths[0], 28) and demos.expert >= gate("nut-assembly")
     )
     here = NutWorld(Gap())
     here.task = replace(here.task, horizon=8)

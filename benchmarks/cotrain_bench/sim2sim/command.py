@@ -97,7 +97,10 @@ def sim2sim(
         changes |= {"methods": None if methods is None else tuple(methods.split(","))}
         changes |= {"target_demos": target_demos, "source_demos": source_demos, "steps": steps, "episodes": episodes}
         if study is not None:
-            _study(study, preset or "smoke", {**changes, "export": export}, policy or "flow", out, runner, so_far)
+            only = STUDIES[study].only if study in STUDIES else None
+            _study(
+                study, preset or only or "smoke", {**changes, "export": export}, policy or "flow", out, runner, so_far
+            )
         else:
             _comparison(preset or "demo", {**changes, "policy": policy}, export, out, runner)
 

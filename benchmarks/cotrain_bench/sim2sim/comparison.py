@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..results import CannotContinue, Row, WrongSetting, check_one_of, write_results
+from .batches import Budget
 from .cell import Cell
 from .demos import Demos
 from .gaps import GAPS
 from .run import Runner, compute_cells, record
-from .training import Budget
 
 
 @dataclass(frozen=True)

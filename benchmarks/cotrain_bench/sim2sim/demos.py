@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import CannotContinue, check_folder, digest, source_digest, versions, write
-from . import gaps, nut_assembly, tasks, world
+from . import coverage, gaps, nut_assembly, tasks, world
+from .coverage import Region
 from .gaps import Gap
 from .tasks import TASKS
 from .world import COMMAND, WIDTH, World, domain
@@ -39,9 +40,10 @@ class Request:
     seed: int
     count: int
     noise: float = 0.1  # standard deviation of the motion noise, in commands
+    region: Region | None = None  # where episodes start; None is everywhere
 
     def key(self) -> dict[str, Any]:
-        code = source_digest(gaps, nut_assembly, tasks, world, __file__)
+        code = source_digest(coverage, gaps, nut_assembly, tasks, world, __file__)
         return {**asdict(self), "code": code, **versions("metaworld", "mujoco", "numpy", "robosuite")}
 
 
@@ -49,7 +51,8 @@ class Request:
 class Demos:
     """Successful episodes, joined end to end."""
 
-    observations: NDArray[np.float32]  # (frames, 25)
+    observations: NDArray[np.float32]  # (frames, 28)
+    points: NDArray[np.float32]  # (frames, 6, 3) the keypoints that cameras see, metres
     commands: NDArray[np.float32]  # (frames, 4)
     lengths: NDArray[np.int64]  # (episodes,) frames of each
     tried: int  # episodes it took, failures included
@@ -57,6 +60,10 @@ class Demos:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def starts(self) -> NDArray[np.int64]:
+        """(episodes,) the first frame of each."""
+        return np.asarray(self.lengths.cumsum() - self.lengths)
 
 
 def demonstrations(
@@ -79,7 +86,8 @@ def demonstrations(
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     frames = int(arrays["lengths"].sum())
-    return {"observations": (frames, WIDTH), "commands": (frames, COMMAND), "tried": (), "expert": ()}
+    shapes = {"observations": (frames, WIDTH), "points": (frames, 6, 3), "commands": (frames, COMMAND)}
+    return {**shapes, "tried": (), "expert": ()}
 
 
 def expert_success(task: str, gap: Gap, seeds: Sequence[int]) -> float:
@@ -87,10 +95,12 @@ def expert_success(task: str, gap: Gap, seeds: Sequence[int]) -> float:
     return sum(episode is not None for episode in attempt(task, gap, seeds, noise=0.0)) / len(seeds)
 
 
-def attempt(task: str, gap: Gap, seeds: Sequence[int], noise: float) -> list[tuple[Any, Any] | None]:
-    """One expert episode a seed: (observations, commands), or None where it failed."""
+def attempt(
+    task: str, gap: Gap, seeds: Sequence[int], noise: float, region: Region | None = None
+) -> list[tuple[Any, Any, Any] | None]:
+    """One expert episode a seed: (observations, points, commands), or None where it failed or starts elsewhere."""
     here = _world(task, gap)
-    return [_episode(here, seed, noise) for seed in seeds]
+    return [_episode(here, seed, noise, region) for seed in seeds]
 
 
 @lru_cache(maxsize=4)
@@ -99,23 +109,26 @@ def _world(task: str, gap: Gap) -> World:
     return domain(task, gap)  # type: ignore[no-any-return]
 
 
-def _episode(here: World, seed: int, noise: float) -> tuple[Any, Any] | None:
+def _episode(here: World, seed: int, noise: float, region: Region | None) -> tuple[Any, Any, Any] | None:
     episode, draws = here.episode(seed), np.random.default_rng(seed)
-    observations, commands = [], []
+    if region is not None and not region.holds(episode.keypoints()):
+        return None
+    observations, points, commands = [], [], []
     while not episode.success and episode.steps < here.task.horizon:
         observations.append(episode.observation())
+        points.append(episode.keypoints())
         commands.append(episode.expert())
         episode.step(commands[-1], noise * draws.standard_normal(COMMAND))
-    recorded = np.asarray(observations, np.float32), np.asarray(commands, np.float32)
-    return recorded if episode.success else None
+    observed, seen, meant = (np.asarray(each, np.float32) for each in (observations, points, commands))
+    return (observed, seen, meant) if episode.success else None
 
 
 def _record(request: Request, executor: Executor, done: Done) -> Demos:
     gate, count = TASKS[request.task].gate, request.count
     expert = executor.submit(expert_success, request.task, request.gap, GATE_SEEDS).result()
-    kept: list[tuple[Any, Any]] = []
-    tried = 0
-    while expert >= gate and len(kept) < count and tried < 4 * count + 20:
+    kept: list[tuple[Any, Any, Any]] = []
+    tried, most = 0, (4 * count + 20) * (1 if request.region is None else request.region.parts)
+    while expert >= gate and len(kept) < count and tried < most:
         for episode in _attempts(request, executor, tried, count - len(kept)):
             tried += len(kept) < count
             if episode is not None and len(kept) < count:
@@ -127,15 +140,16 @@ def _record(request: Request, executor: Executor, done: Done) -> Demos:
             f"{len(GATE_SEEDS)} without noise and {len(kept)} of {tried} with noise {request.noise} on {request.task} "
             f"under {request.gap.differences()}. Choose a milder gap or another task."
         )
-    observations, commands = (np.concatenate([episode[side] for episode in kept]) for side in (0, 1))
-    return Demos(observations, commands, np.array([len(episode[0]) for episode in kept]), tried, expert)
+    observations, points, commands = (np.concatenate(side) for side in zip(*kept, strict=True))
+    return Demos(observations, points, commands, np.array([len(episode[0]) for episode in kept]), tried, expert)
 
 
-def _attempts(request: Request, executor: Executor, tried: int, missing: int) -> Iterator[tuple[Any, Any] | None]:
+def _attempts(request: Request, executor: Executor, tried: int, missing: int) -> Iterator[Any]:
     """The next episodes, in the order of their seeds, in blocks of at most ten a job."""
     first, block = request.seed + tried, min(10, missing)
     seeds = [range(first, first + missing)[k : k + block] for k in range(0, missing, block)]
-    for future in [executor.submit(attempt, request.task, request.gap, some, request.noise) for some in seeds]:
+    how = (request.noise, request.region)
+    for future in [executor.submit(attempt, request.task, request.gap, some, *how) for some in seeds]:
         yield from future.result()
 
 

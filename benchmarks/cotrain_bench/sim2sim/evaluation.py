@@ -18,9 +18,10 @@ from torch import Tensor
 from cotrain_losses.policy import Collected, collect_features
 
 from ..results import Row
+from .frames import Frames
 from .gaps import Array
 from .policies import loss_of
-from .training import Frames, Trained
+from .training import Trained
 from .world import COMMAND, World
 
 EPISODES = 20  # fresh demonstrations of each domain
@@ -45,7 +46,7 @@ def roll_out(
     watched: int = 0,
     tick: Callable[[float], None] = lambda _: None,
 ) -> Rollouts:
-    """Run a policy from observations (b, 2, 25) to chunks (b, horizon, 4) in one episode per seed.
+    """Run a policy from observations (b, 2, 28) to chunks (b, horizon, 4) in one episode per seed.
 
     Episode i draws row i of every batch's noise, whether or not others have ended, so two policies that are
     given the same seeds meet the same starts, goals and noise.
@@ -94,14 +95,14 @@ def _commands(policy: Callable[[Tensor], Tensor], observations: Array) -> Array:
     return chunk.double().numpy()
 
 
-def measures(trained: Trained, data: Frames) -> Row:
+def measures(trained: Trained, data: Frames, rows: int = 512, repeats: int = 2) -> Row:
     """Distances, probe accuracy and regime as columns of a row.
 
     `log_wasserstein` is the natural logarithm of the exact Wasserstein distance between halves of the domains, in units
     of the features' pooled spread; `relative_distance` is the u of the regime rule.
     """
     torch.manual_seed(0)
-    (layer,) = collected(trained, data).diagnoses(rows=512, repeats=2).values()
+    (layer,) = collected(trained, data).diagnoses(rows=rows, repeats=repeats).values()
     transport = layer.distances.get("wasserstein")
     return {
         "log_wasserstein": None if transport is None else float(np.log(max(transport.value, 1e-12))),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..results import CannotContinue, check_one_of
 from .demos import Demos
-from .world import COMMAND
+from .world import COMMAND, OWN
 
 FORMATS = ("lerobot", "robomimic")
 OWN_POINTS = 3  # The first keypoints of an observation are the robot's own: its hand and two fingers.
@@ -56,9 +56,9 @@ def episode_ids(demos: Mapping[str, Demos]) -> dict[str, list[int]]:
 
 
 def is_proprioception(width: int) -> NDArray[np.bool_]:
-    """(width,) which observed numbers are the robot's own: its keypoints in both pictures, the gripper's opening."""
-    picture = np.arange((width - 1) // 2) < 2 * OWN_POINTS
-    return np.concatenate([picture, picture, [True]])
+    """(width,) which observed numbers are the robot's own: its keypoints in both pictures, its state."""
+    picture = np.arange((width - OWN) // 2) < 2 * OWN_POINTS
+    return np.concatenate([picture, picture, np.ones(OWN, bool)])
 
 
 def action_scale(path: Path) -> NDArray[np.float32]:

@@ -86,6 +86,18 @@ GAPS: dict[str, Gap] = {
 }
 
 
+ANGLES = (10, 25, 40, 55, 70)  # degrees of the gaps that `turned` makes
+
+
+def turned(angle: float) -> Gap:
+    """Cameras turned by an angle, and lowered onto the scene as they turn: nothing else differs."""
+    share = angle / 70.0
+    return Gap(camera_yaw=angle, camera_pitch=40.0 + 20.0 * share, camera_distance=1.5 - 0.3 * share)
+
+
+GAPS |= {f"camera-{angle}": turned(angle) for angle in ANGLES}
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera that looks at the workspace from `eye`; or c of them, with a leading dimension."""

@@ -14,12 +14,12 @@ from typing import Any
 
 from ..results import source_digest
 from . import policy
+from .batches import Budget
 from .cell import Cell
 from .demos import Demos
 from .gaps import GAPS
 from .images import LOOKS, PIXELS, ImageRequest, ImageWorld, image_demonstrations
 from .rendering import Look
-from .training import Budget
 
 METHODS = ("real_only", "cotraining", "adda", "cfg_adda")
 PAIRS = 5

@@ -24,10 +24,10 @@ from . import rendering
 from .demos import Demos, Done, Report, Request, cache_folder, check_cache, demonstrations, read_arrays, write_arrays
 from .gaps import Gap
 from .rendering import Look, Renderer
-from .world import COMMAND, Episode, World
+from .world import COMMAND, OWN, Episode, World
 
 PIXELS = 48  # height and width of a view
-PROPRIOCEPTION = 4  # numbers beside the pixels: where the hand is (3, metres) and how far the gripper is open
+PROPRIOCEPTION = OWN  # numbers beside the pixels: the robot's own state
 _OTHER = Look(light=0.55, colours=(1, 2, 0))
 LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}  # of gaps that are to be seen
 
@@ -64,7 +64,7 @@ class ImageEpisode(Episode):
 
     def proprioception(self) -> NDArray[np.float32]:
         """(4,) where the hand is, metres, and the gripper's opening."""
-        return np.append(self.keypoints()[0], super().observation()[-1]).astype(np.float32)
+        return np.append(self.keypoints()[0], self.opening()).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 They were fixed before any result was seen.
 
+A cell's `strength` puts a relative one in the place of a recipe's own: a term then always sends the encoder that share
+of the policy's gradient, on features as they are, in whose units recipes give blurs and prices.  Methods without a term
+give the word a meaning of their own, beside their entry.
+
 `normalised` changes the data, not the loss: source observations are given the target's mean and deviation in each
 coordinate, which is what normalising each domain by its own statistics comes to.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -16,10 +21,16 @@ from torch import Tensor
 
 import cotrain_losses as ctl
 from cotrain_losses import recipes
+from cotrain_losses.mixing.pairing import NearestByDTW
 from cotrain_losses.strength import balanced, relative
+from cotrain_losses.strength.strength import MeasuredStrength
+
+from .batches import Phases
+from .path_head import PathHead
 
 PUBLISHED_SCALE = 0.5  # of guidance, best for Lei et al. 2026; the recipes' own is 1 since the study of scales
-HAND = (0, 1, 12, 13, 24)  # observed numbers of the robot's own: its hand in both cameras, the gripper's opening
+SHARES = (0.1, 0.3, 0.03, 1.0)  # of the policy's gradient, that a term sends to the encoder
+TURNS = (1.25, 0.5, 0.8, 2.0)  # how far cameras are randomised, in turns of the target's: from 1 on it is among them
 
 
 class Setting(NamedTuple):
@@ -28,6 +39,7 @@ class Setting(NamedTuple):
     width: int  # of the features
     ratio: float
     steps: int  # optimizer steps
+    strength: float | None = None
 
 
 def _penalised(s: Setting, fraction: float) -> ctl.Method:
@@ -53,9 +65,39 @@ class Compared:
     holds_out: float | None = None  # share of the steps until it trains on the target demonstration it held out
     studied: str = ""  # the set that studies take it into: `paper`, `all` (which has the paper's too), or none
     published: tuple[float | None, float | None, float] | None = None  # at balanced ratios, at others, of 30 on robots
+    screened: tuple[float, ...] = ()  # strengths at which the study of transfer screens it, the first being the default
+    frames: bool = False  # whether the target's frames without actions change anything for it
+    paired: bool = False  # whether its terms compare rows that a paired sampler draws
+    phases: Callable[[Setting], Phases] | None = None  # ratios, one after another
+    cameras: bool = False  # whether source demonstrations are seen through drawn cameras, turned by up to `strength`
+    pose: bool = False  # whether observations tell where the cameras stand
+    normalised: bool = False  # whether source observations are given the target's mean and deviation
 
     def __call__(self, setting: Setting) -> ctl.Method:
-        return self.make(setting)
+        made = self.make(setting)
+        return made if setting.strength is None else _relative(made, setting.strength)
+
+
+def _relative(method: ctl.Method, share: float) -> ctl.Method:
+    """The method with relative strengths, of the same signs, for its raw ones; those that are measured stay."""
+    if method.regularizer is None:
+        return method
+    parts = []
+    for _, strength, term in (1.0 * method.regularizer).parts():
+        if not isinstance(strength, MeasuredStrength):
+            strength = relative(share, raw=math.inf, standardise=False) * (-1.0 if float(strength) < 0 else 1.0)  # type: ignore[arg-type]
+        parts.append((strength, term))
+    return replace(method, regularizer=ctl.Regularizer(parts))
+
+
+def _plain(s: Setting) -> ctl.Method:
+    return recipes.cotraining(s.ratio)
+
+
+def _annealed(s: Setting) -> Phases:
+    """The ratio of the run, and over the last `strength` of the steps ten stairs from it to 1."""
+    last = s.strength or 0.5
+    return [(1 - last, s.ratio), *((last / 10, s.ratio + (1 - s.ratio) * k / 10) for k in range(1, 11))]
 
 
 METHODS: dict[str, Compared] = {
@@ -63,15 +105,42 @@ METHODS: dict[str, Compared] = {
     "cotraining": Compared(
         "co-training", lambda s: recipes.cotraining(s.ratio), studied="paper", published=(0.52, 0.48, 15.3)
     ),
-    "normalised": Compared("normalised by domain", lambda s: recipes.cotraining(s.ratio), studied="all"),
-    "ot": Compared("+ OT", lambda s: recipes.ot(ratio=s.ratio), studied="paper", published=(0.53, 0.48, 14.3)),
-    "mmd": Compared("+ MMD", lambda s: recipes.mmd(ratio=s.ratio), studied="paper"),
+    "normalised": Compared("normalised by domain", _plain, studied="all", normalised=True, frames=True),
+    "ot": Compared(
+        "+ OT",
+        lambda s: recipes.ot(ratio=s.ratio),
+        studied="paper",
+        published=(0.53, 0.48, 14.3),
+        screened=SHARES,
+        frames=True,
+    ),
+    "mmd": Compared("+ MMD", lambda s: recipes.mmd(ratio=s.ratio), studied="paper", screened=SHARES, frames=True),
     "energy": Compared("+ energy distance", lambda s: recipes.energy(ratio=s.ratio), studied="all"),
     "uot": Compared("+ unbalanced OT", lambda s: recipes.uot(ratio=s.ratio), studied="all"),
     "jdot": Compared(
         "+ joint OT", lambda s: recipes.deepjdot(ratio=s.ratio, features=0.1, labels=_ACTIONS), studied="all"
     ),
-    "adda": Compared("+ ADDA", _wide(recipes.adda), studied="paper", published=(0.53, 0.47, 14.3)),
+    "uot_paired": Compared(
+        "+ unbalanced OT of paired rows (Cheng)",
+        lambda s: recipes.uot(ratio=s.ratio),
+        screened=SHARES,
+        frames=True,
+        paired=True,
+    ),
+    "egobridge": Compared(
+        "+ OT of DTW pairs (EgoBridge)",
+        lambda s: recipes.egobridge(ratio=s.ratio, pairing=NearestByDTW("path", discount=0.5, gamma=0.1)),
+        screened=SHARES,
+        frames=True,
+    ),
+    "adda": Compared(
+        "+ ADDA",
+        _wide(recipes.adda),
+        studied="paper",
+        published=(0.53, 0.47, 14.3),
+        screened=SHARES,
+        frames=True,
+    ),
     "adda_strong": Compared("+ ADDA, strength .5", _wide(recipes.adda, strength=0.5)),
     "tzeng": Compared("+ ADDA (inverted labels)", _wide(recipes.tzeng)),
     "dann": Compared(
@@ -87,14 +156,40 @@ METHODS: dict[str, Compared] = {
         guided=True,
         studied="paper",
         published=(0.55, 0.50, 21.0),
+        screened=SHARES,
+        frames=True,
     ),
     "probe": Compared("co-training, watched", _wide(recipes.probe), studied="all"),
-    "structured": Compared("structured (ours)", _wide(recipes.structured), guided=True, holds_out=0.4),
+    "structured": Compared(
+        "structured (ours)",
+        lambda s: recipes.structured(s.width, ratio=s.ratio, fraction=s.strength or 0.1),
+        guided=True,
+        holds_out=0.4,
+        screened=SHARES,
+        frames=True,
+    ),
     "structured_kept_out": Compared(
         "structured, held out to the end", _wide(recipes.structured), guided=True, holds_out=1.0
     ),
     "structured_penalised": Compared("... and slope penalty", lambda s: _penalised(s, 0.1), guided=True, holds_out=1.0),
     "structured_loud": Compared("... and fraction .3", lambda s: _penalised(s, 0.3), guided=True, holds_out=1.0),
+    "path_head": Compared(
+        "+ head for the hand's path",
+        lambda s: ctl.Method(ratio=s.ratio, regularizer=0.1 * PathHead(s.width)),
+        screened=SHARES,
+        frames=True,
+    ),
+    "fine_tuned": Compared(  # strength: the share of the steps, the last, on the target alone
+        "source, then target",
+        _plain,
+        screened=(0.2, 0.1, 0.4, 0.6),
+        phases=lambda s: [(1 - (s.strength or 0.2), 0.0), (s.strength or 0.2, 1.0)],
+    ),
+    "annealed": Compared(  # strength: the share of the steps, the last, over which the ratio rises
+        "ratio annealed to 1", _plain, screened=(0.5, 0.25, 0.75, 1.0), phases=_annealed
+    ),
+    "cameras": Compared("source cameras randomised", _plain, screened=TURNS, cameras=True),
+    "cameras_told": Compared("... and their pose told", _plain, screened=TURNS, cameras=True, pose=True),
 }
 """Those whose held-out demonstration is never trained on are trials that the recipe was chosen from."""
 
@@ -106,6 +201,7 @@ def studied(which: str) -> tuple[str, ...]:
 
 
 def extras(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What terms and weights read beside the features: the chunk of commands, the robot's own state, the episode."""
-    state = batch["observations"][:, -1, HAND]
-    return {"action": batch["actions"].flatten(1), "state": state, "episode": batch["episode"]}
+    """What terms and weights read beside the features: the chunk of commands, the episode, the robot's state and path,
+    which are the same numbers in both domains."""
+    own = {name: batch[name] for name in ("episode", "state", "path")}
+    return {"action": batch["actions"].flatten(1), **own}

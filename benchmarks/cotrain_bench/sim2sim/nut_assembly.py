@@ -1,7 +1,8 @@
 """robosuite's NutAssemblySquare as two domains: the interface of `world`, a Panda, and an expert of our own.
 
     goal of the hand = where it is + 5 cm * motion      operational-space control, 20 Hz, the wrist keeps its heading
-    observed = (hand, two fingers, nut, its handle, peg) through the suite's cameras, and the gripper's opening     25
+    observed = (hand, two fingers, nut, its handle, peg) through the suite's cameras; the hand in the robot's frame and
+    the gripper's opening                                                                                          28
 
 What differs from robosuite's own task: the wrist does not turn, so the nut lies within HEADING of the peg's heading
 (robosuite draws any).  What a gap's knobs mean here: `lag` stretches the controller's time constant by lag / .02,
@@ -91,7 +92,7 @@ class NutEpisode:
 
     def observation(self) -> Array:
         seen = [camera.project(_in_view(self.keypoints())).ravel() for camera in self.world.cameras]
-        return np.concatenate([*seen, [self._opening]])
+        return np.concatenate([*seen, self.keypoints()[0], [self._opening]])
 
     def keypoints(self) -> Array:
         """(6, 3) hand, right finger, left finger, nut, its handle, the peg, in metres."""

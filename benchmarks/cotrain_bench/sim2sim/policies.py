@@ -33,6 +33,7 @@ from ..results import CannotContinue, WrongSetting, source_digest, versions
 
 READY = {
     "flow": f"{__package__}.policy:flow",
+    "stems": f"{__package__}.policy:stemmed",
     "lerobot-diffusion": f"{__package__}.lerobot_policies:diffusion",
     "lerobot-act": f"{__package__}.lerobot_policies:act",
 }

@@ -101,6 +101,28 @@ def flow(spaces: Spaces) -> FlowPolicy:
     return policy
 
 
+class StemmedFlowPolicy(FlowPolicy):
+    """One stem a domain, one trunk: observations end in two columns that tell the domain and so choose its stem."""
+
+    def __init__(self, observation: int, action: int, *, steps: int = 2, width: int = 128, **how: int) -> None:
+        super().__init__(observation, action, steps=steps, width=width, **how)
+        self.stems = nn.ModuleList(nn.Linear(steps * (observation - 2), 256) for _ in range(2))
+        self.encoder = nn.Sequential(nn.SiLU(), *mlp(256, 256, width))
+
+    def encode(self, observations: Tensor) -> Tensor:
+        seen = ((observations - self.observation_mean) / self.observation_std)[..., :-2].flatten(1)
+        own = sum(observations[:, -1, k - 2, None] * stem(seen) for k, stem in enumerate(self.stems))
+        z: Tensor = self.encoder(own)
+        return z
+
+
+def stemmed(spaces: Spaces) -> StemmedFlowPolicy:
+    """The suite's own policy with a stem for each domain; a cell of it tells the domain (`label`)."""
+    policy = StemmedFlowPolicy(spaces.observation, spaces.action, steps=spaces.steps, horizon=spaces.horizon)
+    policy.fit_normalizer(spaces.observations, spaces.actions)
+    return policy
+
+
 class ImageFlowPolicy(FlowPolicy):
     """Observations (b, steps, 2 pixels^2 3 + 4), as `images` lays them out, -> actions (b, horizon, a)."""
 

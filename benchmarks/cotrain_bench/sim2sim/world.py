@@ -1,7 +1,7 @@
-"""Meta-World as two domains: commands in, 25 numbers out.
+"""Meta-World as two domains: commands in, 28 numbers out.
 
-    observation = (hand, two fingers, object, tip of the object's axis, goal) through two cameras, and the gripper's
-    opening                                                                   6 points x 2 cameras x 2 + 1 = 25
+    observation = (hand, two fingers, object, tip of the object's axis, goal) through two cameras; the hand in the
+    robot's frame and the gripper's opening, which no gap changes             6 points x 2 cameras x 2 + 3 + 1 = 28
 
 `Episode`s share one simulator model and hold their own state, so a hundred of them can be stepped in turn, with one
 policy call for all.  An episode is a function of (task, gap, seed) and its commands.
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from .gaps import Array, Gap, both, cameras
 from .tasks import TASKS, Task, meta_world
 
-WIDTH = 25  # numbers in an observation
+WIDTH = 28  # numbers in an observation
+OWN = 4  # of them, the last: where the hand is in the robot's frame (3, metres), how far the gripper is open
 COMMAND = 4  # numbers in a command: three directions (1 is 1 cm a step in the source) and the gripper (1 closes)
 
 
@@ -45,7 +46,7 @@ class World:
 
     >>> world = World("pick-place", Gap())
     >>> world.episode(seed=0).observation().shape
-    (25,)
+    (28,)
     """
 
     def __init__(self, task: str, gap: Gap) -> None:
@@ -124,10 +125,10 @@ class Episode:
         self._claws = data.body("rightclaw").xpos, data.body("leftclaw").xpos
 
     def observation(self) -> Array:
-        """(25,) keypoints through the domain's cameras and the gripper's opening."""
-        seen = np.empty(WIDTH)
-        seen[:-1] = self.world.view.project(self.keypoints()).ravel()
-        seen[-1] = self.opening()
+        """(28,) keypoints through the domain's cameras, and the robot's own state."""
+        seen, points = np.empty(WIDTH), self.keypoints()
+        seen[:-OWN] = self.world.view.project(points).ravel()
+        seen[-OWN:-1], seen[-1] = points[0], self.opening()
         return seen
 
     def opening(self) -> float:

@@ -10,16 +10,19 @@ from cotrain_losses.cli.report import Table
 
 from .. import image_cell
 from ..cell import Cell
-from . import claims, plans, tables
+from . import claims, plans, sides, tables, transfer
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
-Picture: TypeAlias = Literal["by_method", "over_ratio", "over_scale", "scatter", "latents"]  # of `pictures`
+Picture: TypeAlias = Literal[  # of `pictures`
+    "by_method", "over_ratio", "over_scale", "scatter", "latents", "by_side", "over_angle"
+]
 TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"  # a heading and the table under it
 AGAINST_PLAIN: TableOf = ("Against plain co-training", tables.differences)
 COMPARED: Sequence[TableOf] = (AGAINST_PLAIN, ("Published", lambda _: tables.published_methods()))
 CORRELATED: Sequence[TableOf] = (("Correlations", tables.correlations),)
 BOXES: Sequence[Picture] = ("by_method", "latents")
+SIDES: TableOf = ("Seen and unseen", sides.success)
 
 
 @dataclass(frozen=True)
@@ -95,5 +98,23 @@ STUDIES: dict[str, Study] = {
         plans.stability,
         ("by_method",),
         tables=(("Collapses", tables.collapses),),
+    ),
+    "transfer-angle": once(
+        "At which turn of the cameras does plain co-training leave room where the target has no demonstrations?",
+        transfer.angle,
+        ("over_angle",),
+        tables=(SIDES, ("The angle", transfer.rule)),
+    ),
+    "transfer-screen": once(
+        "What helps where the target has no demonstrations? A screen on development seeds, which claims nothing",
+        transfer.screen,
+        ("by_side",),
+        tables=(SIDES, ("Best of each method", sides.best)),
+    ),
+    "transfer": once(
+        "Where the target has no demonstrations: when does plain co-training transfer, and does the label help?",
+        transfer.transfer,
+        ("over_angle", "scatter"),
+        tables=(SIDES, ("Regimes", sides.regimes), ("Correlations on the unseen side", sides.correlations)),
     ),
 }

@@ -15,13 +15,16 @@ from matplotlib.figure import Figure
 
 from ...paired import mean_interval
 from ..cell import Cell
+from ..gaps import GAPS
 from ..methods import METHODS
 from ..style import GRID, INK, SOURCE, TARGET, bare_space, boxes, panels, percent
 from .claims import BALANCED, related
 from .findings import Result, distinct, select
 from .plans import OWN_SCALE, title
+from .sides import arms
 from .tables import interval
 
+SIDES = ("seen", "unseen")
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}
 Picture: TypeAlias = "tuple[str, str, Figure]"  # name, caption, plot
 
@@ -81,6 +84,51 @@ def over_scale(results: Sequence[Result]) -> Picture:
     across[0].legend(frameon=False, fontsize=8)
     plot.tight_layout()
     return "scales", "Success over the guidance scale: 0 ignores the label, 1 is the label alone; dotted, .5.", plot
+
+
+def by_side(results: Sequence[Result]) -> Picture:
+    """Seen beside unseen, a line an arm: pairs as dots, mean and interval as a bar."""
+    lines = list(reversed(arms(results).items()))
+    plot, across = panels(SIDES, 3.2, 0.3 * len(lines) + 1.3, more=2.4)
+    for side, colour, axes in zip(SIDES, (SOURCE, TARGET), across, strict=True):
+        for y, (_, some) in enumerate(lines):
+            _line(axes, y, [getattr(each, side) for each in some], colour)
+        percent(axes.xaxis)
+        axes.set_xlim(-0.03, 1.03)
+        axes.grid(axis="x", color=GRID)
+    names = [f"{name} (n = {len(some)}), {gap}" for (gap, name), some in lines]
+    across[0].set_yticks(range(len(lines)), names, fontsize=7)
+    plot.supxlabel("success in the target domain", fontsize=9)
+    plot.tight_layout()
+    episodes = results[0][1]["episodes"] // 2
+    caption = (
+        "Success on the side of the table with target demonstrations (seen) and on the other (unseen): a dot is a pair "
+        f"(a draw of demonstrations with a training seed) on {episodes} episodes, the tick the mean of the n pairs, "
+        "the bar its 95 % bootstrap interval, too narrow with few pairs."
+    )
+    return "sides", caption, plot
+
+
+def over_angle(results: Sequence[Result]) -> Picture:
+    """Success over the cameras' turn, seen beside unseen, a colour an arm."""
+    names = list(dict.fromkeys(name for _, name in arms(results)))
+    plot, across = panels(SIDES, 3.9, 3.2)
+    for side, axes in zip(SIDES, across, strict=True):
+        for name, colour in zip(names, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False):
+            own = {GAPS[gap].camera_yaw: some for (gap, arm), some in arms(results).items() if arm == name}
+            columns = [[getattr(each, side) for each in own[angle]] for angle in sorted(own)]
+            _curve(axes, columns, colour, x=sorted(own), label=name)
+        axes.set_xlabel("turn of the cameras, degrees")
+    across[0].set_ylabel("success")
+    across[0].legend(frameon=False, fontsize=7)
+    plot.tight_layout()
+    pairs = max(len(some) for some in arms(results).values())
+    caption = (
+        "Success over the angle by which the target's cameras are turned: a small dot is a pair, the line their mean "
+        f"(at most {pairs} pairs an angle), the band its 95 % bootstrap interval; seen is the side of the table with "
+        "target demonstrations under half coverage."
+    )
+    return "angles", caption, plot
 
 
 def scatter(results: Sequence[Result]) -> Picture | None:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from ..batches import Budget
 from ..cell import Cell
 from ..methods import METHODS, PUBLISHED_SCALE, studied
-from ..training import Budget
 
 OWN_SCALE = PUBLISHED_SCALE  # at which guided methods are evaluated in every study
 
@@ -111,8 +111,15 @@ def label(size: Size) -> list[Cell]:
 def title(cell: Cell) -> str:
     """What tables and figures call a cell's arm."""
     rate = cell.budget.learning_rate
-    seen, fast = ", label seen" if cell.label else "", f", rate {rate:g}" if rate != Budget.learning_rate else ""
-    return METHODS[cell.method].title + seen + fast
+    parts = {
+        "label seen": cell.label,
+        f"policy {cell.policy}": cell.policy == "stems",
+        f"rate {rate:g}": rate != Budget.learning_rate,
+        f"strength {cell.strength:g}" if cell.strength else "": cell.strength is not None,
+        "frames everywhere": cell.unlabelled > 0,
+        f"{cell.coverage} coverage": cell.coverage == "whole",
+    }
+    return ", ".join([METHODS[cell.method].title, *(part for part, holds in parts.items() if holds)])
 
 
 GAPS = ("visual", "control", "physics", "hard")

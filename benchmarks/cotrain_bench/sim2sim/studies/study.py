@@ -19,7 +19,8 @@ from .catalogue import STUDIES
 from .plans import SIZES
 from .tables import verdicts
 
-SWEPT = ("task", "gap", "method", "ratio", "label", "seed")  # what the cells of a study may differ in
+SWEPT = ("task", "gap", "method", "ratio", "label", "coverage", "unlabelled", "strength", "seed")
+"""what the cells of a study may differ in"""
 SHARED = ("target_demos", "source_demos", "episodes", "scales")  # what the cells of most studies have in common
 
 

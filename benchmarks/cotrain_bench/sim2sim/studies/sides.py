@@ -1,0 +1,96 @@
+"""Tables of where the target has demonstrations and where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cotrain_losses.cli.report import Table
+
+from ...paired import mean_interval
+from ..cell import Cell
+from ..methods import METHODS
+from .claims import related
+from .findings import Result
+from .plans import title
+from .tables import interval
+
+
+class OnSides(NamedTuple):
+    """One policy's success on the side of the table with target demonstrations, and on the other."""
+
+    cell: Cell
+    seen: float
+    unseen: float
+
+
+def arms(results: Sequence[Result]) -> dict[tuple[str, str], list[OnSides]]:
+    """(gap, arm) -> (cell, seen, unseen) of every pair; a guided method is an arm at each of its scales."""
+    policies: dict[tuple[str, str], list[OnSides]] = {}
+    for cell, row in results:
+        guided = {f"{title(cell)}, scale {scale}": by for scale, by in row.get("scales_by_side", {}).items()}
+        for name, by in {title(cell): row, **guided}.items():
+            policies.setdefault((cell.gap, name), []).append(OnSides(cell, by["seen"], by["unseen"]))
+    return policies
+
+
+def success(results: Sequence[Result]) -> Table:
+    """Success where the target has demonstrations, and where it has none."""
+    lines = []
+    for (gap, name), some in arms(results).items():
+        seen, unseen = [each.seen for each in some], [each.unseen for each in some]
+        spread = " ".join(f"{value:.2f}" for value in unseen)
+        lines.append([gap, name, len(some), _mean(seen), _mean(unseen), *mean_interval(unseen), spread])
+    return Table(
+        ["gap", "method", "pairs", "seen", "unseen", "low", "high", "unseen, each pair"],
+        lines,
+        "Seen: episodes that start on the side of the table where half coverage has target demonstrations; unseen: the "
+        "other side; as many of each. Low and high: 95 % bootstrap over pairs of the unseen side, too narrow with few.",
+    )
+
+
+def best(results: Sequence[Result]) -> Table:
+    """Each method at the strength that is best on the seen side, which a user can know, and on the unseen side."""
+    every = arms(results)
+    whole = max(map(len, every.values()), default=0)
+    families: dict[tuple[str, bool], list[tuple[str, float, float]]] = {}
+    for (_, name), some in every.items():
+        cell = some[0].cell
+        if len(some) == whole and cell.coverage == "half" and cell.gap != "none":
+            arm = name, _mean([each.seen for each in some]), _mean([each.unseen for each in some])
+            families.setdefault((METHODS[cell.method].title, cell.unlabelled > 0), []).append(arm)
+    lines: list[list[object]] = []
+    for (family, everywhere), tried in families.items():
+        known, oracle = max(tried, key=lambda arm: arm[1]), max(tried, key=lambda arm: arm[2])
+        lines.append([family, everywhere, len(tried), *known, oracle[0], oracle[2]])
+    columns = ["method", "frames everywhere", "arms", "best on the seen side", "seen", "unseen", "oracle", "its unseen"]
+    note = f"Arms with {whole} pairs only. The oracle is chosen by what no user has, unseen rollouts."
+    return Table(columns, lines, note)
+
+
+def regimes(results: Sequence[Result]) -> Table:
+    """The regime that the rule of `cotrain diagnose` reads on frames of the unseen side, arm by arm."""
+    lines = []
+    for gap, name in arms(results):
+        rows = [row for cell, row in results if (cell.gap, title(cell)) == (gap, name)]
+        names = [row["unseen_regime"] for row in rows]
+        counts = ", ".join(f"{names.count(regime)} {regime}" for regime in dict.fromkeys(names))
+        probes = [row["unseen_probe_accuracy"] for row in rows if row["unseen_probe_accuracy"] is not None]
+        lines.append([gap, name, counts, _mean(probes) if probes else None])
+    return Table(["gap", "method", "regimes on the unseen side", "probe accuracy there"], lines)
+
+
+def correlations(results: Sequence[Result]) -> Table:
+    """Whether success on the unseen side follows alignment and discernibility there."""
+    at = [(c, {**row, "success": row["unseen"]}) for c, row in results if c.coverage == "half"]
+    lines = []
+    for of in ("unseen_log_wasserstein", "unseen_probe_accuracy"):
+        if (found := related(at, of=of)) is not None:
+            lines.append([of.removeprefix("unseen_"), found.cells, interval(found)])
+    return Table(
+        ["measure, unseen side", "cells", "Pearson with unseen success, 95 %"], lines, "Half coverage, all angles."
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

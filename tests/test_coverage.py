@@ -1,0 +1,204 @@
+"""Target demonstrations on one side of the table: what is covered, what is counted, what comes without actions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from cotrain_bench.results import CannotContinue, WrongSetting
+from cotrain_bench.sim2sim.batches import BESIDE, Batches, Beside, Budget
+from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.coverage import COVERAGES, OBJECT, Region
+from cotrain_bench.sim2sim.demos import attempt
+from cotrain_bench.sim2sim.frames import frames
+from cotrain_bench.sim2sim.gaps import GAPS, Gap, turned
+from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
+from cotrain_bench.sim2sim.path_head import PathHead
+from cotrain_bench.sim2sim.policy import stemmed
+from cotrain_bench.sim2sim.studies import sides, transfer
+from cotrain_bench.sim2sim.studies.study import cells_of
+from cotrain_bench.sim2sim.training import train
+from cotrain_bench.sim2sim.views import drawn_cameras, pose, seen_through
+from cotrain_bench.sim2sim.world import OWN
+
+import cotrain_losses as ctl
+from tests.cells import drawn, world
+from tests.invented import invented
+
+# regions
+
+
+def test_the_regions_of_a_coverage_are_disjoint_and_cover_every_start():
+    starts = [world("none").episode(seed).keypoints() for seed in range(20)]
+    for coverage in COVERAGES:
+        regions = [Region("pick-place", coverage, side) for side in range(Region("pick-place", coverage).parts)]
+        assert all(sum(region.holds(start) for region in regions) == 1 for start in starts)
+    low = [start[OBJECT, 0] for start in starts if Region("pick-place", "half", 1).holds(start)]
+    high = [start[OBJECT, 0] for start in starts if Region("pick-place", "half", 0).holds(start)]
+    assert max(low) < min(high) and len(low) + len(high) == 20
+
+
+def test_a_cell_counts_as_many_seen_as_unseen_episodes_and_sides_alternate_between_pairs():
+    half = Cell(coverage="half", episodes=6, seed=3)
+    seeds = half.evaluation_seeds()
+    inside = [half.region.holds(world("none").episode(seed).keypoints()) for seed in seeds]
+    assert inside == [False] * 3 + [True] * 3 and len(set(seeds)) == 6
+    assert replace(half, seed=4).region.side != half.region.side == replace(half, seed=5).region.side
+    whole = replace(half, coverage="whole")
+    assert whole.evaluation_seeds() == seeds and whole.requests()["target"].region is None
+    assert half.requests()["target"].region == half.region and half.requests()["target"].count == whole.target_demos
+    assert Cell(episodes=6).evaluation_seeds() == range(800_000, 800_006)
+
+
+def test_demonstrations_start_in_their_region_and_a_task_that_cannot_be_split_says_so():
+    region = Region("pick-place", "half", 0)
+    found = attempt("pick-place", Gap(), range(3), 0.0, region)
+    inside = [region.holds(world("none").episode(seed).keypoints()) for seed in range(3)]
+    assert [episode is not None for episode in found] == inside and 0 < sum(inside) < 3
+    with pytest.raises(CannotContinue, match="assembly, whose object always has the same x"):
+        Region("assembly", "half").holds(np.zeros((6, 3)))
+    with pytest.raises(WrongSetting, match="a coverage is one of whole, half"):
+        Cell(coverage="left")
+
+
+# proprioception and other cameras
+
+
+def test_a_camera_gap_leaves_the_robots_own_state_as_it_is():
+    one, other = (world(gap).episode(3).observation() for gap in ("none", "camera-70"))
+    np.testing.assert_array_equal(one[-OWN:], other[-OWN:])
+    assert (one[:-OWN] != other[:-OWN]).all()
+    np.testing.assert_array_equal(one[-OWN:-1], world("none").episode(3).keypoints()[0])
+
+
+def test_state_and_path_are_the_hands_places_in_the_robots_frame():
+    demos = drawn(0, [5])
+    data = frames(demos, drawn(1, [4]))
+    np.testing.assert_allclose(data.state[:5, :3], 10 * demos.points[:, 0])
+    np.testing.assert_allclose(data.path[3], 10 * demos.points[[3, *[4] * 7], 0])
+    batch = extras(data[[3]])
+    assert torch.equal(batch["path"][0], data.path[3]) and batch["state"].shape == (1, 4)
+
+
+def test_demonstrations_are_seen_through_other_cameras_without_being_recorded_again():
+    observed, points, commands = attempt("pick-place", Gap(), [0], 0.0)[0]
+    demos = replace(drawn(0, [len(commands)]), observations=observed, points=points, commands=commands)
+    np.testing.assert_allclose(seen_through(demos, [Gap()]).observations, observed, atol=1e-6)
+    turned_away, _, _ = attempt("pick-place", turned(40), [0], 0.0)[0]
+    np.testing.assert_allclose(seen_through(demos, [turned(40)]).observations, turned_away, atol=1e-6)
+    cameras = drawn_cameras(200, 50.0, seed=0)
+    assert 45 < max(abs(gap.camera_yaw) for gap in cameras) <= 50 and cameras == drawn_cameras(200, 50.0, seed=0)
+    assert pose(Gap()).tolist() == [0, 1, 1, 1] and GAPS["camera-40"] == turned(40)
+
+
+# frames without actions, paired rows, phases
+
+
+def test_frames_without_actions_join_a_batch_for_the_terms_alone():
+    data = frames(drawn(0, [30]), drawn(1, [60]), drawn(2, [40, 20]))
+    assert (data.actions[90:] == 0).all() and data.is_target.tolist() == [True] * 30 + [False] * 60 + [True] * 60
+    batches = Batches(data, None, Budget(steps=3, batch_size=16), 0.25, seed=0)
+    for step, rows in enumerate(batches):
+        assert data.has_action[rows].all() and len(rows) == 16
+        call = Beside(data, False, 0).call(rows, step)
+        assert call["has_action"].tolist() == [True] * 16 + [False] * BESIDE
+        counted = call["batch"]["mass"].bool()
+        assert torch.equal(counted, ~data.is_target[call["index"]] | ~data.has_action[call["index"]])
+    assert "has_action" not in Beside(data, False, 0, compares=False).call(rows, 0)
+
+
+def test_paired_rows_are_compared_with_each_other_alone():
+    data = frames(drawn(0, [30, 20]), drawn(1, [40, 50, 30]))
+    call = Beside(data, True, 0).call(torch.arange(8), 5)
+    assert call["has_action"].sum() == 8 and torch.equal(call["batch"]["mass"].bool(), ~call["has_action"])
+    assert call["domain"][8:].tolist() == [False] * BESIDE + [True] * BESIDE
+
+
+def test_phases_follow_one_another_at_their_ratios():
+    data, budget = frames(drawn(0, [50]), drawn(1, [200])), Budget(steps=20, batch_size=16)
+    tuned = METHODS["fine_tuned"].phases(Setting(8, 0.1, 20, 0.4))
+    shares = [float(data.is_target[rows].float().mean()) for rows in Batches(data, None, budget, 0.1, 0, tuned)]
+    assert shares == [0.0] * 12 + [1.0] * 8
+    risen = METHODS["annealed"].phases(Setting(8, 0.2, 20, 0.5))
+    shares = [float(data.is_target[rows].float().mean()) for rows in Batches(data, None, budget, 0.2, 0, risen)]
+    assert len(shares) == 20 and sorted(shares[10::2]) == shares[10::2] and shares[-1] == 1.0 and max(shares[:10]) < 0.3
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.frames and name != "egobridge"])
+def test_methods_that_use_frames_without_actions_train_with_them(name):
+    data = frames(drawn(0, [30, 20]), drawn(1, [60]), drawn(2, [40]))
+    method = METHODS[name](Setting(128, 0.25, 2, METHODS[name].screened[0] if METHODS[name].screened else None))
+    trained = train(data, method, Budget(2, 16), seed=0, extras=extras, paired=METHODS[name].paired)
+    assert np.isfinite(trained.loss)
+
+
+def test_a_strength_puts_a_relative_one_of_the_same_sign_in_the_recipes_place():
+    ((_, strength, _),) = METHODS["adda"](Setting(8, 0.1, 10, 0.3)).regularizer.parts()
+    assert strength(None) == 0.0 and repr(strength) == "relative(0.3, raw=inf) * -1.0"
+    ((_, own, _),) = METHODS["adda"](Setting(8, 0.1, 10)).regularizer.parts()
+    assert own == -0.05
+
+
+def test_the_path_heads_value_is_the_mean_error_on_both_sides_in_what_is_ahead():
+    head, draws = PathHead(3, steps=4), torch.Generator().manual_seed(0)
+    sides = [(torch.randn(n, 3, generator=draws), torch.randn(n, 4, 3, generator=draws)) for n in (5, 2)]
+    value = head(*(ctl.Rows(z, {"path": path}) for z, path in sides))
+    expected = 0.0
+    for z, path in sides:
+        errors = [(head.head(z[i]) - (path[i, 1:] - path[i, 0]).flatten()).square().mean() for i in range(len(z))]
+        expected += sum(errors) / len(errors)
+    torch.testing.assert_close(value, expected)
+
+
+def test_a_stem_reads_its_own_domain_alone():
+    data = frames(drawn(0, [10]), drawn(1, [10]))
+    from cotrain_bench.sim2sim.columns import labelled
+
+    policy = stemmed(labelled(data).spaces())
+    loss = policy.encode(labelled(data).observations[data.is_target]).sum()
+    loss.backward()
+    source, target = (stem.weight.grad.abs().sum() for stem in policy.stems)
+    assert source == 0 < target
+
+
+# the studies
+
+
+def test_the_screen_has_defaults_first_pair_by_pair_and_every_arm_on_every_pair():
+    cells = cells_of("transfer-screen", "overnight")
+    counts = {seed: sum(cell.seed == seed for cell in cells) for seed in transfer.SCREEN_SEEDS}
+    assert len(set(counts.values())) == 1 and len(cells) + len(cells_of("transfer", "overnight")) <= 1200
+    default = [cell.strength in (None, *METHODS[cell.method].screened[:1]) for cell in cells]
+    assert default == sorted(default, reverse=True) and {cell.method for cell in cells[: sum(default)]} >= {
+        name for name, method in METHODS.items() if method.screened
+    }
+    for name, method in METHODS.items():
+        tried = {(cell.strength, cell.unlabelled) for cell in cells if cell.method == name and method.screened}
+        assert len(tried) == len(method.screened) * (2 if method.frames else 1)
+    seeds = {*transfer.SCREEN_SEEDS}, {*transfer.ANGLE_SEEDS}, {*transfer.SEEDS}
+    assert len(set.union(*seeds)) == sum(map(len, seeds))
+
+
+@pytest.mark.parametrize(
+    ("seen", "unseen", "taken"),
+    [
+        ({25: 0.9, 40: 0.9, 55: 0.9}, {25: 0.8, 40: 0.4, 55: 0.1}, "camera-40"),
+        ({25: 0.9, 40: 0.6, 55: 0.9}, {25: 0.8, 40: 0.3, 55: 0.2}, "camera-55"),
+        ({25: 0.8, 40: 0.8, 55: 0.8}, {25: 0.5, 40: 0.3, 55: 0.3}, "camera-25"),
+        ({25: 0.5, 40: 0.5, 55: 0.5}, {25: 0.2, 40: 0.2, 55: 0.2}, None),
+    ],
+)
+def test_the_angle_is_the_one_whose_unseen_side_is_nearest_to_half_of_a_solved_seen_side(seen, unseen, taken):
+    angles = {cell: int(cell.gap.removeprefix("camera-")) for cell in transfer.angle()}
+    results = [(cell, {"seen": seen[a], "unseen": unseen[a]}) for cell, a in angles.items()]
+    assert transfer.chosen(results) == taken and transfer.chosen(results[:1]) is None
+
+
+def test_the_table_of_the_best_chooses_by_the_seen_side_and_shows_the_oracle():
+    results = invented("transfer-screen", lambda cell: 0.5 + (cell.strength or 0) / 10, "overnight")
+    rows = {(row[0], row[1]): row for row in sides.best(results).rows}
+    mmd = rows["+ MMD", True]
+    assert "strength 1," in mmd[3] and mmd[4] == pytest.approx(0.6) and mmd[7] == pytest.approx(0.3)
+    assert {name for name, _ in rows} >= {"+ OT", "source, then target", "co-training"}
