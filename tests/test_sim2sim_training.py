@@ -54,18 +54,18 @@ def test_the_exact_velocity_field_has_zero_loss_and_its_sampler_arrives():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_the_same_policy_from_the_same_weights_at_its_ratio(method):
     data = frames(drawn(0, [30, 20]), drawn(1, [200]))
-    short, shorter = (
+    short, frozen = (
         train(
             data,
-            METHODS[method](Setting(128, 0.28, 40)),
-            Budget(steps=steps, batch_size=32),
+            METHODS[method](Setting(128, 0.25, 20)),
+            Budget(steps=20, batch_size=32, learning_rate=rate),
             seed=0,
             extras=extras,
             held_out=HeldOut(data.held_out(), 0.5) if METHODS[method].holds_out else None,
         )
-        for steps in (40, 1)
+        for rate in (1e-3, 0.0)
     )
-    assert math.isfinite(short.loss) and short.loss < shorter.loss
+    assert math.isfinite(short.loss) and short.loss < frozen.loss
     assert short.ratio == pytest.approx(1.0 if method == "real_only" else 0.25)
     assert set(short.policy.state_dict()) == set(FlowPolicy(28, 4).state_dict())
 
