@@ -68,7 +68,8 @@ def test_drawn_demonstrations_are_the_recorded_ones_seen(executor):
 def test_seeds_that_failed_are_passed_over():
     request, here = Request("pick-place", Gap(), seed=3, count=2), World("pick-place", Gap())
     starts = np.array([here.episode(seed).observation() for seed in (4, 7)], np.float32)
-    demos = Demos(starts, np.zeros((2, 4), np.float32), np.array([1, 1]), tried=6, expert=1.0)
+    zeros = np.zeros((2, 6, 3), np.float32), np.zeros((2, 4), np.float32)
+    demos = Demos(starts, *zeros, np.array([1, 1]), tried=6, expert=1.0)
     assert kept_seeds(request, demos) == [4, 7]
 
 
