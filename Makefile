@@ -26,7 +26,7 @@ WHERE := -c 'import sys; print(sys.executable)' 2>/dev/null
 PYTHON312 ?= $(shell python3.12 $(WHERE) || \
   PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.12' | tail -n 1) python3.12 $(WHERE))
 
-.PHONY: help demo quick test long matrix wheel oldest mutants lines calls gpu lint types docs integration integration-lerobot \
+.PHONY: help demo quick test long matrix wheel oldest mutants lines calls gpu gpu-bundle lint types docs integration integration-lerobot \
   python312 robosuite slurm clean
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
 	@echo "make wheel   the wheel, installed in an environment of its own and tested from elsewhere"
 	@echo "make gpu     every figure that needs a GPU, in under 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
+	@echo "make gpu-bundle   one folder under 50 MB with all that make gpu needs beside torch, for a machine without network"
 	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines, make calls   how much there is and runs"
 
 demo: $(VENV)/.installed
@@ -75,6 +76,9 @@ oldest: $(OLDEST)/.installed
 # On a machine with a GPU and a Python that has torch; installs nothing, needs no network, takes under 4 minutes.
 gpu:
 	PYTHONPATH="$(CURDIR):$(CURDIR)/benchmarks:$$PYTHONPATH" $(GPU_PYTHON) -m cotrain_bench.gpu $(GPU)
+
+gpu-bundle: $(VENV)/.installed
+	$(BIN)/python -m cotrain_bench.gpu.bundle --out gpu-bundle
 
 calls: $(VENV)/.installed
 	$(BIN)/python -m cotrain_bench.calls

@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.device import place
+
 TIERS = {
     "integration": "integration",
     "integration_lerobot": "integration_lerobot",
@@ -27,7 +29,12 @@ if (
 ):  # a suite in the background ignores Ctrl-C, and so would its children
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("here", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("elsewhere", settings.get_profile("here"), max_examples=5)
 settings.load_profile("here")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="Where the quick tier runs: cpu, cuda, or elsewhere (a stand-in).")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -41,6 +48,31 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{marker}: runs with other libraries, in an environment of their own")
     if config.option.markexpr in TIERS.values():  # those libraries' own deprecations are not this project's errors
         config.addinivalue_line("filterwarnings", "ignore")
+    config.device = place(config.getoption("--device"))  # type: ignore[attr-defined]
+    if config.device.type != "cpu":  # type: ignore[attr-defined]
+        config.option.reportchars += "s"  # what is skipped there, and why
+        settings.load_profile("elsewhere")
+        config.addinivalue_line("filterwarnings", "ignore:OptimalTransport.reg=0. is exact:UserWarning")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where tensors that tests make are."""
+    return request.config.device  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture
+def of_the_cpu(device: torch.device) -> None:
+    """For tests of solvers that the CPU alone has."""
+    if device.type != "cpu":
+        pytest.skip("tests the solvers of the CPU")
+
+
+@pytest.fixture
+def compiled(device: torch.device) -> None:
+    """For tests of what torch.compile makes."""
+    if device.type == "elsewhere":
+        pytest.skip("torch.compile has no code for the stand-in")
 
 
 @pytest.fixture(autouse=True)

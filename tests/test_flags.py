@@ -21,9 +21,9 @@ def elsewhere(monkeypatch):
 
 def test_on_the_cpu_a_flag_acts_at_once_and_zero_does_not() -> None:
     seen = []
-    Flags().post("x", torch.tensor(0.0), seen.append)
+    Flags().post("x", torch.tensor(0.0, device="cpu"), seen.append)
     assert seen == []
-    Flags().post("x", torch.tensor(2.0), seen.append)
+    Flags().post("x", torch.tensor(2.0, device="cpu"), seen.append)
     assert seen == [2.0]
 
 

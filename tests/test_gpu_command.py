@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from cotrain_bench.gpu import limits, speed
 from cotrain_bench.gpu.__main__ import PARTS, ran
+from cotrain_bench.gpu.bundle import own
 from cotrain_bench.gpu.machine import Machine
 from cotrain_bench.gpu.table import table
 
+ROOT = Path(__file__).parents[1]
 
-def test_a_trial_writes_its_rows_and_a_table_of_the_figures_and_of_what_did_not_run(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cotrain_bench.gpu", "--device", "cpu", "--tiny", "--only", "memory,bad batches"]
-    run = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=True)
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """What `make gpu-bundle` makes, with one package that is not here and one that is."""
+    own(ROOT, tmp_path / "own")
+    shutil.copy(Path(limits.__file__).with_name("unpacked.py"), tmp_path / "run.py")
+    (tmp_path / "packages").mkdir()
+    for name in ("not_here_yet", "torch"):
+        with zipfile.ZipFile(tmp_path / "packages" / f"{name}.zip", "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr(f"{name}/__init__.py", "raise ImportError")
+    return tmp_path
+
+
+def test_a_trial_of_the_bundle_writes_its_rows_and_a_table_of_the_figures_and_of_what_did_not_run(
+    bundle: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(bundle / "run.py"), "--device", "cpu", "--tiny", "--only", "memory,bad batches"]
+    run = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=True, cwd="/")
+    assert run.stdout.startswith("unpacked: not_here_yet\n")
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert {row["part"] for row in rows} == {"memory", "bad batches"}
     assert all(row["status"] == "not run: the allocator's peak needs a GPU" for row in rows if row["part"] == "memory")

@@ -31,8 +31,8 @@ def test_guide_is_exact_at_zero_one_and_the_mean_at_a_half() -> None:
 
 
 def test_attaching_changes_nothing_and_the_null_row_stays_zero() -> None:
-    guidance, condition = DomainGuidance(width=4), torch.randn(3, 4)
-    domain = torch.tensor([0, 1, -1])
+    condition, domain = torch.randn(3, 4), torch.tensor([0, 1, -1])
+    guidance = DomainGuidance(width=4).to(condition.device)
     assert torch.equal(guidance(condition, domain), condition)
     guidance(condition, domain).square().sum().backward()
     torch.testing.assert_close(guidance.table.grad, 2 * condition[:2])
@@ -43,9 +43,9 @@ def test_attaching_changes_nothing_and_the_null_row_stays_zero() -> None:
 
 
 def test_the_token_is_the_same_for_every_step_of_a_sequence_and_keeps_the_dtype() -> None:
-    guidance = DomainGuidance(width=4)
-    torch.nn.init.normal_(guidance.table)
     condition = torch.zeros(2, 5, 4, dtype=torch.bfloat16)
+    guidance = DomainGuidance(width=4).to(condition.device)
+    torch.nn.init.normal_(guidance.table)
     found = guidance(condition, torch.tensor([1, 0]))
     assert found.dtype == torch.bfloat16 and found.shape == condition.shape
     assert torch.equal(found, guidance.table[[1, 0]].bfloat16()[:, None].expand(2, 5, 4))
@@ -95,7 +95,7 @@ def test_the_draws_resume_from_a_checkpoint_and_survive_copies() -> None:
 
 def test_a_condition_of_another_width_is_refused_with_the_remedy() -> None:
     with pytest.raises(ValueError, match=r"token of width 4.*shape \(3, 6\)\. Pass width=6"):
-        DomainGuidance(width=4)(torch.zeros(3, 6), torch.zeros(3, dtype=torch.long))
+        DomainGuidance(width=4)(torch.zeros(3, 6, device="cpu"), torch.zeros(3, dtype=torch.long, device="cpu"))
 
 
 def test_a_token_without_a_width_is_refused() -> None:

@@ -161,7 +161,7 @@ def test_the_gradients_of_energy_and_coral_are_those_of_their_values(term, n, m,
 @given(seeds, sizes, sizes, st.integers(2, 30))
 def test_coral_is_the_distance_of_numpys_covariances(seed, n, m, d):
     x, y = features(seed, n, m, d)
-    apart = np.cov(x.numpy().T) - np.cov(y.numpy().T)
+    apart = np.cov(x.cpu().numpy().T) - np.cov(y.cpu().numpy().T)
     expected = torch.tensor((apart**2).sum() / (4 * d**2))
     torch.testing.assert_close(CORAL()(x, y), expected, rtol=1e-9, atol=1e-12)
     means = (x.mean(0) - y.mean(0)).square().mean()

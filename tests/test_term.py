@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import warnings
 
@@ -134,7 +135,7 @@ def test_a_scheduled_weight_without_a_step_is_an_error() -> None:
 @given(st.integers(0, 2000), st.floats(-2, 2), st.integers(1, 1000))
 def test_schedules_are_their_formulas(step, peak, steps):
     p = min(step / steps, 1.0)
-    assert warmup(peak, steps)(step) == pytest.approx(peak * (2 / (1 + torch.tensor(-10.0 * p).double().exp()) - 1))
+    assert warmup(peak, steps)(step) == pytest.approx(peak * (2 / (1 + math.exp(-10.0 * p)) - 1))
     assert linear(1.0, peak, steps)(step) == pytest.approx(1 + (peak - 1) * p)
     assert constant(peak)(step) == peak
 
@@ -178,22 +179,22 @@ def test_no_warning_for_half_of_the_batches_nor_in_evaluation() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened_and_autocast_switched_off(dtype) -> None:
+def test_half_precision_is_widened_and_autocast_switched_off(dtype, device) -> None:
     source, target = (x.to(dtype) for x in features(0, 3, 2, 4))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(device.type if device.type == "cuda" else "cpu", torch.bfloat16):
         value = (0.5 * Gap())(source, target)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, 0.5 * Gap()(source.float(), target.float()))
 
 
-def test_the_algebra_compiles_without_a_graph_break() -> None:
+def test_the_algebra_compiles_without_a_graph_break(compiled) -> None:
     source, target = live(*(x.float() for x in features(0, 3, 2, 4)))
     term = Critic(4)
     term.head.float()
     regularizer = -0.5 * term + 0.1 * Gap()
-    compiled = torch.compile(regularizer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(source, target), regularizer(source, target))
-    ours = gradients(compiled(source, target), source, term.head.weight)
+    whole = torch.compile(regularizer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(whole(source, target), regularizer(source, target))
+    ours = gradients(whole(source, target), source, term.head.weight)
     torch.testing.assert_close(ours, gradients(regularizer(source, target), source, term.head.weight))
 
 
@@ -223,12 +224,17 @@ def test_rows_are_indexed_whole() -> None:
         (torch.zeros(3, 4), torch.zeros(2, 5), ValueError, r"one width, got source \(3, 4\) and target \(2, 5\)"),
         (torch.zeros(3, 4).long(), torch.zeros(2, 4), TypeError, r"floating-point.*\(3, 4\) int64"),
         (
-            torch.tensor([[1.0], [float("nan")]]),
-            torch.zeros(2, 1),
+            torch.tensor([[1.0], [float("nan")]], device="cpu"),
+            torch.zeros(2, 1, device="cpu"),
             ValueError,
             r"source features must be finite.*row 1",
         ),
-        (torch.zeros(2, 1), torch.tensor([[float("inf")]]), ValueError, r"target features must be finite, got 1 NaN"),
+        (
+            torch.zeros(2, 1, device="cpu"),
+            torch.tensor([[float("inf")]], device="cpu"),
+            ValueError,
+            r"target features must be finite, got 1 NaN",
+        ),
         ([1.0], torch.zeros(2, 1), TypeError, "tensors or Rows, got list"),
     ],
 )

@@ -73,13 +73,13 @@ def test_equal_rows_at_any_scale_are_finite(name, scale):
 
 @every
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_float32(name, dtype):
+def test_half_precision_is_computed_in_float32(name, dtype, device):
     x, y = (side.to(dtype) for side in features(0, 6, 4, 3))
     term = copy.deepcopy(TERMS[name]).float()
     if isinstance(term, (OptimalTransport, Sinkhorn)):
         term = type(term)(0.3)
     x.requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device.type if device.type == "cuda" else "cpu", torch.bfloat16):
         value = term(x, y)
     assert value.dtype == torch.float32
     assert_same(value, term(x.float(), y.float()), 1e-6)
@@ -122,7 +122,7 @@ def distance_after(term: Term, sign: float, steps: int = 40) -> float:
     return (x.mean(0) - (y + shift).mean(0)).norm().item()
 
 
-def test_all_terms_compile_without_a_graph_break():
+def test_all_terms_compile_without_a_graph_break(compiled):
     terms = nn.ModuleList([MMD(), EnergyDistance(), CORAL(), Sinkhorn(1.0), OptimalTransport(1.0, unbalanced=1.0)])
     terms.append(DomainClassifier(3, penalty=0.0))
     if WHOLE:
@@ -132,11 +132,11 @@ def test_all_terms_compile_without_a_graph_break():
     def total(x, y):
         return sum(0.5 * term(x, y) for term in terms)
 
-    compiled = torch.compile(total, fullgraph=True, backend="eager")
+    whole = torch.compile(total, fullgraph=True, backend="eager")
     x.requires_grad_()
-    value = compiled(x, y)
+    value = whole(x, y)
     assert_same(value, total(x, y), 1e-4)
-    (found,), (expected,) = (torch.autograd.grad(v, x) for v in (compiled(x, y), total(x, y)))
+    (found,), (expected,) = (torch.autograd.grad(v, x) for v in (whole(x, y), total(x, y)))
     assert_same(found, expected, 1e-4)
 
 

@@ -16,6 +16,8 @@ from cotrain_losses.terms.transport import unbalanced
 from tests.drawn import features, seeds, sizes, widths
 from tests.plans import objective, prices, squares
 
+pytestmark = pytest.mark.usefixtures("of_the_cpu")
+
 
 @given(seeds, st.integers(1, 5))
 def test_exact_transport_between_equally_many_is_the_best_permutation(seed, n):
@@ -38,7 +40,7 @@ def test_many_rows_are_assigned_as_by_scipy_from_a_cold_start(n, d, scale, group
     x, y = (scale * side for side in features(n, n, n, d, shift=100.0))
     x[:30], y[20:60] = x[0], x[1]  # duplicates
     group = torch.arange(n) % groups
-    cost = squares(x, y).where(group[:, None] == group, torch.inf).numpy()
+    cost = squares(x, y).where(group[:, None] == group, torch.inf).numpy(force=True)
     best = cost[linear_sum_assignment(cost)].mean()
     sides = (x, y) if groups == 1 else (Rows(x, group=group), Rows(y, group=group))
     x.requires_grad_(), y.requires_grad_()
@@ -59,7 +61,9 @@ def test_exact_transport_agrees_with_pot_and_is_the_limit_of_entropic_transport(
     x, y = features(seed, n, m, 2)
     exact = OptimalTransport(0.0)(x, y)
     a, b = np.full(n, 1 / n), np.full(m, 1 / m)
-    torch.testing.assert_close(exact.item(), float(ot.emd2(a, b, squares(x, y).numpy())), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        exact.item(), float(ot.emd2(a, b, squares(x, y).numpy(force=True))), rtol=1e-9, atol=1e-12
+    )
     reg = 1e-4
     entropic = OptimalTransport(reg, tolerance=1e-9)(x, y)
     assert exact - 1e-9 <= entropic <= exact + reg * math.log(n * m) + 1e-9
@@ -129,7 +133,7 @@ def test_unbalanced_transport_without_entropy_is_pots_and_the_limit_of_less_and_
     x, y = features(6, 12, 9, 2)
     found = OptimalTransport(0.0, unbalanced=2.0).coupling(x, y)
     a, b = np.full(12, 1 / 12), np.full(9, 1 / 9)
-    theirs = ot.unbalanced.mm_unbalanced(a, b, squares(x, y).numpy(), 2.0, numItermax=20_000, stopThr=1e-12)
+    theirs = ot.unbalanced.mm_unbalanced(a, b, squares(x, y).numpy(force=True), 2.0, numItermax=20_000, stopThr=1e-12)
     np.testing.assert_allclose(found.plan, theirs, atol=2e-4)
     for reg, within in ((1e-2, 1e-1), (1e-4, 1e-3)):
         entropic = OptimalTransport(reg, unbalanced=2.0, tolerance=1e-9).coupling(x, y)

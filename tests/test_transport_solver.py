@@ -16,9 +16,11 @@ from cotrain_losses.terms.transport.problem import Problem, dual_value
 from cotrain_losses.terms.transport.settings import Settings as problem_settings
 from tests.drawn import features
 
+pytestmark = pytest.mark.usefixtures("of_the_cpu")
+
 
 def test_a_price_in_float32_leaves_the_iterations_in_float32():
-    x, y = (side.float().numpy() for side in features(0, 8, 7, 3))
+    x, y = (side.float().numpy(force=True) for side in features(0, 8, 7, 3))
     uniform = np.full(8, 1 / 8, np.float32), np.full(7, 1 / 7, np.float32)
     solution = squared.cross(problem_settings(0.5, (1.0, 2.0)), x, y, *uniform, None).solution
     assert solution.kernel.dtype == solution.u.dtype == solution.v.dtype == np.float32
@@ -28,7 +30,7 @@ def test_a_price_in_float32_leaves_the_iterations_in_float32():
 def test_leaps_arrive_at_the_same_plan_in_fewer_iterations(monkeypatch, rho):
     from cotrain_losses.terms.transport import sinkhorn
 
-    x, y = (side.numpy() for side in features(0, 40, 30, 3))
+    x, y = (side.numpy(force=True) for side in features(0, 40, 30, 3))
     a, b, cost = np.full(40, 1 / 40), np.full(30, 1 / 30), squared.squared_matrix(x, y)
     problem = Problem(a, b, a, b, 0.3, (rho, rho))
 
@@ -71,7 +73,7 @@ def test_out_of_reach_nothing_is_carried_and_the_value_is_the_price_of_both_side
 @pytest.mark.parametrize("rho", [(math.inf, math.inf), (1.0, 1.0), (0.3, math.inf)])
 @pytest.mark.parametrize("seed", range(6))
 def test_no_step_of_newtons_method_lowers_the_dual(seed, rho):
-    x, y = (side.numpy() for side in features(seed, 9, 7, 2))
+    x, y = (side.numpy(force=True) for side in features(seed, 9, 7, 2))
     a, b = np.full(9, 1 / 9), np.full(7, 1 / 7)
     problem, cost = Problem(a, b, a, b, 0.02, rho), squared.squared_matrix(x, y)
     f, g = (np.random.default_rng(seed).normal(size=k) for k in (9, 7))
@@ -82,7 +84,7 @@ def test_no_step_of_newtons_method_lowers_the_dual(seed, rho):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_newtons_method_arrives_from_potentials_drawn_at_random(seed):
-    x, y = (side.numpy() for side in features(seed, 9, 7, 2))
+    x, y = (side.numpy(force=True) for side in features(seed, 9, 7, 2))
     a, b = np.full(9, 1 / 9), np.full(7, 1 / 7)
     f, g = (0.1 * np.random.default_rng(seed).normal(size=k) for k in (9, 7))
     found = newton(Problem(a, b, a, b, 0.02, (1.0, 1.0)), squared.squared_matrix(x, y), f, g, 1e-10)
