@@ -89,7 +89,14 @@ def diffusion(device: str, tiny: bool) -> Subject:
     inputs = {name: PolicyFeature(*kind) for name, kind in kinds.items()}
     more: dict[str, Any] = {"down_dims": (32, 64), "horizon": 8, "n_action_steps": 4} if tiny else {}
     outputs = {"action": PolicyFeature(FeatureType.ACTION, (7,))}
-    config = DiffusionConfig(input_features=inputs, output_features=outputs, device=device, crop_shape=None, **more)
+    config = DiffusionConfig(
+        input_features=inputs,
+        output_features=outputs,
+        device=device,
+        crop_shape=None,
+        pretrained_backbone_weights=None,
+        **more,
+    )
     policy = DiffusionPolicy(config).to(device).train()
     batch = {name: torch.rand(b, config.n_obs_steps, *shape, device=device) for name, (_, shape) in kinds.items()}
     batch |= {"action": torch.rand(b, config.horizon, 7, device=device) * 2 - 1}
