@@ -49,7 +49,7 @@ quick: $(VENV)/.installed
 	$(BIN)/python -m pytest $(QUICK)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --durations 25 --durations-min 5
 
 # Outside CI, an hour or more; each part can be run alone, and goes on where it was cut off.
 long: $(VENV)/.installed
@@ -97,7 +97,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m tests.tools.links site
 
 integration: $(POLICIES)/.installed slurm
-	$(POLICIES)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m integration tests/integration
+	$(POLICIES)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations 15 --durations-min 5 -m integration tests/integration
 
 python312:
 	@test -n "$(PYTHON312)"

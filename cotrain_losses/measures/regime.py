@@ -41,7 +41,7 @@ NEXT = {
     "at this seam (OptimalTransport, Sinkhorn, or DomainClassifier with a negative strength), raised until the probe "
     "just stays high.",
     "structured": "Leave the alignment as it is. Search the ratio in the balanced band, and let the head know the "
-    "domain (DomainGuidance, scale 0.5).",
+    "domain (DomainGuidance).",
     "overlapping": "Lower the strength of alignment terms here, or take them off, and give the domain back to the "
     "head: DomainGuidance, or a domain column before the head.",
     "collapsed": "See whether this layer was written where the features were collected. If it was, take alignment "
