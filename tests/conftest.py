@@ -12,8 +12,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.device import place
-
 TIERS = {
     "integration": "integration",
     "integration_lerobot": "integration_lerobot",
@@ -48,8 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{marker}: runs with other libraries, in an environment of their own")
     if config.option.markexpr in TIERS.values():  # those libraries' own deprecations are not this project's errors
         config.addinivalue_line("filterwarnings", "ignore")
-    config.device = place(config.getoption("--device"))  # type: ignore[attr-defined]
-    if config.device.type != "cpu":  # type: ignore[attr-defined]
+    config.device = torch.device("cpu")  # type: ignore[attr-defined]
+    if (named := config.getoption("--device")) != "cpu":
+        from tests.device import place  # other libraries bring a package of this name into their environments
+
+        config.device = place(named)  # type: ignore[attr-defined]
         config.option.reportchars += "s"  # what is skipped there, and why
         settings.load_profile("elsewhere")
         config.addinivalue_line("filterwarnings", "ignore:OptimalTransport.reg=0. is exact:UserWarning")

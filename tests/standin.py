@@ -13,10 +13,8 @@ from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-_setup_privateuseone_for_python_backend("elsewhere")
-ELSEWHERE = torch.device("elsewhere:0")
+NAME = "elsewhere"
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 
 
@@ -28,7 +26,7 @@ class There(torch.Tensor):
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> There:
         layout = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
-        made = torch.Tensor._make_wrapper_subclass(cls, held.shape, device=ELSEWHERE, **layout)
+        made = torch.Tensor._make_wrapper_subclass(cls, held.shape, device=f"{NAME}:0", **layout)
         made.held = held
         return made
 
@@ -70,7 +68,7 @@ def run(func: Any, *args: Any, **kwargs: Any) -> Any:
     to = kwargs.get("device")
     held = {**kwargs, "device": "cpu"} if to is not None else kwargs
     found = func(*tree_map(_held, args), **tree_map(_held, held))
-    if to is not None and torch.device(to).type != ELSEWHERE.type:
+    if to is not None and torch.device(to).type != NAME:
         return found
     known = {id(_held(x)): x for x in given}  # what was changed in place is the tensor it was
 
@@ -84,5 +82,15 @@ def _held(x: Any) -> Any:
     return x.held if isinstance(x, There) else x
 
 
-_library = torch.library.Library("_", "IMPL")
-_library.fallback(run, "PrivateUse1")  # what makes tensors there
+def registered() -> torch.device:
+    """The device, from here on known to torch in this process: autocast then asks it for what it has not."""
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+    _setup_privateuseone_for_python_backend(NAME)
+    library = torch.library.Library("_", "IMPL")
+    library.fallback(run, "PrivateUse1")  # what makes tensors there
+    kept.append(library)
+    return torch.device(f"{NAME}:0")
+
+
+kept: list[torch.library.Library] = []

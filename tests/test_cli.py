@@ -46,8 +46,8 @@ def test_the_help_of_a_benchmark_names_its_choices():
     [
         (["--preset", "x"], "a preset is one of demo, smoke, got 'x'."),
         (["--task", "x"], "button-press, nut-assembly, got 'x'."),
-        (["--gap", "x"], "a gap is one of none, visual, control, physics, visual-control, hard, got 'x'."),
-        (["--methods", "adda,x,y"], "structured_loud, got 'x'."),
+        (["--gap", "x"], "visual-control, hard, camera-10, camera-25, camera-40, camera-55, camera-70, got 'x'."),
+        (["--methods", "adda,x,y"], "annealed, cameras, cameras_told, got 'x'."),
         (["--methods", "adda,adda"], "a run compares one or more different methods"),
         (["--ratio", "9"], "ratio is the share of target samples and lies in [0, 1], got 9.0."),
         (["--steps", "0"], "steps counts optimizer steps from 1, got 0."),
