@@ -79,6 +79,7 @@ def compiled(device: torch.device) -> None:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # densratio, once imported, sets it to the number of cores
 
 
 @pytest.fixture(autouse=True)
