@@ -112,6 +112,7 @@ def test_a_killed_job_a_drained_node_and_a_killed_run_lose_nothing_and_compute_n
 
     at_it = {cell for cell, _, _ in noted(tmp_path, "began")} - {cell for cell, _, _ in noted(tmp_path, "ended")}
     victim, job, process = max(at for at in noted(tmp_path, "began") if at[0] in at_it)
+    os.kill(process, signal.SIGSTOP)  # so that it does not end while it is looked at
     assert state_of(job) == "RUNNING" and Claim(Cells(tmp_path / "cells").path({"cell": victim})).held()
     os.kill(process, signal.SIGKILL)
     slurm_node.slurm("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
