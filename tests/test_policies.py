@@ -44,7 +44,7 @@ def test_a_factory_is_found_in_the_current_folder_and_by_its_short_name(module):
 
 @pytest.mark.parametrize("name", ["fast", "mine:", ":make", "mine:ma ke", ""])
 def test_a_name_of_neither_kind_is_refused_with_what_there_is(name):
-    with pytest.raises(ValueError, match=r"one of flow, lerobot-diffusion, lerobot-act, or module:factory, got"):
+    with pytest.raises(ValueError, match=r"one of flow, stems, lerobot-diffusion, lerobot-act, or module:factory, got"):
         policies.check_name(name)
     with pytest.raises(CannotContinue, match="module:factory"):
         policies.factory(name)
