@@ -1,7 +1,7 @@
 """The time of each term in this checkout over its time in an earlier one.
 
-git worktree add /tmp/before 9fc3bb2
-python -m cotrain_bench.before /tmp/before [--sizes 32,128,512] [--width 64] [--repeats 41]
+git worktree add ../before 9fc3bb2
+python -m cotrain_bench.before ../before [--sizes 32,128,512] [--width 64] [--repeats 41]
 
 Each checkout has a process of its own, on one thread.  The two take turns, so that a busy machine slows both alike;
 each counts its own CPU time, forward and backward.  Medians; the ratio is the median of the turns' ratios.

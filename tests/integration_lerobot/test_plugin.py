@@ -59,7 +59,7 @@ def trained(arguments: list[str]) -> None:
 
 
 def test_a_policy_type_trains_logs_saves_and_acts_under_its_method(
-    merged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    merged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, method = tmp_path / "run", "cfg(scale=1.5)"
     with caplog.at_level(logging.INFO), batches() as seen:
@@ -85,6 +85,7 @@ def test_a_policy_type_trains_logs_saves_and_acts_under_its_method(
     assert action(0.0).shape == (1, data.ACTION)
     assert not torch.allclose(action(0.0), action(1.0)) and not torch.allclose(action(1.0), action(3.0))
 
+    monkeypatch.chdir(tmp_path)  # where the server writes its log
     served = served_by_the_policy_server(folder)
     assert type(served) is type(policy)
     assert torch.equal(served.method[0].table, load_file(folder / "model.safetensors")["method.0.table"])
