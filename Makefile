@@ -37,7 +37,7 @@ help:
 	@echo "make integration-lerobot   LeRobot of today, with Python 3.12: adapters, lerobot-train and cotrain lerobot-train"
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
 	@echo "make wheel   the wheel, installed in an environment of its own and tested from elsewhere"
-	@echo "make gpu     every figure that needs a GPU, in under 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
+	@echo "make gpu     every figure that needs a GPU, in about 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
 	@echo "make gpu-bundle   one folder under 50 MB with all that make gpu needs beside torch, for a machine without network"
 	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines, make calls   how much there is and runs"
 
@@ -73,7 +73,7 @@ wheel:
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest $(QUICK)
 
-# On a machine with a GPU and a Python that has torch; installs nothing, needs no network, takes under 4 minutes.
+# On a machine with a GPU and a Python that has torch; installs nothing, needs no network, takes about 4 minutes.
 gpu:
 	PYTHONPATH="$(CURDIR):$(CURDIR)/benchmarks:$$PYTHONPATH" $(GPU_PYTHON) -m cotrain_bench.gpu $(GPU)
 

@@ -61,6 +61,10 @@ def test_demonstrations_start_in_their_region_and_a_task_that_cannot_be_split_sa
         Region("assembly", "half").holds(np.zeros((6, 3)))
     with pytest.raises(WrongSetting, match="a coverage is one of whole, half"):
         Cell(coverage="left")
+    with pytest.raises(WrongSetting, match="chooses a stem by the label"):
+        Cell(policy="stems")
+    with pytest.raises(WrongSetting, match="probe has no relative strength"):
+        Cell(method="probe", strength=0.1)
 
 
 # proprioception and other cameras
@@ -177,6 +181,7 @@ def test_the_screen_has_defaults_first_pair_by_pair_and_every_arm_on_every_pair(
     for name, method in METHODS.items():
         tried = {(cell.strength, cell.unlabelled) for cell in cells if cell.method == name and method.screened}
         assert len(tried) == len(method.screened) * (2 if method.frames else 1)
+    assert {cell.policy for cell in cells} == {"flow", "stems"}
     seeds = {*transfer.SCREEN_SEEDS}, {*transfer.ANGLE_SEEDS}, {*transfer.SEEDS}
     assert len(set.union(*seeds)) == sum(map(len, seeds))
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cotrain_losses import MMD, CoTrain, Method, MixedBatchSampler, Seam
+from cotrain_losses import MMD, CoTrain, Method, MixedBatchSampler, Rows, Seam
 from cotrain_losses.datasets.labels import DomainDataset
+from cotrain_losses.policy.memory import Memory
 from tests.drawn import seeds
 from tests.toy import Policy, batch
 from tests.wrapped import SEAM, policy, seeded
@@ -77,12 +78,22 @@ def test_an_installed_method_reads_the_mask_from_the_batch() -> None:
 @given(masks, seeds)
 @settings(max_examples=10)
 def test_rows_without_mass_are_as_if_they_were_not_there_for_a_term(mask, seed) -> None:
-    cotrain = CoTrain(policy(seed), Method(regularizer=1.0 * MMD()), seam=SEAM, mass=lambda b: mask.double())
+    cotrain = CoTrain(policy(seed), Method(regularizer=1.0 * MMD()), seam=SEAM, mass=lambda b: mask)
     losses = seeded(lambda: cotrain(batch(seed, 10), domain=DOMAINS))
     z = policy(seed).encoder(batch(seed, 10)["observation"])
     sides = z[~DOMAINS & mask], z[DOMAINS & mask]
     expected = MMD()(*sides) if min(map(len, sides)) >= 2 else z.new_zeros(())
     torch.testing.assert_close(losses.regularizer, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_rows_without_mass_neither_fill_a_memory_nor_push_out_those_that_count() -> None:
+    memory, labels = Memory(4), torch.ones(4, dtype=torch.long)
+    counts, none = (Rows(torch.full((4, 1), float(mass)), mass=torch.full((4,), float(mass))) for mass in (1, 0))
+    memory.filled(counts, labels)
+    rows, domain = memory.filled(none, labels)
+    assert rows.features.flatten().tolist() == [0.0] * 4 + [1.0] * 4 and domain.tolist() == [1] * 8
+    rows, _ = memory.filled(Rows(torch.zeros(2, 1), mass=torch.ones(2)), torch.zeros(2, dtype=torch.long))
+    assert rows.mass.tolist() == [1.0] * 6
 
 
 def test_a_joined_dataset_tells_frames_of_a_domain_from_its_demonstrations() -> None:

@@ -180,6 +180,15 @@ def test_other_costs_and_groups_are_solved_by_the_kernel_and_pulled_by_torch(gro
     torch.testing.assert_close(found.double(), term(*map(double, sides)), rtol=1e-5, atol=1e-5)
 
 
+def test_an_extra_in_float64_leaves_the_pull_to_torch_and_the_kernels_in_use():
+    sides = [Rows(rows(n, 2, n), {"state": rows(n, 3, n).double()}) for n in (6, 5)]
+    term = OptimalTransport(0.3, cost=[Block(), Block("state", detach=True)])
+    with interpreted() as launched:
+        found = term.evaluate(Pair(*sides, eager=False, flags=Flags()))
+    assert launched == ["solve"] and kernels.failed == []
+    torch.testing.assert_close(found.double(), term(*map(double, sides)), rtol=1e-5, atol=1e-5)
+
+
 def test_a_kernel_that_cannot_be_launched_is_said_once_and_torch_computes(monkeypatch):
     def broken(*arguments, **sizes):
         raise RuntimeError("Failed to find C compiler")

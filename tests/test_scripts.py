@@ -174,6 +174,23 @@ def test_batches_are_those_of_a_sampler_with_the_labels_that_the_function_gives(
     assert repr(made) == repr([expected])
 
 
+def test_the_target_is_named_where_domains_have_names_of_their_own() -> None:
+    names = ("real", "sim_a", "sim_b")
+    part = torch.arange(30) % 3
+    with pytest.raises(ValueError, match="target"), mixed_loaders(0.5, lambda _: part, domains=names):
+        DataLoader(dicts(), 8, shuffle=True)
+    with mixed_loaders(0.5, lambda _: part, domains=names, target="real"):
+        loader = DataLoader(dicts(), 8, shuffle=True)
+    assert all(int((batch["domain"] == 0).sum()) == 4 for batch in loader)
+
+
+def test_a_loader_built_again_from_one_that_mixes_still_mixes() -> None:
+    with mixed_loaders(0.5, domain) as made:
+        first = DataLoader(dicts(), 8, shuffle=True)
+        again = DataLoader(first.dataset, batch_sampler=first.batch_sampler)
+    assert len(made) == 1 and all(int(batch["domain"].sum()) == 4 for batch in again)
+
+
 def test_held_out_data_and_loaders_in_order_are_labelled_and_not_mixed_and_others_are_left_alone() -> None:
     with mixed_loaders(0.5, domain) as made:
         DataLoader(dicts(), 4, shuffle=True)
@@ -232,6 +249,21 @@ def test_a_scripts_function_hands_over_what_it_returns_while_the_block_runs(monk
     with after(HERE, "made", lambda returned, n: handed.append((returned, n))):
         returned = HERE.made(3)
     assert handed == [(returned, 3)] and returned == [3] and HERE.made(4) == [4] and len(handed) == 1
+
+
+def test_what_was_handed_over_is_looked_up_as_it_was_before() -> None:
+    class Factory:
+        @staticmethod
+        def make(n: int) -> list[int]:
+            return [n]
+
+    class Inherits(Factory):
+        pass
+
+    for owner in (Factory, Inherits):
+        with after(owner, "make", lambda returned, n: None):
+            owner.make(3)
+    assert Factory().make(3) == [3] and "make" not in vars(Inherits)
 
 
 def test_a_function_that_the_script_did_not_call_is_an_error() -> None:

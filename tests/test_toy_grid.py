@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from cotrain_bench.commands import bench
+from cotrain_bench.paired import t_interval
 from cotrain_bench.toy import arms, bands, curves, grid
 from cotrain_bench.toy.arms import ARMS, Arm
 from cotrain_bench.toy.encoded import Budget, Experiment
@@ -168,7 +169,7 @@ def test_a_band_is_judged_by_its_interval_and_by_how_many_cells_are_solved(facto
 
 
 def test_the_interval_of_a_mean_is_students():
-    mean, low, high = bands.t_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    mean, low, high = t_interval([1.0, 2.0, 3.0, 4.0, 5.0])
     half = 2.776445 * math.sqrt(2.5 / 5)  # the 97.5 % point of t with four degrees of freedom
     assert (mean, low, high) == pytest.approx((3, 3 - half, 3 + half), abs=1e-5)
 

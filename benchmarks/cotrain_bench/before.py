@@ -1,7 +1,7 @@
 """The time of each term in this checkout over its time in an earlier one.
 
 git worktree add ../before 9fc3bb2
-python -m cotrain_bench.before ../before [--sizes 32,128,512] [--width 64] [--repeats 41]
+python -m cotrain_bench.before ../before [--sizes 32,128,512] [--repeats 41]
 
 Each checkout has a process of its own, on one thread.  The two take turns, so that a busy machine slows both alike;
 each counts its own CPU time, forward and backward.  Medians; the ratio is the median of the turns' ratios.
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+WIDTH = 64
 TERMS: dict[str, Callable[[Any], Any]] = {
     "MMD": lambda ctl: ctl.MMD(),
     "EnergyDistance": lambda ctl: kernels().EnergyDistance(),
@@ -34,7 +35,7 @@ TERMS: dict[str, Callable[[Any], Any]] = {
     "OptimalTransport": lambda ctl: ctl.OptimalTransport(0.1),
     "OptimalTransport, unbalanced": lambda ctl: ctl.OptimalTransport(0.1, unbalanced=10.0),
     "OptimalTransport, exact": lambda ctl: ctl.OptimalTransport(0.0),
-    "DomainClassifier": lambda ctl: ctl.DomainClassifier(64),
+    "DomainClassifier": lambda ctl: ctl.DomainClassifier(WIDTH),
     "0.1 * MMD + 0.1 * Sinkhorn": lambda ctl: 0.1 * ctl.MMD() + 0.1 * ctl.Sinkhorn(0.5),
     "a step of cfg + 0.1 * MMD": lambda ctl: step(ctl),
 }
@@ -51,10 +52,9 @@ def kernels() -> Any:
 
 def step(ctl: Any) -> Callable[[Any, Any], Any]:
     """One training step of a small policy: everything between the policy's loss and the total."""
-    width = 64
-    policy = torch.nn.ModuleDict({"head": torch.nn.Linear(width, width)})
-    seam = ctl.Seam(head="head", condition=0, width=width)
-    method = ctl.Method(guidance=ctl.DomainGuidance(width), regularizer=0.1 * ctl.MMD())
+    policy = torch.nn.ModuleDict({"head": torch.nn.Linear(WIDTH, WIDTH)})
+    seam = ctl.Seam(head="head", condition=0, width=WIDTH)
+    method = ctl.Method(guidance=ctl.DomainGuidance(WIDTH), regularizer=0.1 * ctl.MMD())
     cotrain = ctl.CoTrain(policy, method, seam=seam, loss=lambda policy, rows: policy["head"](rows).square().mean(1))
 
     def total(x: Any, y: Any) -> Any:
@@ -71,14 +71,14 @@ def main() -> None:
     typer.run(compare)
 
 
-def compare(earlier: Path, sizes: str = "32,128,512", width: int = 64, repeats: int = 41) -> None:
+def compare(earlier: Path, sizes: str = "32,128,512", repeats: int = 41) -> None:
     """Print the table of every term at every size."""
     checkouts = [worker(earlier), worker(Path(__file__).parents[2])]
     heads = f"{'before, ms':>12}{'now, ms':>10}{'now / before':>14}{'quartiles':>14}{'gradients differ':>18}"
     print(f"{'term':30}{'rows':>6}{heads}")
     for name in TERMS:
         for n in map(int, sizes.split(",")):
-            turns = [[asked(each, name, n, width) for each in checkouts] for _ in range(repeats + 2)][2:]
+            turns = [[asked(each, name, n) for each in checkouts] for _ in range(repeats + 2)][2:]
             before, now = (1e3 * median(turn[k]["seconds"] for turn in turns) for k in (0, 1))
             low, ratio, high = np.quantile([new["seconds"] / old["seconds"] for old, new in turns], (0.25, 0.5, 0.75))
             old, new = (np.array(each["gradient"]) for each in turns[0])
@@ -109,8 +109,8 @@ def asked(process: subprocess.Popen[str], *task: Any) -> dict[str, Any]:
 def answer() -> None:
     """Time what each line of the standard input asks for, until it ends."""
     for line in sys.stdin:
-        name, n, width = json.loads(line)
-        x, y = sides(n, width)
+        name, n = json.loads(line)
+        x, y = sides(n)
         begin = time.process_time()
         term(name)(x, y).backward()
         seconds = time.process_time() - begin
@@ -125,9 +125,9 @@ def term(name: str) -> Callable[..., Any]:
     return made
 
 
-def sides(n: int, width: int) -> tuple[Any, Any]:
+def sides(n: int) -> tuple[Any, Any]:
     """n rows of each side, the target moved by half a deviation."""
-    x, y = torch.randn(2, n, width, generator=torch.Generator().manual_seed(n))
+    x, y = torch.randn(2, n, WIDTH, generator=torch.Generator().manual_seed(n))
     return x.requires_grad_(), (y + 0.5).requires_grad_()
 
 

@@ -27,6 +27,8 @@ import cotrain_losses as ctl
 from cotrain_losses.cli.lerobot.settings import STATISTICS
 from cotrain_losses.cli.lerobot.statistics import ENDS, Moved, pooled
 
+from .paired import t_interval
+
 Array = NDArray[np.float32]
 STATE, ACTION, LENGTH, HORIZON = 4, 3, 40, 4
 MODES = ("MEAN_STD", "MIN_MAX")
@@ -179,10 +181,8 @@ def _aggregated(each: Sequence[Any]) -> dict[str, Any]:
 
 def _mean(values: Tensor) -> str:
     """The mean and its 95 % interval, Student's t."""
-    from scipy import stats  # type: ignore[import-untyped]
-
-    quantile = float(stats.t.ppf(0.975, len(values) - 1))
-    return f"{values.mean():+.3f} +- {quantile * values.std() / math.sqrt(len(values)):.3f}"
+    mean, low, high = t_interval(values.tolist())
+    return f"{mean:+.3f} +- {(high - low) / 2:.3f}"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import cotrain_losses as ctl
 from cotrain_losses.cli.report import Table
 
 from .overhead_subjects import SUBJECTS, Subject, subject
-from .peers.problems import seconds
+from .peers.problems import alternating
 from .results import check_one_of, write_results
 from .terminal import cli_errors, progress, show_table
 from .weights_cost import weights_cost
@@ -98,7 +98,7 @@ def _steps(on: Subject, make: Callable[[int], ctl.Method], repeats: int, device:
     )
     memory = [_memory(loss, device) for loss in losses]
     jobs = [partial(step, loss, o) for loss, o in zip(losses, optimizers, strict=True)]
-    return {**_ratio(_alternating(jobs, repeats, device)), "memory": memory[1] / memory[0]}
+    return {**_ratio(alternating(jobs, repeats, device)), "memory": memory[1] / memory[0]}
 
 
 def _measured_weights(on: Subject, repeats: int) -> dict[str, Any]:
@@ -120,19 +120,7 @@ def _sampling(on: Subject, repeats: int, device: str) -> dict[str, Any]:
             bare()
 
     with torch.no_grad():
-        return {**_ratio(_alternating([bare, guided], repeats, device)), "memory": None}
-
-
-def _alternating(jobs: Sequence[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
-    """(bare, wrapped) seconds of neighbouring runs, after one of each that is not counted; the order alternates."""
-    for job in jobs:
-        job()
-    pairs = []
-    for k in range(repeats):
-        order = (0, 1) if k % 2 == 0 else (1, 0)
-        took = {which: seconds(jobs[which], device) for which in order}
-        pairs.append((took[0], took[1]))
-    return pairs
+        return {**_ratio(alternating([bare, guided], repeats, device)), "memory": None}
 
 
 def _ratio(pairs: list[tuple[float, float]]) -> dict[str, float]:

@@ -152,6 +152,19 @@ def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
     return Interval(float(low), float(high))
 
 
+def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of values and its 95 % t interval; of one value that is the whole line.
+
+    >>> t_interval([1.0])
+    (1.0, -inf, inf)
+    """
+    if len(values) == 1:
+        return values[0], -math.inf, math.inf
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = float(_stats().t(len(values) - 1).ppf(0.975)) * error
+    return mean, mean - half, mean + half
+
+
 class Correlation(NamedTuple):
     """A correlation over cells, with its interval over pairs."""
 

@@ -21,7 +21,7 @@ import cotrain_losses as ctl
 from cotrain_losses.strength import balanced, relative
 from cotrain_losses.strength.strength import Strength
 
-from .peers.problems import seconds
+from .peers.problems import repeat, seconds
 
 BLOCKS = 15
 """timed blocks of each kind, which alternate; each holds one reading"""
@@ -51,18 +51,13 @@ def weights_cost(width: int, batch: int, target: int, held_out: Callable[[], Any
     blocks = []
     for _ in range(BLOCKS + 1):
         measured.on_target_loss(1.0)
-        blocks.append([seconds(partial(_repeat, step, measured.every), "cpu") for step in made])
+        blocks.append([seconds(partial(repeat, step, measured.every), "cpu") for step in made])
     more = [(with_ - without) / measured.every for without, with_ in blocks[1:]]
     low, middle, high = statistics.quantiles(more, n=4)
     with torch.no_grad():
         held_out()
         passes = statistics.median(seconds(held_out, "cpu") for _ in range(3))
     return Cost(middle, low, high, passes / measured.every)
-
-
-def _repeat(step: Callable[[], None], times: int) -> None:
-    for _ in range(times):
-        step()
 
 
 def _stepper(weight: Strength, width: int, batch: int, target: int) -> Callable[[], None]:

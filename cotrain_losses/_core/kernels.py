@@ -44,9 +44,9 @@ def attempted(compute: Callable[[], T]) -> T | None:
     """What `compute` gives; None, for good and said once, where Triton cannot compile or launch them here."""
     try:
         return compute()
+    except torch.cuda.OutOfMemoryError:
+        raise
     except Exception as error:
-        if isinstance(error, torch.cuda.OutOfMemoryError):
-            raise
         failed.append(str(error))
         warnings.warn(
             f"Triton could not run a kernel here ({type(error).__name__}: {str(error)[:200]}): torch computes instead, "
@@ -62,6 +62,6 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, 
         kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
 
 
-def power_of_two(n: int, least: int = 16) -> int:
-    """The smallest power of two that is at least n, and `least`."""
-    return max(least, 1 << max(0, n - 1).bit_length())
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n and 16, as blocks of a kernel are."""
+    return max(16, 1 << max(0, n - 1).bit_length())

@@ -25,7 +25,7 @@ def mixed_loaders(
     domain: Callable[[Any], Domain | None],
     *,
     domains: Sequence[str] = ("source", "target"),
-    target: str | None = None,
+    target: str = "target",
     key: str = "domain",
     seed: int = 0,
 ) -> Iterator[list[MixedBatchSampler]]:
@@ -34,12 +34,15 @@ def mixed_loaders(
     Args:
         ratio: the target's share of each batch, or a share of each domain, as for `MixedBatchSampler`.
         domain: function of a loader's dataset giving (N,) labels of its samples, or None where it is left alone.
-        domains, target: names of the domains and of the target among them; of the default pair the target is the last.
+        domains, target: names of the domains and of the target among them, as for `MixedBatchSampler`.
         key: where a batch holds its labels, as positions among `domains`; samples are mappings.
         seed: of the samplers.
 
     A loader that has `shuffle` or a sampler draws from a `MixedBatchSampler` of its batch size, rank and world size;
     one whose samples are all of one domain (held-out data) only labels them.  Yields the samplers, in the order built.
+    torchdata's StatefulDataLoader is built in another way and is not seen: give it a `MixedBatchSampler`.  Rank and
+    world size are those of a DistributedSampler; with `shuffle` alone every rank draws the same batches, which is what
+    Accelerate's prepare shares out.
 
     Raises RuntimeError when the block ends without a loader that mixes; ValueError on labels of another number than the
     samples, or a loader that has a batch sampler of its own; TypeError on samples that are no mappings.
@@ -54,18 +57,18 @@ def mixed_loaders(
     0.5
     """
     mixed, original = list[MixedBatchSampler](), DataLoader.__init__
-    named, of_target = tuple(domains), target or domains[-1]
+    named = tuple(domains)
 
     @functools.wraps(original)
     def build(loader: DataLoader[Any], dataset: Any, *args: Any, **kwargs: Any) -> None:
-        given = domain(dataset)
+        given = None if isinstance(dataset, Labelling) else domain(dataset)  # one that was built here, built again
         if given is None:
             return original(loader, dataset, *args, **kwargs)
-        labels, _ = read_labels(given, named, of_target)
+        labels, _ = read_labels(given, named, target)
         options = inspect.signature(original).bind(loader, dataset, *args, **kwargs).arguments
         own = {name: value for name, value in options.items() if name not in ("self", "dataset")}
         if _draws(own) and len(labels.bincount().nonzero()) > 1:
-            mixed.append(_sampler(own, labels, ratio, seed, named, of_target))
+            mixed.append(_sampler(own, labels, ratio, seed, named, target))
             own["batch_sampler"] = mixed[-1]
             _log.info("a loader of the script draws from %r", mixed[-1])
         return original(loader, Labelling(dataset, labels, key), **own)

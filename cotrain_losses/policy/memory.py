@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._core.device import moved
 from .._core.rows import Rows
 
 
@@ -24,18 +25,19 @@ class Memory:
         self.kept: dict[int, Rows] = {}
 
     def filled(self, rows: Rows, labels: Tensor) -> tuple[Rows, Tensor]:
-        """The rows of a batch and of its memory, with their labels (n,) on the CPU; the batch is kept in turn."""
+        """The rows of a batch and of its memory, with their labels (n,) on the CPU; rows of mass are kept in turn."""
         parts, of = [rows], [labels]
+        counted = labels if rows.mass is None else labels.where(moved(rows.mass, labels.device) > 0, -1)
         for domain, kept in sorted(self.kept.items()):
-            short = min(self.size - int((labels == domain).sum()), len(kept))
+            short = min(self.size - int((counted == domain).sum()), len(kept))
             if short > 0:
                 parts.append(kept[-short:])
                 of.append(torch.full((short,), domain))
-        self._keep(rows, labels)
+        self._keep(rows, counted)
         return _joined(parts), torch.cat(of)
 
     def _keep(self, rows: Rows, labels: Tensor) -> None:
-        for domain in labels.unique().tolist():  # type: ignore[no-untyped-call]
+        for domain in labels[labels >= 0].unique().tolist():  # type: ignore[no-untyped-call]
             place = (labels == domain).nonzero().squeeze(1).to(rows.features.device, non_blocking=True)
             own = rows[place].map(lambda x: x.detach())
             self.kept[domain] = _joined([self.kept[domain], own] if domain in self.kept else [own])[-self.size :]

@@ -22,7 +22,7 @@ def after(owner: Any, name: str, then: Callable[..., Any], *, optional: bool = F
     ...     root = math.sqrt(4.0)
     returned 2.0
     """
-    original, calls = getattr(owner, name), 0
+    original, own, calls = getattr(owner, name), vars(owner).get(name), 0
 
     @functools.wraps(original, updated=())
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -36,7 +36,7 @@ def after(owner: Any, name: str, then: Callable[..., Any], *, optional: bool = F
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        delattr(owner, name) if own is None else setattr(owner, name, own)
     if not calls and not optional:
         raise RuntimeError(
             f"a script within after() calls {name}, got none of {getattr(owner, '__name__', owner)}. Name the module "

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from .._core.device import follow, moved
-from .._core.ranks import ranks
-from .._core.rows import Rows
+from .._core.rows import Rows, wide
 from ..importance.samples import Samples
 from ..method import Method
 from ..mixing.domains import Domains
@@ -74,8 +73,10 @@ class BatchReaders:
 
     def rows(self, features: Tensor, batch: Any) -> Rows:
         """The features with all that is said of them."""
-        read = (None if part is None else part(batch) for part in (self.mass, self.groups, self.valid))
-        return Rows(features, self.extras(batch) if self.extras else {}, *read)
+        mass, *more = (None if part is None else part(batch) for part in (self.mass, self.groups, self.valid))
+        if mass is not None and not mass.is_floating_point():
+            mass = mass.to(wide(features.dtype))
+        return Rows(features, self.extras(batch) if self.extras else {}, mass, *more)
 
 
 class Observer:
@@ -203,7 +204,7 @@ class TrainingStep:
         if features.device.type != "cpu":
             follow(regularizer, features.device)
         compared, known = self.kept.filled(rows, known) if self.memory else (rows, known)
-        if self.gather and ranks() > 1:
+        if self.gather:
             compared, (known,) = with_gathered(self.gathered, compared, moved(known, features.device))
         sides = self.domains.sides(compared, known)
         evaluations = [(name, regularizer.evaluate(source, target, step=step)) for name, source, target in sides]

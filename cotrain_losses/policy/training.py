@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from .._core.device import follow, moved
+from .._core.device import accurate, follow, moved
 from ..importance.samples import Samples
 from ..method import Method
 from ..terms.term import Regularizer
@@ -197,5 +197,5 @@ def _over_actions(has_action: Tensor, weight: Tensor | None, samples: int) -> Te
         if isinstance(has_action, Tensor):
             received = f"{tuple(has_action.shape)} of {str(has_action.dtype).removeprefix('torch.')}"
         raise ValueError(f"has_action has one bool per sample, shape ({samples},), got {received}. Index it as domain.")
-    share = has_action.double() * samples / has_action.sum().clamp_min(1)
+    share = has_action.to(accurate(has_action)) * samples / has_action.sum().clamp_min(1)
     return share if weight is None else moved(weight, share.device) * share

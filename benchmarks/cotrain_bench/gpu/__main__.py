@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from ..results import write
 from . import correctness, limits, speed, steps, suite
 from .machine import Machine, Row
 from .table import table
@@ -73,16 +74,13 @@ def seconds(name: str, tiny: bool) -> float:
 def every(out: Path, device: str, tiny: bool, names: list[str]) -> None:
     """Run the parts, and write what they found after every row."""
     out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, object] = {"machine": machine(device), "rows": []}
-    rows: list[Row] = []
+    on, rows = machine(device), list[Row]()
     for name in names:
         for row in ran(name, device, tiny, out / f"{name.replace(' ', '-')}.log"):
             rows.append({"part": name, **row})
-            found["rows"] = rows
-            (out / "results.json.part").write_text(json.dumps(found, indent=1))
-            (out / "results.json.part").replace(out / "results.json")
-    text = table(found["machine"], rows)  # type: ignore[arg-type]
-    (out / "table.md").write_text(text)
+            write(out / "results.json", json.dumps({"machine": on, "rows": rows}, indent=1).encode())
+    text = table(on, rows)
+    write(out / "table.md", text.encode())
     print(text)
 
 

@@ -12,6 +12,7 @@ import torch
 
 import cotrain_losses as ctl
 
+from ..peers.problems import alternating, repeat
 from .machine import Machine, NotHere, Row
 from .policies import POLICIES, Subject, methods, small
 
@@ -33,25 +34,10 @@ def overhead(on: Machine) -> Iterator[Row]:
 
 def _ratio(on: Machine, subject: Subject, make: Callable[[], ctl.Method], half: bool) -> Row:
     blocks, steps = (2, 1) if on.tiny else (5, 4)
-    bare, wrapped = stepper(on, subject, None, half), stepper(on, subject, make, half)
-    pairs = []
-    for k in range(blocks + 1):
-        order = (bare, wrapped) if k % 2 else (wrapped, bare)
-        took = {id(job): _seconds(on, job, steps) for job in order}
-        pairs.append((took[id(bare)], took[id(wrapped)]))
-    before, after = (statistics.median(each) for each in zip(*pairs[1:], strict=True))
+    steppers = stepper(on, subject, None, half), stepper(on, subject, make, half)
+    pairs = alternating([partial(repeat, job, steps) for job in steppers], blocks, on.device)
+    before, after = (statistics.median(each) / steps for each in zip(*pairs, strict=True))
     return {"figure": "step with / without", "value": after / before, "wanted": 1.02, "bare ms": 1e3 * before}
-
-
-def _seconds(on: Machine, job: Callable[[], Any], steps: int) -> float:
-    import time
-
-    on.idle()
-    began = time.perf_counter()
-    for _ in range(steps):
-        job()
-    on.idle()
-    return (time.perf_counter() - began) / steps
 
 
 def stepper(

@@ -6,7 +6,7 @@ Run by each library's own interpreter, so it imports numpy and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,3 +43,21 @@ def seconds(job: Callable[[], Any], device: str) -> float:
     job()
     torch.cuda.synchronize()
     return time.perf_counter() - started
+
+
+def repeat(job: Callable[[], Any], times: int) -> None:
+    """Run a job several times."""
+    for _ in range(times):
+        job()
+
+
+def alternating(jobs: Sequence[Callable[[], Any]], repeats: int, device: str) -> list[tuple[float, float]]:
+    """(first, second) seconds of neighbouring runs, after one of each that is not counted; the order alternates."""
+    for job in jobs:
+        job()
+    pairs = []
+    for k in range(repeats):
+        order = (0, 1) if k % 2 == 0 else (1, 0)
+        took = {which: seconds(jobs[which], device) for which in order}
+        pairs.append((took[0], took[1]))
+    return pairs

@@ -86,6 +86,8 @@ class Cell:
                     f"as many episodes are seen as unseen, so their number is even, got {self.episodes}."
                 )
         check_name(self.policy)
+        if self.policy == "stems" and not self.label:
+            raise WrongSetting("the policy stems chooses a stem by the label, got label=False. Pass another policy.")
         if not 0.0 <= self.ratio <= 1.0:
             raise WrongSetting(f"ratio is the share of target samples and lies in [0, 1], got {self.ratio}.")
         for name in ("target_demos", "source_demos", "episodes"):
@@ -94,6 +96,8 @@ class Cell:
         if self.unlabelled < 0 or (self.strength is not None and self.strength <= 0):
             received = f"got unlabelled={self.unlabelled} and strength={self.strength}"
             raise WrongSetting(f"unlabelled counts demonstrations from 0 and a strength is above 0, {received}.")
+        if self.strength is not None and not METHODS[self.method].screened:
+            raise WrongSetting(f"{self.method} has no relative strength, got strength={self.strength}. Leave it out.")
         if self.budget.steps < 1:
             raise WrongSetting(f"steps counts optimizer steps from 1, got {self.budget.steps}.")
         if not 0 <= self.seed < 1000:
@@ -160,7 +164,8 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
     if cell.scales:
         solved = {scale: _rolled_out(cell, trained, scale).solved for scale in cell.scales}
         row["scales"] = {str(scale): sum(some) / cell.episodes for scale, some in solved.items()}
-        row["scales_by_side"] = {str(scale): _by_side(cell, some) for scale, some in solved.items()}
+        if cell.region is not None:
+            row["scales_by_side"] = {str(scale): _by_side(cell, some) for scale, some in solved.items()}
     row |= evaluation.measures(trained, fresh)
     if cell.region is not None:
         elsewhere = evaluation.measures(trained, _unseen(cell.region, fresh, recorded), rows=256, repeats=1)

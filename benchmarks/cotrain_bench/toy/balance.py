@@ -24,7 +24,7 @@ from cotrain_losses.terms.mmd import EnergyDistance
 
 from ..results import Row
 from . import curves
-from .flow import PAIRS, SCALE
+from .flow import PAIRS, SCALE, waves
 
 WIDTH = 16
 DISTANCE, RATIO, FRACTION, RAW = 1.0, 0.1, 0.5, 0.1
@@ -56,8 +56,7 @@ class Velocity(nn.Module):
         self.net = _mlp(WIDTH + 2 + 2 * PAIRS, 64, 64, 64, 2)
 
     def forward(self, noisy: Tensor, time: Tensor, z: Tensor) -> Tensor:
-        angles = time[:, None] * 2.0 ** torch.arange(PAIRS)
-        velocity: Tensor = self.net(torch.cat([z, noisy, angles.sin(), angles.cos()], 1))
+        velocity: Tensor = self.net(torch.cat([z, noisy, waves(time)], 1))
         return velocity
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cotrain_losses.cli.report import Table
 
+from ..paired import t_interval
 from ..results import Row
 from .arms import ARMS
 
@@ -66,17 +67,6 @@ def outcome(rows: Sequence[Row], arm: str, scale: float | None, distances: Seque
     mean, low, high = t_interval([statistics.fmean(a) - statistics.fmean(b) for a, b in zip(logs, bases, strict=True)])
     solved = statistics.fmean(value < SOLVED for value in mine.values())
     return Outcome(solved, 10 ** statistics.fmean(map(statistics.fmean, logs)), mean, low, high, len(seeds))
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of values and its 95 % t interval; of one value that is the whole line."""
-    if len(values) == 1:
-        return values[0], -math.inf, math.inf
-    from scipy import stats  # type: ignore[import-untyped]  # slow to import, so only here
-
-    mean, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
-    half = float(stats.t(len(values) - 1).ppf(0.975)) * error
-    return mean, mean - half, mean + half
 
 
 def band_table(rows: Sequence[Row]) -> Table:

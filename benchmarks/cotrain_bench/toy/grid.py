@@ -92,7 +92,7 @@ def compute(block: Block, tick: Callable[[float], None]) -> Row:
 def run(study: str, out: Path, *, so_far: bool = False) -> tuple[list[Row], float, int]:
     """All rows of a study, the CPU seconds they took, and how many blocks are missing; one process at a time.
 
-    With `so_far` nothing is computed.  A block that failed, in which a cell diverged say, raises its reason.
+    With `so_far` nothing is computed.  The reason of a block that failed is said, and it counts as missing.
     """
     check_one_of("a study of the toy", study, STUDIES)
     blocks, kept = STUDIES[study](), Cells(out / "cells", say)

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from cotrain_losses.cli.report import COLOURS
 
+from ..paired import t_interval
 from ..results import Row
 from ..sim2sim.style import GRID, INK, styled
-from .bands import BANDS, LEAST, SOLVED, t_interval, title, variants
+from .bands import BANDS, LEAST, SOLVED, title, variants
 
 PANELS = {
     "alignment alone": (("ot", None), ("mmd", None), ("adda", None), ("moved", None)),

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._core import kernels
 from ..._core.device import accurate, as_array
 from ..._core.rows import Rows
 from ..gradients import check_followed, with_gradients
@@ -95,7 +96,7 @@ class OptimalTransport(Term):
         self._told = False
 
     def compare(self, pair: Pair) -> Tensor:
-        if not pair.eager and (value := self._launched(pair)) is not None:
+        if (value := self._launched(pair)) is not None:
             return value
         value, solution = self._solve(pair)
         if isinstance(solution, Solution):
@@ -164,7 +165,8 @@ class OptimalTransport(Term):
         """The value from Triton kernels; None where they do not take this problem."""
         if self.pairing or self.reference == "diagonal" or not launched.holds(pair, self.settings):
             return None
-        if (rows := joined_rows(self.cost, pair.source, pair.target)) is None:
+        rows = joined_rows(self.cost, pair.source, pair.target)
+        if rows is None or not kernels.usable(*rows):
             return None
         linear = self.value == "linear"
         return launched.evaluated("OptimalTransport", rows, pair, self.settings, linear=linear)

@@ -41,10 +41,10 @@ class Study:
 
 
 def once(question: str, cells: Callable[[], list[Cell]], pictures: Sequence[Picture], **how: Any) -> Study:
-    """A study whose cells are the same at every size, but for the policy; it has one preset."""
+    """A study whose cells are the same at every size, but for a policy that they leave open; it has one preset."""
 
     def of_policy(size: Size) -> list[Cell]:
-        return [replace(cell, policy=size.base.policy) for cell in cells()]
+        return [replace(cell, policy=size.base.policy) if cell.policy == Cell.policy else cell for cell in cells()]
 
     return replace(Study(question, of_policy, pictures, only="overnight"), **how)
 

@@ -21,7 +21,7 @@ from ..batches import Budget
 from ..cell import Cell
 from ..methods import METHODS, PUBLISHED_SCALE, studied
 
-OWN_SCALE = PUBLISHED_SCALE  # at which guided methods are evaluated in every study
+OWN_SCALE = PUBLISHED_SCALE  # at which cfg and cfg_adda are evaluated in every study
 
 
 @dataclass(frozen=True)

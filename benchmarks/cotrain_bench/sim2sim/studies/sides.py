@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from cotrain_losses.cli.report import Table
 
 from ...paired import mean_interval
 from ..cell import Cell
-from ..methods import METHODS
 from .claims import related
 from .findings import Result
 from .plans import title
@@ -58,7 +58,8 @@ def best(results: Sequence[Result]) -> Table:
         cell = some[0].cell
         if len(some) == whole and cell.coverage == "half" and cell.gap != "none":
             arm = name, _mean([each.seen for each in some]), _mean([each.unseen for each in some])
-            families.setdefault((METHODS[cell.method].title, cell.unlabelled > 0), []).append(arm)
+            family = title(replace(cell, strength=None, unlabelled=0))
+            families.setdefault((family, cell.unlabelled > 0), []).append(arm)
     lines: list[list[object]] = []
     for (family, everywhere), tried in families.items():
         known, oracle = max(tried, key=lambda arm: arm[1]), max(tried, key=lambda arm: arm[2])

@@ -76,7 +76,8 @@ def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, se
     swept = {f"{what}s": list(dict.fromkeys(getattr(c, what) for c in cells)) for what in SWEPT}
     observations = "images" if isinstance(first, ImageCell) else "keypoints only"
     settings: dict[str, Any] = {"study": study, "preset": preset, "command": command(study, preset, first.policy)}
-    settings |= {"observations": observations, "policy": first.policy, **swept, "pairs": len(swept["seeds"])}
+    settings |= {"observations": observations, **swept, "pairs": len(swept["seeds"])}
+    settings |= {"policy": values(c.policy for c in cells)}
     settings |= {name: values(getattr(c, name) for c in cells) for name in SHARED}
     settings |= {name: values(of_cell[name] for of_cell in knobs) for name in knobs[0]}
     settings |= {"gap_knobs": {gap: GAPS[gap].differences() for gap in swept["gaps"]}, "wall_s": round(seconds, 1)}
