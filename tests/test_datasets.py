@@ -47,6 +47,14 @@ def test_alohas_files_are_episodes_and_a_faulty_one_is_named(tmp_path):
     path = aloha(tmp_path / "aloha", demos())
     one = open_demonstrations(path / "episode_2.hdf5", state="qpos+qvel")
     assert (one.format, one.frames, one.state_names[3]) == ("ALOHA HDF5", LENGTHS[2], "qvel[0]")
+    with h5py.File(path / "episode_2.hdf5", "a") as file:
+        file["base_action"] = np.zeros((LENGTHS[2], 2))
+    mobile = open_demonstrations(path / "episode_2.hdf5")
+    assert mobile.notes == [
+        "'base_action' is not read: --action-key action+base_action joins it, as Mobile ALOHA's ACT does."
+    ]
+    joined = open_demonstrations(path / "episode_2.hdf5", action="action+base_action")
+    assert not joined.notes and read(joined)[1].shape == (LENGTHS[2], read(mobile)[1].shape[1] + 2)
     with h5py.File(path / "episode_1.hdf5", "a") as file:
         del file["observations/qpos"]
         file["observations/qpos"] = np.zeros((1, 5))

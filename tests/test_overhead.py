@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 from cotrain_bench import overhead
+from cotrain_bench.peers import problems
 from cotrain_bench.results import read_results
 from cotrain_bench.weights_cost import weights_cost
 
@@ -34,7 +35,7 @@ def test_measured_weights_are_timed_with_a_reading_in_every_block_and_the_held_o
 
 def test_a_ratio_is_of_medians_with_the_middle_half_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     took = iter([1.0, 2.0, 3.0, 2.0, 4.0, 4.0])  # bare and wrapped, then the other way round, then as at first
-    monkeypatch.setattr(overhead, "seconds", lambda job, device: next(took))
+    monkeypatch.setattr(problems, "seconds", lambda job, device: next(took))
     (row,) = overhead.measured("suite", 8, 3, "cpu", ["weights"])
     assert row["bare"] == 2.0 and row["ratio"] == 3.0 / 2.0
     assert (row["low"], row["high"]) == pytest.approx((1.0, 2.0))  # quartiles of 2, 3 / 2 and 1

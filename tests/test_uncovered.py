@@ -45,9 +45,17 @@ def test_it_is_the_definition_and_blind_to_common_shifts_and_scales():
     found = uncovered(source, target)
     assert found.share == pytest.approx(np.mean(beyond))
     assert found.episodes == pytest.approx(np.mean(np.reshape(beyond, (4, 20)).mean(1) > 0.5))
-    moved = [Side(5 * each.features + 3, each.groups, True) for each in (source, target)]
-    assert uncovered(*moved).share == pytest.approx(found.share)
     assert uncovered(source, side(1, 1, 0, 1)) is None
+
+
+@pytest.mark.parametrize("factor", [5.0, 1e-20, 1e20])
+@pytest.mark.parametrize("still", [False, True], ids=["", "the target holds a dimension still"])
+def test_no_shift_and_no_scale_common_to_both_changes_what_is_uncovered(factor, still):
+    keep = torch.tensor([1.0, 1.0, 0.0 if still else 1.0])
+    source, target = side(0, 4, 0, 1), side(1, 3, 0, 0.5)
+    target = Side(target.features * keep, target.groups, True)
+    moved = [Side(factor * (each.features + 3), each.groups, True) for each in (source, target)]
+    assert uncovered(*moved).share == pytest.approx(uncovered(source, target).share)
 
 
 def test_advice_names_the_region_and_is_silent_where_the_target_is_everywhere(tmp_path):

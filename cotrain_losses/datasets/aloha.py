@@ -23,7 +23,7 @@ from .hdf5 import ENDS, SUFFIXES, Vectors, datasets, flat, member, rows, vectors
 from .names import distinct, places, shown
 
 _FORMAT = "ALOHA HDF5"
-_OBSERVATIONS = "observations/"
+_OBSERVATIONS, _BASE = "observations/", "base_action"
 
 
 def _files(path: Path) -> dict[int, Path]:
@@ -59,6 +59,8 @@ def aloha(path: Path, action: str | None = None, state: str | None = None) -> De
             faults.append(Fault(str(error), number))
     if absent := set(range(min(files), max(files))) - files.keys():
         notes.append(f"No file has the episodes {ranges(absent)}.")
+    if _BASE in flat(first).keys() - {*actions}:
+        notes.append(f"{_BASE!r} is not read: --action-key action+{_BASE} joins it, as Mobile ALOHA's ACT does.")
     if empty := [number for number, length in lengths.items() if not length]:
         notes.append(f"Without frames: {ranges(empty)}.")
     read = partial(_read, {n: files[n] for n, length in lengths.items() if length}, actions, states, widths, faults)

@@ -65,11 +65,12 @@ def uncovered(source: Side, target: Side, *, rows: int = 2000, seed: int = 0) ->
     source, target = (subsample(side, rows, generator) for side in (source, target))
     if target.episodes < 2:
         return None
-    scale = target.features.std(0)
-    unit = torch.where(scale > 1e-9, scale, 1.0)
+    own, all_rows = target.features.std(0), torch.cat([source.features, target.features]).std(0)
+    scale = torch.where(own > 1e-9 * all_rows, own, all_rows)  # a dimension that the target holds still
+    unit = torch.where(scale > 0, scale, 1.0)
     x, y = ((side.features - target.features.mean(0)) / unit for side in (source, target))
-    own = squared_distances(y, y).masked_fill(target.groups[:, None] == target.groups, torch.inf).amin(1)
-    outside = squared_distances(x, y).amin(1) > own.quantile(0.95)
+    nearest = squared_distances(y, y).masked_fill(target.groups[:, None] == target.groups, torch.inf).amin(1)
+    outside = squared_distances(x, y).amin(1) > nearest.quantile(0.95)
     place = torch.unique(source.groups, return_inverse=True)[1]
     of_episode = torch.zeros(int(place.max()) + 1).index_add_(0, place, outside.float()) / place.bincount()
     return Uncovered(float(outside.float().mean()), float((of_episode > 0.5).float().mean()), _cut(source, outside))
