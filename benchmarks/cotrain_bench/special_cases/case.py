@@ -21,6 +21,7 @@ from torch import Tensor
 from cotrain_losses import Method, Regularizer, recipes
 
 from .draws import Draw, draw_of
+from .narrow import narrowed
 
 
 class Answer(NamedTuple):
@@ -162,14 +163,14 @@ def shown_code(function: Callable[..., Any]) -> str:
     body = _definition(function).body
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
-    return "\n".join(ast.unparse(statement) for statement in body)
+    return narrowed("\n".join(ast.unparse(statement) for statement in body))
 
 
 def shown_expression(shown: Case) -> str:
     """The expression of a case as code."""
     decorator = _definition(shown.written).decorator_list[0]
     lambdas = [node.body for node in ast.walk(decorator) if isinstance(node, ast.Lambda)]
-    return ast.unparse(lambdas[0]) if lambdas else shown_code(shown.expression)
+    return narrowed(ast.unparse(lambdas[0])) if lambdas else shown_code(shown.expression)
 
 
 def _definition(function: Callable[..., Any]) -> ast.FunctionDef:

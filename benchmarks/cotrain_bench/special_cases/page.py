@@ -13,23 +13,27 @@ from . import pictures
 TITLE = "Prior methods are special cases"
 
 INTRODUCTION = """\
-Each method below is one expression of this library. Beside it stand the form in which it was published, and an
-oracle: the same quantity computed without the library (formulas written entry by entry, POT, geomloss, scipy,
-autograd of an exact density). Both are evaluated on {draws} drawn inputs in float64; source and target sizes differ in
-every draw (they are equal where rows are paired), and the table gives the worst relative difference of the values and
-of the gradients, those at the features and those of a method's own parameters each as one vector.
+Each method below is one expression of this library. Beside it stands the form in which it was published, and an
+*oracle*: the same quantity computed without the library (formulas written entry by entry, POT, geomloss, scipy,
+autograd of an exact density).
 
-An equality is claimed to 1e-6, and to 1e-4 where the oracle is itself an iterative solver. *Conventions* says what
-had to be converted: which domain a mixing number counts, which domain is labelled 1, factors of 1/2, the reference
-measure of an entropy, sums or means over kernels, the scale of guidance, a plan's value or the whole objective.
+Both are evaluated on {draws} drawn inputs in float64. Source and target sizes differ in every draw, except where rows
+are paired. The table gives the worst relative difference of the values and of the gradients. Gradients at the
+features and gradients of a method's own parameters are each compared as one vector. The claim is equality to 1e-6,
+and to 1e-4 where the oracle is itself an iterative solver.
 
-This page is written by `cotrain bench special-cases`, from the code it measures."""
+The text under a method's name says what had to be converted: which domain a mixing number counts, which domain is
+labelled 1, factors of 1/2, the reference measure of an entropy, sums or means over kernels, the scale of guidance, a
+plan's value or the whole objective.
+
+`cotrain bench special-cases` writes this page from the code that it measures."""
 
 LATTICE = """\
-Which setting turns one method into another. A definition holds to the last bit: at that setting one method computes
-what the other does. An equality holds to rounding, or to what two solves leave; a limit is taken at a large or small
-setting and holds to the tolerance that is given. For limits towards exact transport values are compared: there the
-gradient jumps where two plans tie."""
+These settings turn one method into another.
+- A **definition** holds to the last bit: at that setting one method computes what the other does.
+- An **equality** holds to rounding, or to the tolerance of two solves.
+- A **limit** is taken at a large or small setting and holds to the tolerance given. For limits towards exact
+  transport only values are compared: the gradient jumps there where two plans tie."""
 
 PICTURE = "![The lattice: an arrow from a method to the simpler one it becomes](special-cases.png)"
 
@@ -119,4 +123,6 @@ def verdict(row: Row) -> str:
 
 def _flowing(text: str) -> str:
     """Markdown paragraphs as plain ones: a line a paragraph, without marks."""
-    return "\n\n".join(" ".join(part.split()) for part in re.sub("[`*]", "", text).split("\n\n"))
+    return "\n\n".join(
+        " ".join(part.split()) for part in re.sub("[`*]", "", text.replace("\n- ", "\n\n- ")).split("\n\n")
+    )

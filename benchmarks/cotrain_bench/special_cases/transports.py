@@ -117,7 +117,8 @@ def deepjdot_written(draw: Draw, method: Method) -> Answer:
     The published loss holds the plan fixed: value="linear". One cost finds and weighs the plan, as in the paper;
     predictions are live.
     """
-    cost = 0.001 * squared(draw.source.features, draw.target.features) + 1e-4 * cross_entropies(draw)
+    features = squared(draw.source.features, draw.target.features)
+    cost = 0.001 * features + 1e-4 * cross_entropies(draw)
     return loss((exact_plan(cost) * cost).sum(), draw)
 
 
@@ -152,7 +153,8 @@ def jumbot_written(draw: Draw, method: Method) -> Answer:
     The published loss holds the plan fixed: value="linear". Reference 1 1', that of the POT versions it was published
     with.
     """
-    cost = 0.01 * squared(draw.source.features, draw.target.features) + 0.5 * cross_entropies(draw)
+    features = squared(draw.source.features, draw.target.features)
+    cost = 0.01 * features + 0.5 * cross_entropies(draw)
     return loss((unbalanced_plan(cost, 0.01, 0.5, "entropy") * cost).sum(), draw)
 
 
