@@ -9,6 +9,7 @@ CUDA.  Needs torch 2.9, and compiles nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,11 +67,15 @@ def run(func: Any, *args: Any, **kwargs: Any) -> Any:
     if func not in COPIES and (left := [x for x in given if not isinstance(x, There) and x.ndim > 0]):
         raise RuntimeError(f"{func} expects all tensors on one device, got {[tuple(x.shape) for x in left]} on the CPU")
     to = kwargs.get("device")
-    held = {**kwargs, "device": "cpu"} if to is not None else kwargs
+    stays = to is None or torch.device(to).type == NAME
+    held = {**kwargs, "device": "cpu"} if stays and to is not None else kwargs
     found = func(*tree_map(_held, args), **tree_map(_held, held))
-    if to is not None and torch.device(to).type != NAME:
+    if not stays:
         return found
     known = {id(_held(x)): x for x in given}  # what was changed in place is the tensor it was
+
+    if torch.Tag.inplace_view in func.tags:  # squeeze_ and its like, which (n,) @ (n, d) ends with
+        given[0].data = There(given[0].held)
 
     def there(x: Any) -> Any:
         return (known[id(x)] if id(x) in known else There(x)) if isinstance(x, torch.Tensor) else x
@@ -89,7 +94,9 @@ def registered() -> torch.device:
     _setup_privateuseone_for_python_backend(NAME)
     library = torch.library.Library("_", "IMPL")
     library.fallback(run, "PrivateUse1")  # what makes tensors there
-    kept.append(library)
+    lists = torch.library.Library("aten", "IMPL")
+    lists.impl("copy_", partial(run, COPIES[1]), "PrivateUse1")  # tensors of a list, of which no fallback is asked
+    kept.extend([library, lists])
     return torch.device(f"{NAME}:0")
 
 

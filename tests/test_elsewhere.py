@@ -10,10 +10,16 @@ from test_recipes import RECIPES, oneness
 from torch import nn
 
 import cotrain_losses as ctl
-from cotrain_losses import MMD, CoTrain, Method, OptimalTransport, Rows
+from cotrain_losses import MMD, CoTrain, Method, OptimalTransport, Rows, importance, terms
 from cotrain_losses._core.device import follow
-from cotrain_losses.importance import GroupDRO, RatioWeights, TableWeights, TimeWindow
-from cotrain_losses.importance.hooks import ProductWeights
+from cotrain_losses.importance import (
+    DiscrepancyWeights,
+    GroupDRO,
+    ProductWeights,
+    RatioWeights,
+    TableWeights,
+    TimeWindow,
+)
 from cotrain_losses.mixing.domains import Domains
 from cotrain_losses.terms import Term
 from cotrain_losses.terms.transport import rounds
@@ -34,9 +40,29 @@ EACH = TERMS | MORE
 LABELS = torch.tensor([0, 1, 0, 0, 1, 1, 0, 1])
 WAIT = ("deepjdot", "egobridge")  # on the CPU: exact transport, and the distances of dynamic time warping
 INDEX = torch.arange(8) % 3
+EIGHT = torch.arange(8)
+WEIGHTS = {
+    "ratio": RatioWeights(0.1, 0.5),
+    "table": TableWeights(torch.ones(8)),
+    "time": TimeWindow({"source": (0.2, 1.0)}),
+    "dro": GroupDRO({"source": 0.5, "target": 0.5}),
+    "product": ProductWeights(RatioWeights(0.1, 0.5), TableWeights(torch.ones(8))),
+    "discrepancy": DiscrepancyWeights(EIGHT < 3),
+    "given": None,
+}
 SLOW = [name for name in EACH if "exact" in name]
 UNGROUPED = ("MMD linear", "diagonal")
 """terms without groups"""
+
+
+def kinds(module, base):
+    """The public classes of a package that are of a kind."""
+    return {each for each in vars(module).values() if isinstance(each, type) and issubclass(each, base)}
+
+
+def test_every_term_and_every_weight_of_the_package_is_tried_here():
+    assert {type(term) for term in EACH.values()} == kinds(terms, Term) - {Term}
+    assert {type(weights) for weights in WEIGHTS.values() if weights} == kinds(importance, nn.Module)
 
 
 def evaluated(term, source, target, z):
@@ -105,8 +131,9 @@ def few_rounds(monkeypatch):
 def assert_a_step_waits_for_nothing(method: Method, labels: torch.Tensor, **more: torch.Tensor) -> None:
     cotrain, data = wrapped(method, "meta")
     with OneDevice():
-        losses = cotrain(data, domain=labels, step=3, **more)
-        losses.total.backward()
+        for step in (3, 4):
+            losses = cotrain(data, domain=labels, step=step, **more)
+            losses.total.backward()
     assert losses.total.device.type == "meta"
     assert all(p.grad is not None for p in cotrain.unwrap().parameters())
 
@@ -118,22 +145,12 @@ def test_no_recipes_step_waits_for_the_device_or_mixes_two(few_rounds, name, whe
 
 
 @pytest.mark.parametrize("where", ["cpu", "meta"])
-@pytest.mark.parametrize(
-    "weights",
-    [
-        RatioWeights(0.1, 0.5),
-        TableWeights(torch.ones(8)),
-        TimeWindow({"source": (0.2, 1.0)}),
-        GroupDRO({"source": 0.5, "target": 0.5}),
-        ProductWeights(RatioWeights(0.1, 0.5), TableWeights(torch.ones(8))),
-        None,
-    ],
-    ids=["ratio", "table", "time", "dro", "product", "given"],
-)
-def test_no_weight_waits_for_the_device_or_mixes_two(weights, where):
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_no_weight_waits_for_the_device_or_mixes_two(name, where):
+    weights = copy.deepcopy(WEIGHTS[name])
     given = {} if weights is not None else {"weight": torch.ones(8, device=where)}
     assert_a_step_waits_for_nothing(
-        Method(ratio=0.1, weights=weights), LABELS.bool().to(where), index=torch.arange(8).to(where), **given
+        Method(ratio=0.1, weights=weights), LABELS.bool().to(where), index=EIGHT.to(where), **given
     )
 
 

@@ -1,7 +1,7 @@
 """Where a step runs: op by op on the CPU, where numpy's solvers may look at values, or elsewhere.
 
-Elsewhere nothing waits: `moved` is the one function that takes tensors to another device, and `Pending` looks at a flag
-only once its copy has arrived.
+Elsewhere nothing waits: `moved` is the one function that takes tensors to another device, `Pending` looks at a flag
+once its copy has arrived, and `Later` at numbers of the step before.
 """
 
 from __future__ import annotations
@@ -90,7 +90,43 @@ class Pending:
                 return False
             if self._copy:
                 return True
-        self._copy = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(flag, non_blocking=True)
-        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._arrived.record()
+        self._copy, self._arrived = _copied(flag)
         return False
+
+
+class Later:
+    """Numbers of a device, read a call later: the host waits for nothing that it has not launched a call ago."""
+
+    def __init__(self) -> None:
+        self._copy: Tensor | None = None
+        self._arrived: torch.cuda.Event | None = None
+
+    def exchanged(self, numbers: Tensor) -> list[float] | None:
+        """The numbers of the call before, None in the first one; on the CPU these themselves; on meta none."""
+        if numbers.device.type == "cpu":
+            return numbers.tolist()
+        if numbers.device.type == "meta":
+            return None
+        before = self.state()
+        self._copy, self._arrived = _copied(numbers)
+        return before
+
+    def state(self) -> list[float] | None:
+        """The numbers that are not read yet, for a checkpoint."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return None if self._copy is None else self._copy.tolist()
+
+    def load(self, state: list[float] | None) -> None:
+        """What was saved."""
+        self._copy, self._arrived = None if state is None else torch.tensor(state, dtype=torch.float64), None
+
+
+def _copied(x: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """A copy on the CPU, and on CUDA what tells that it has arrived."""
+    if x.device.type != "cuda":
+        return x.to("cpu"), None
+    copy = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return copy, arrived

@@ -63,9 +63,8 @@ class Features:
 
     def save(self, path: str | Path) -> None:
         """Write the layers and groups as an `.npz` that `read` and `cotrain diagnose` take."""
-        arrays: dict[str, Any] = {name: np.asarray(x) for name, x in self.layers.items()}
-        if self.groups is not None:
-            arrays["groups"] = np.asarray(self.groups)
+        held = self.layers if self.groups is None else {**self.layers, "groups": self.groups}
+        arrays: dict[str, Any] = {name: x.detach().cpu() if isinstance(x, Tensor) else x for name, x in held.items()}
         np.savez(path, **arrays)
 
 

@@ -136,7 +136,7 @@ def _episodes(name: str, groups: Any, rows: int) -> Tensor:
         return torch.arange(rows)
     import numpy as np
 
-    labels = np.asarray(groups)
+    labels = np.asarray(groups.detach().cpu() if isinstance(groups, Tensor) else groups)
     if labels.shape != (rows,):
         raise ValueError(
             f"groups name the episode of each row, shape ({rows},), got shape {labels.shape} for {name}. "

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._core.device import Later, moved
 from .._core.ranks import ranks, summed
 from .._core.rows import Rows
 from .averages import Average
@@ -45,8 +46,9 @@ class Relative(MeasuredStrength):
 
     Pass the optimizer step to `CoTrain` (or the regularizer): parts of an accumulated batch then share one strength.
     Loss scales cancel, steps whose gradients are not finite are left out, evaluations change nothing, and all ranks
-    use the same strength (two small all-reduces a step).  On a GPU the host waits once a step, for three numbers of the
-    step before.  Where a seam pools (`pool`, `mask`) the term's gradient is taken after pooling, the policy's before.
+    use the same strength (two small all-reduces a step).  On a GPU a step's strength rests on the steps before the last
+    one, so that the host need not wait for that one's gradients.  Where a seam pools (`pool`, `mask`) the term's
+    gradient is taken after pooling, the policy's before.
 
     >>> -0.5 * relative(0.1)
     -0.5 * relative(0.1, raw=1)
@@ -69,7 +71,7 @@ class Relative(MeasuredStrength):
         self._policy, self._term = Average[float](decay), Average[float](decay)
         self._rows = Standardised(decay) if standardise else None
         self._grads: dict[str, list[Tensor]] = {}
-        self._step, self._unmeasured = -1, 0
+        self._step, self._unmeasured, self._later = -1, 0, Later()
 
     def forward(self, step: int | None = None) -> float:
         """The strength now; zero until a step was measured."""
@@ -120,7 +122,7 @@ class Relative(MeasuredStrength):
         """(3,) the sums of what was measured of policy, term and scale since the last optimizer step, squared."""
         sums = []
         for what in ("policy", "term", "scale"):
-            lengths = self._grads.get(what)
+            lengths = [moved(length, like.device) for length in self._grads.get(what, [])]  # some may be a checkpoint's
             sums.append(
                 torch.stack(lengths).double().square().sum() if lengths else like.new_zeros((), dtype=torch.double)
             )
@@ -130,9 +132,13 @@ class Relative(MeasuredStrength):
         """The lengths of the last optimizer step: over its accumulated parts as over one batch."""
         if not self._grads and ranks() == 1:
             return
-        policy, term, scale = summed(self._squares(like)).tolist()
-        term = term * ranks() if self.gathered else term  # what every rank computes alike counts once for each
+        squares = self._later.exchanged(summed(self._squares(like)))
         self._grads = {}
+        if squares is not None:
+            self._take(*squares)
+
+    def _take(self, policy: float, term: float, scale: float) -> None:
+        term = term * ranks() if self.gathered else term  # what every rank computes alike counts once for each
         if not (scale > 0.0 and math.isfinite(policy + term + scale)):  # a GradScaler skips such a step too
             return
         self._policy.add(math.sqrt(policy / scale))
@@ -158,6 +164,7 @@ class Relative(MeasuredStrength):
             "rows": None if self._rows is None else self._rows.state(),
             "grads": {what: list(lengths) for what, lengths in self._grads.items()},
             "step": self._step,
+            "later": self._later.state(),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -167,6 +174,7 @@ class Relative(MeasuredStrength):
             self._rows.load(state["rows"])
         self._grads = {what: list(lengths) for what, lengths in state["grads"].items()}
         self._step = state["step"]
+        self._later.load(state.get("later"))  # a checkpoint of version 0.2 has none
 
     def __repr__(self) -> str:
         return f"relative({self.fraction:g}, raw={self.raw:g})"
