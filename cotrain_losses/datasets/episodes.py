@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from .demonstrations import UNKNOWN, Demonstrations, Frames
 from .faults import Fault, Unreadable, readable
 from .fields import Array, as_columns, as_integers
 from .names import shown
+
+ENOUGH = 1024
+"""frames of a piece: of more, what is computed of them no longer fits into the processor's cache"""
 
 
 def numbers(text: str) -> frozenset[int]:
@@ -68,13 +71,19 @@ class Pass:
 
     def __iter__(self) -> Iterator[Frames]:
         self._told = 0 if self.partial else len(self.found.faults)
-        for frames in _pieces(self.found):
-            self._tell()
-            kept = self._wanted(self._aligned(frames))
+        for frames in _joined(self._checked()):
+            kept = self._wanted(frames)
             if len(kept.action) and len((once := self._once(kept)).action):
                 yield once
         self._tell()
         self._compare()
+
+    def _checked(self) -> Iterator[Frames]:
+        """The pieces that hold frames, as the reader makes them."""
+        for frames in _pieces(self.found):
+            self._tell()
+            if len((checked := self._aligned(frames)).action):
+                yield checked
 
     def _tell(self) -> None:
         """Refuse a dataset for the faults that its reader has met since, or note them."""
@@ -137,6 +146,24 @@ class Pass:
 def _pieces(found: Demonstrations) -> Iterator[Frames]:
     with readable(found.path, found.format):
         yield from found.read()
+
+
+def _joined(pieces: Iterable[Frames]) -> Iterator[Frames]:
+    """Small pieces as larger ones: what is computed of a piece costs the same for one frame and for thousands."""
+    held = list[Frames]()
+    for piece in pieces:
+        held.append(piece)
+        if sum(len(each.action) for each in held) >= ENOUGH:
+            yield _concatenated(held)
+            held = []
+    if held:
+        yield _concatenated(held)
+
+
+def _concatenated(pieces: Sequence[Frames]) -> Frames:
+    episode, action, state = zip(*pieces, strict=True)
+    states = None if any(each is None for each in state) else np.concatenate(state)
+    return Frames(np.concatenate(episode), np.concatenate(action), states)
 
 
 def refuse(found: Demonstrations, faults: Sequence[Fault], partial: bool) -> None:

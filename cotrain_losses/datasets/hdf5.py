@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,8 @@ def member(path: Path, group: Any, key: str) -> Any:
         if not isinstance(group, h5py.Group):
             raise KeyError(key)
         found = opened(path, group, part)
-        group = h5py.Dataset(found) if isinstance(found, h5py.h5d.DatasetID) else group[part]
+        kinds = {h5py.h5d.DatasetID: h5py.Dataset, h5py.h5g.GroupID: h5py.Group}
+        group = kinds[type(found)](found) if type(found) in kinds else group[part]
     return group
 
 
@@ -80,8 +82,20 @@ def vectors(path: Path, key: str, held: Any) -> Vectors:
 
     if not isinstance(held, h5py.h5d.DatasetID):
         raise Unreadable(f"{shown(path)}: {shown(key)!r} is (frames, width) numbers, got a group.")
-    shape, kind, created = held.shape, held.dtype, held.get_create_plist()
-    width, layout = check_vectors(path, key, shape, kind), created.get_layout()
+    shape, kind = held.shape, held.dtype
+    found = Vectors(held, shape, kind, check_vectors(path, key, shape, kind))
+    if held.get_offset() is None or held.get_storage_size() != prod(shape) * kind.itemsize:
+        _check_stored(path, key, found)
+    return found
+
+
+def _check_stored(path: Path, key: str, found: Vectors) -> None:
+    """Of numbers that do not lie in the file one after another: their files, their parts."""
+    import h5py
+
+    held, shape = found.held, found.shape
+    created = held.get_create_plist()
+    layout = created.get_layout()
     if created.get_external_count():
         for name, *_ in h5py.Dataset(held).external:
             check_file(path.parent / name)
@@ -90,12 +104,11 @@ def vectors(path: Path, key: str, held: Any) -> Vectors:
             check_file(path if source.file_name == "." else path.parent / source.file_name)
     elif prod(shape):
         stored, chunk = held.get_storage_size(), created.get_chunk() if layout == h5py.h5d.CHUNKED else shape
-        claims_no_more(path, key, prod(shape) * kind.itemsize, stored)
+        claims_no_more(path, key, prod(shape) * found.kind.itemsize, stored)
         parts = prod(-(-n // c) for n, c in zip(shape, chunk, strict=True))
         written = held.get_num_chunks() if layout == h5py.h5d.CHUNKED else int(stored > 0)
         if written < parts:
             raise Unreadable(f"{shown(path)}: {shown(key)!r} was never filled, {written} of {parts} parts are written.")
-    return Vectors(held, shape, kind, width)
 
 
 def rows(found: Vectors) -> Array:
@@ -108,8 +121,16 @@ def rows(found: Vectors) -> Array:
         return np.concatenate([as_columns(np.asarray(stored[k : k + step])) for k in range(0, count, step)])
     values = np.empty(found.shape, found.kind)
     if values.size:
-        found.held.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        found.held.read(h5py.h5s.ALL, h5py.h5s.ALL, values, _stored_type(found.kind))
     return as_columns(values)
+
+
+@lru_cache
+def _stored_type(kind: np.dtype[Any]) -> Any:
+    """HDF5's type of the numbers in an array, which each read would otherwise make anew."""
+    import h5py
+
+    return h5py.h5t.py_create(kind)
 
 
 def flat(path: Path) -> dict[str, str]:
