@@ -184,6 +184,27 @@ def d4rl(path: Path, episodes) -> Path:
     return path
 
 
+def minari(path: Path, episodes, *, parts: bool = False) -> Path:
+    """As Minari lays it out: resizable arrays, one observation more, infos as text; `parts` has dictionaries."""
+    h5py = pytest.importorskip("h5py")
+    (path / "data").mkdir(parents=True)
+    with h5py.File(path / "data" / "main_data.hdf5", "w", track_order=True) as file:
+        for number, (action, state) in enumerate(episodes):
+            episode = file.create_group(f"episode_{number}")
+            episode.attrs.update(id=number, total_steps=len(action))
+            fields = {"observations": np.vstack([state, state[-1:]]), "actions": action}
+            if parts:
+                fields = {"observations/desired": fields["observations"], "actions/_index_0": action}
+                fields["observations/image"] = np.zeros((len(action) + 1, 4, 4, 3), np.uint8)
+            fields |= {"rewards": np.zeros(len(action)), "truncations": np.zeros(len(action), bool)}
+            for key, values in fields.items():
+                episode.create_dataset(key, data=values, chunks=True, maxshape=(None, *values.shape[1:]))
+            episode.create_dataset("infos", data=["{}"] * len(action))
+    totals = {"total_episodes": len(episodes), "total_steps": sum(len(action) for action, _ in episodes)}
+    (path / "data" / "metadata.json").write_text(json.dumps({**totals, "data_format": "hdf5"}))
+    return path
+
+
 def two_domains(folder: Path) -> tuple[Path, Path]:
     """A small target and a larger source shifted by one deviation."""
     target = lerobot(folder / "real", demos(0, (10, 12, 8)), version="v3.0")
@@ -210,6 +231,8 @@ FORMATS = {
     "RLDS of parts": lambda folder, data: rlds(folder / "parts", data, split=True),
     "ALOHA": lambda folder, data: aloha(folder / "aloha", data),
     "D4RL": lambda folder, data: d4rl(folder / "flat.hdf5", data),
+    "Minari": lambda folder, data: minari(folder / "minari", data),
+    "Minari of parts": lambda folder, data: minari(folder / "parts", data, parts=True) / "data/main_data.hdf5",
     "imitation": lambda folder, data: imitation(folder / "imitation.npz", data),
 }
 """every format and each way in which it occurs"""

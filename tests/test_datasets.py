@@ -13,8 +13,8 @@ import pyarrow.parquet as parquet
 import pytest
 import zarr
 
-from cotrain_losses.datasets import Unreadable, named_apart, open_demonstrations
-from tests.formats import FORMATS, LENGTHS, aloha, d4rl, demos, hdf5, lerobot, npz, replay, umi
+from cotrain_losses.datasets import Demonstrations, Frames, Unreadable, named_apart, open_demonstrations, register
+from tests.formats import FORMATS, LENGTHS, aloha, d4rl, demos, hdf5, lerobot, minari, npz, replay, umi
 
 
 def read(found):
@@ -68,6 +68,50 @@ def test_alohas_files_are_episodes_and_a_faulty_one_is_named(tmp_path):
     (path / "episode_0.hdf5").write_bytes(b"")
     with pytest.raises(Unreadable, match=r"episode_0.hdf5.*It is empty, 0 bytes: copy it again"):
         open_demonstrations(path)
+
+
+def test_a_minari_dataset_is_held_against_its_own_counts(tmp_path):
+    path = minari(tmp_path / "door", demos())
+    main, table = path / "data/main_data.hdf5", path / "data/metadata.json"
+    found = open_demonstrations(path)
+    assert (found.format, found.state_names[0], found.name) == ("Minari HDF5", "observations[0]", "door")
+    with h5py.File(main, "a") as file:
+        file["notes"] = file.pop("episode_1")
+    with pytest.raises(Unreadable, match=r"notes at its top is no episode; episode_1 is missing; the dataset has 11"):
+        open_demonstrations(path)
+    rest = open_demonstrations(path, partial=True)
+    assert (rest.episodes, rest.frames) == (2, LENGTHS[0] + LENGTHS[2])
+    assert open_demonstrations(f"{main}::episodes=2", partial=True).frames == LENGTHS[2]
+    table.write_text("[]")
+    with pytest.raises(Unreadable, match=r"metadata\.json could not be read as Minari's metadata"):
+        open_demonstrations(path)
+
+
+def test_observations_that_are_one_array_are_read_too(tmp_path):
+    path, data = hdf5(tmp_path / "one.hdf5", demos()), demos()
+    with h5py.File(path, "a") as file:
+        for number, (_, state) in enumerate(data):
+            del file[f"data/demo_{number}/obs"]
+            file[f"data/demo_{number}/obs"] = state
+    found = open_demonstrations(path)
+    np.testing.assert_allclose(read(found)[2], np.concatenate([s for _, s in data]))
+    assert found.state_names == ("obs[0]", "obs[1]", "obs[2]")
+
+
+def test_small_pieces_are_joined_and_each_of_them_is_checked(tmp_path):
+    def dataset(path, action=None, state=None):
+        rows = [2, 2 + spoilt, 2 - spoilt, 2]
+        pieces = [Frames(np.full(2, k), np.full((rows[k], 3), k), None) for k in range(4)]
+        return Demonstrations(path, "pieces", 8, 4, lambda: iter(pieces))
+
+    register("a .pieces file", lambda path: path.suffix == ".pieces")(dataset)
+    (tmp_path / "d.pieces").touch()
+    spoilt = 0
+    (joined,) = open_demonstrations(tmp_path / "d.pieces").read()
+    assert joined.action[:, 0].tolist() == joined.episode.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    spoilt = 1  # one action too many, then one too few: together they are as many as the episodes
+    with pytest.raises(Unreadable, match="every frame has one action and one state of one width, got 3 actions"):
+        list(open_demonstrations(tmp_path / "d.pieces").read())
 
 
 def test_a_flat_file_ends_its_episodes_where_it_says_and_is_one_episode_where_it_does_not(tmp_path):

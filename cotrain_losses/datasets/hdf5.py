@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from math import prod
@@ -135,14 +136,25 @@ def _stored_type(kind: np.dtype[Any]) -> Any:
 
 def flat(path: Path) -> dict[str, str]:
     """Names at the top of an HDF5 file that has actions there and no `data`, each with its type; {} of any other."""
+    held = _at_top(path)
+    return held if held.keys() & {"action", "actions"} and "data" not in held else {}
+
+
+def episodes_at_top(path: Path) -> list[str]:
+    """Names of the groups episode_0, episode_1 ... at the top of an HDF5 file without `data`; [] of any other."""
+    held = _at_top(path)
+    return [] if "data" in held else [name for name in held if re.fullmatch("episode_[0-9]+", name)]
+
+
+def _at_top(path: Path) -> dict[str, str]:
+    """Names at the top of an HDF5 file, each with its type; {} of what is none."""
     try:
         import h5py
 
         with h5py.File(path, "r") as file:
-            held = {name: type(member(path, file, name)).__name__ for name in names_in(file)}
+            return {name: type(member(path, file, name)).__name__ for name in names_in(file)}
     except Exception:  # whatever h5py raises on a damaged file: a reader will say it
         return {}
-    return held if held.keys() & {"action", "actions"} and "data" not in held else {}
 
 
 def filter_keys(path: Path, file: Any) -> dict[str, list[str]]:

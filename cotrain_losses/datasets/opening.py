@@ -35,9 +35,9 @@ def open_demonstrations(
     """The demonstrations at a path, whatever their format.
 
     Args:
-        path: a LeRobot dataset's directory (v2.0 to v3.1), a robomimic, Isaac Lab or D4RL .hdf5, a folder of ALOHA's,
-            a zarr replay buffer (v2, v3, directory or .zip), an .npz, an RLDS directory, or what a registered format
-            recognises; settings may follow it, `PATH::domain=real::action=KEY`.
+        path: a LeRobot dataset's directory (v2.0 to v3.1), a robomimic, Isaac Lab or D4RL .hdf5, a folder of ALOHA's
+            or Minari's, a zarr replay buffer (v2, v3, directory or .zip), an .npz, an RLDS directory, or what a
+            registered format recognises; settings may follow it, `PATH::domain=real::action=KEY`.
         action, state: the keys of actions and of proprioception, where they are not the format's own; "a+b" joins two.
         domain: one of the domains that the dataset names: a robomimic filter key, an entry of `domains.json`.
         episodes: numbers of the episodes to read, or ranges, "0-49,60".

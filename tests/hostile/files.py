@@ -22,6 +22,8 @@ PLACES = {
     "ALOHA's first": ("ALOHA", "episode_0.hdf5"),
     "ALOHA's last": ("ALOHA", "episode_2.hdf5"),
     "D4RL": ("D4RL", ""),
+    "Minari": ("Minari", "data/main_data.hdf5"),
+    "Minari's metadata": ("Minari", "data/metadata.json"),
     "npz": ("npz", ""),
     "imitation": ("imitation", ""),
     "a shard": ("RLDS", "toy-train.tfrecord-00001-of-00002"),

@@ -24,7 +24,7 @@ def advise(
 ) -> None:
     """What the datasets alone imply for co-training: ratio, shifts, overlap, batches.
 
-    Reads LeRobot, robomimic, ALOHA, D4RL, zarr, RLDS and npz; never decodes video.  Settings of
+    Reads LeRobot, robomimic, Minari, ALOHA, D4RL, zarr, RLDS and npz; never decodes video.  Settings of
     one dataset follow its path: `::domain=NAME`, `::episodes=0-49,60`, `::action=KEY`, `::state=KEY+KEY`.
 
         cotrain advise --target data/real --source data/sim --source data/other_robot --out advice
