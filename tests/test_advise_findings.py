@@ -170,6 +170,15 @@ def test_a_gripper_of_two_ranges_is_named(tmp_path):
     assert kinds(report) == {"gripper"} and "from 0 to 1 in real and from -1 to 1 in sim" in said(report)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_gripper_that_is_open_at_the_other_end_is_named(tmp_path, wide):
+    closes = lambda x: np.concatenate([x[:, :6], (np.arange(len(x)) > 60)[:, None].astype(float)], 1)
+    opens = lambda x: np.concatenate([x[:, :6], (2 if wide else 1) * (1 - closes(x)[:, 6:]) - wide], 1)
+    report = found(tmp_path, changed(reaches(0, 5), closes), changed(reaches(1, 40), opens))
+    assert kinds(report) == {"gripper"} and "6 begins at the larger number in the episodes of sim" in said(report)
+    assert ("from -1 to 1 in sim" in said(report)) == wide
+
+
 def quaternions(seed, count):
     rng = np.random.default_rng(seed)
     q = [np.c_[rng.normal(0, 0.1, (80, 3)), np.ones(80)] * rng.choice([-1, 1], (80, 1)) for _ in range(count)]

@@ -1,7 +1,7 @@
 """Conventions that differ between robots' datasets, each a function of the source's and the target's view.
 
     rates     frames a second                 relative    absolute against relative actions
-    grippers  0/1 against -1/1                quaternions order and sign
+    grippers  0/1 against -1/1, open 1 or 0   quaternions order and sign
     wrapping  angles that jump by a turn      padding     dimensions that never move
 
 Every check looks at all dimensions of a kind together and says how sure it is.
@@ -72,21 +72,41 @@ def relative(source: View, target: View, apart: Spread) -> Iterator[Finding]:
 
 
 def grippers(source: View, target: View, apart: Spread) -> Iterator[Finding]:
-    """Ends of a gripper's range: 0 and 1 against -1 and 1."""
+    """Ends of a gripper's range, 0 and 1 against -1 and 1, and which of them is open."""
     for k in sorted(set(gripper(source)) & set(gripper(target))):
-        sides = [(side, side.moments.low[k], side.moments.high[k]) for side in (source, target) if side.moves[k]]
-        forms = {(round(low, 1) + 0.0, round(high, 1) + 0.0): side.name for side, low, high in sides}
-        both_ends = all(two_values(side, k) for side, *_ in sides)
-        if len(forms) == 2 and both_ends and {(0.0, 1.0), (-1.0, 1.0)} == set(forms):
-            yield Finding(
-                "gripper",
-                source.what,
-                source.name,
-                (source.names[k],),
-                0.95,
-                "Map both grippers to one range, and look whether open is the larger number in both.",
-                f"{source.names[k]} goes from 0 to 1 in {forms[(0.0, 1.0)]} and from -1 to 1 in {forms[(-1.0, 1.0)]}.",
-            )
+        if not all(side.moves[k] and two_values(side, k) for side in (source, target)):
+            continue
+        told = [text for text in (_other_range(source, target, k), _other_way(source, target, k)) if text]
+        if told:
+            do = "Map both grippers to one range, and look whether open is the larger number in both."
+            certainty = 0.95 if told[0].startswith(f"{source.names[k]} goes") else 0.8
+            yield Finding("gripper", source.what, source.name, (source.names[k],), certainty, do, " ".join(told))
+
+
+def _other_range(source: View, target: View, k: int) -> str:
+    sides = [(side.name, side.moments.low[k], side.moments.high[k]) for side in (source, target)]
+    forms = {(round(low, 1) + 0.0, round(high, 1) + 0.0): name for name, low, high in sides}
+    if set(forms) != {(0.0, 1.0), (-1.0, 1.0)}:
+        return ""
+    return f"{source.names[k]} goes from 0 to 1 in {forms[(0.0, 1.0)]} and from -1 to 1 in {forms[(-1.0, 1.0)]}."
+
+
+def _other_way(source: View, target: View, k: int) -> str:
+    """Episodes of one side begin where those of the other end: one task begins with one state of the hand."""
+    shares = [_begins_high(side, k) for side in (source, target)]
+    if abs(shares[0] - shares[1]) < 0.9:
+        return ""
+    high, low = (source, target) if shares[0] > shares[1] else (target, source)
+    return (
+        f"{source.names[k]} begins at the larger number in the episodes of {high.name} and at the smaller one in those "
+        f"of {low.name}: open is 1 in one and 0 in the other, or the episodes begin with another state of the hand."
+    )
+
+
+def _begins_high(view: View, k: int) -> float:
+    """The share of the first episodes that begin at the upper end of a dimension's range."""
+    first = np.flatnonzero(np.diff(view.episode, prepend=view.episode[:1] - 1))
+    return float(np.mean(view.stretch[first, k] > (view.moments.low[k] + view.moments.high[k]) / 2))
 
 
 def quaternions(source: View, target: View, apart: Spread) -> Iterator[Finding]:
