@@ -50,9 +50,17 @@ def test_an_extra_that_is_not_whole_names_what_is_missing(monkeypatch: pytest.Mo
     assert doctor.examined()["extras"]["cli"] == "without typer"
 
 
-@pytest.mark.parametrize("broken", [RuntimeError("no kernel image"), ValueError(), AssertionError("\n"), "nan"])
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (RuntimeError("no kernel image\nmore"), "RuntimeError: no kernel image"),
+        (ValueError(), "ValueError:"),
+        (AssertionError("\n"), "AssertionError:"),
+        ("nan", "not finite"),
+    ],
+)
 def test_a_device_on_which_a_term_fails_ends_the_command_with_status_1(
-    monkeypatch: pytest.MonkeyPatch, broken: Exception | str
+    monkeypatch: pytest.MonkeyPatch, broken: Exception | str, told: str
 ) -> None:
     def term(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         if isinstance(broken, Exception):
@@ -62,7 +70,7 @@ def test_a_device_on_which_a_term_fails_ends_the_command_with_status_1(
     monkeypatch.setattr(doctor, "MMD", lambda: term)
     status, said = run()
     assert status == 1
-    assert "  cpu: failed" in said and (type(broken).__name__ in said or "not finite" in said)
+    assert "  cpu: failed" in said and told in said and "more" not in said
 
 
 def test_a_driver_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ SIM, REAL = "org/sim", "org/real"
 def test_datasets_are_called_by_the_last_part_of_their_name_where_that_tells_them_apart() -> None:
     assert Settings(REAL, (SIM,)).datasets == {"real": REAL, "sim": SIM}
     assert list(Settings("a/x", ("b/x",)).datasets) == ["a/x", "b/x"]
+    assert Settings(REAL, (SIM,)).stats == "pooled"
 
 
 def test_settings_are_read_back_from_a_checkpoint_and_what_is_given_goes_before() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ from cotrain_losses.mixing.pairing import (
     alignments,
     dtw_distances,
 )
+from cotrain_losses.mixing.pairing.warping import warped
 from tests.drawn import features, seeds, sizes
+from tests.elsewhere import OneDevice
 
 
 def dtw_by_loops(x, y, gamma=0.0):
@@ -161,6 +164,44 @@ def test_the_nearest_row_by_dtw_of_each_target_row_is_discounted(seed, n, m, dis
     np.testing.assert_array_equal(factor.numpy(), expected)
 
 
+@settings(max_examples=20)
+@given(seeds, sizes, sizes, st.integers(1, 6), st.integers(1, 5), st.sampled_from([0.0, 0.1, 2.0]))
+def test_a_batch_is_warped_as_each_pair_alone_and_a_side_without_steps_is_infinitely_far(seed, n, m, h, k, gamma):
+    draws = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(*shape, 2, generator=draws, dtype=torch.float64) + 100 for shape in ((n, h), (m, k)))
+    ends, stops = (torch.randint(0, most + 1, (rows,), generator=draws) for rows, most in ((n, h), (m, k)))
+    found = warped(x, y, ends, stops, gamma=gamma)
+    for i, j in product(range(n), range(m)):
+        if ends[i] == 0 or stops[j] == 0:
+            assert found[i, j] == torch.inf
+        else:
+            alone = dtw_by_loops(x[i, : ends[i]].numpy(), y[j, : stops[j]].numpy(), gamma)
+            assert float(found[i, j]) == pytest.approx(alone if gamma else alone**2, rel=1e-8, abs=1e-8)
+
+
+def test_rows_without_mass_and_rows_without_a_valid_step_match_nothing() -> None:
+    x, y = torch.randn(3, 4, 2), torch.randn(2, 4, 2)
+    none = torch.zeros(3, 4, dtype=torch.bool)
+    target = Rows(y.flatten(1), {"action": y})
+    first = torch.tensor([1.0, 0.0, 0.0])
+    assert NearestByDTW(discount=0.2)(Rows(x.flatten(1), {"action": x}, mass=first), target).tolist() == [
+        pytest.approx([0.2, 0.2]),
+        [1.0, 1.0],
+        [1.0, 1.0],
+    ]
+    for nothing in (Rows(x.flatten(1), {"action": x}, mass=0 * first), Rows(x.flatten(1), {"action": x}, valid=none)):
+        assert (NearestByDTW()(nothing, target) == 1).all()
+
+
+def test_pairing_reads_nothing_on_the_host_and_mixes_no_devices() -> None:
+    x, valid = torch.empty(5, 4, 2, device="meta"), torch.ones(5, 4, dtype=torch.bool, device="meta")
+    extras = {"action": x, "index": torch.empty(5, dtype=torch.long, device="meta")}
+    rows = Rows(x.flatten(1), extras, mass=torch.ones(5, device="meta"), valid=valid)
+    aligned = AlignedPairs([Alignment(0, 0, 0.0, np.array([[0, 0]]))], [range(2)], [range(2, 4)])
+    with OneDevice():
+        assert NearestByDTW(gamma=0.1)(rows, rows).shape == aligned(rows, rows).shape == (5, 5)
+
+
 def test_padding_changes_no_match() -> None:
     x, y = torch.randn(3, 4, 2), torch.randn(2, 4, 2)
     valid = torch.tensor([[True] * 3 + [False]] * 3), torch.tensor([[True] * 2 + [False] * 2] * 2)
@@ -169,7 +210,12 @@ def test_padding_changes_no_match() -> None:
         Rows(r.features, {"action": r.extras["action"].where(r.valid[..., None], torch.randn(()))}, valid=r.valid)
         for r in sides
     ]
-    torch.testing.assert_close(NearestByDTW()(*sides), NearestByDTW()(*noisy), rtol=0, atol=0)
+    nans = [
+        Rows(r.features, {"action": r.extras["action"].where(r.valid[..., None], torch.nan)}, valid=r.valid)
+        for r in sides
+    ]
+    for other in (noisy, nans):
+        torch.testing.assert_close(NearestByDTW()(*sides), NearestByDTW()(*other), rtol=0, atol=0)
 
 
 def test_aligned_frames_are_discounted_and_a_discount_draws_mass_to_them() -> None:

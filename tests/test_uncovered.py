@@ -36,7 +36,7 @@ def test_half_of_the_source_is_uncovered_where_the_target_has_half_and_the_cut_s
     assert not whole.certain and whole.share < 0.25
 
 
-def test_it_is_the_definition_and_blind_to_common_shifts_and_scales():
+def test_it_is_the_definition_and_asks_for_two_target_episodes():
     source, target = side(0, 4, 0, 1), side(1, 3, 0, 0.5)
     unit = target.features.std(0)
     near = lambda x, rows: min(float(((x - y) / unit).norm()) for y in rows)

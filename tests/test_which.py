@@ -53,7 +53,7 @@ def rows_file(folder: Path, rows: list[dict[str, object]]) -> str:
 def test_a_difference_is_the_mean_over_pairs_that_both_sides_have(tmp_path) -> None:
     made = {("a", 1): 0.6, ("a", 2): 0.8, ("a", 3): 0.9, ("b", 1): 0.5, ("b", 2): 0.3}
     rows = [{"method": m, "seed": seed, "success": s, "episodes": 10_000} for (m, seed), s in made.items()]
-    file = rows_file(tmp_path, [row | {"scales": '{"1.0": 0.7}'} for row in rows])
+    file = rows_file(tmp_path, [row | {"scales": '{"1.0": 0.9}'} for row in rows])
     names = {"one": [file, {"method": "a"}], "other": [file, {"method": "b"}], "pairs": ["seed"]}
     found = measured(names, tmp_path)
     half = 12.7062 * statistics.stdev([0.1, 0.5]) / 2**0.5  # the 97.5 % point of t with one degree of freedom
@@ -61,7 +61,7 @@ def test_a_difference_is_the_mean_over_pairs_that_both_sides_have(tmp_path) -> N
         (0.3, 0.3 - half, 0.3 + half, 2), abs=1e-4
     )
     scaled = measured({**names, "one": [file, {"method": ["a"], "scale": "1.0"}]}, tmp_path)
-    assert scaled["difference"] == pytest.approx(0.3)
+    assert scaled["difference"] == pytest.approx(0.5)
     with pytest.raises(ValueError, match="two pairs or more, got 0"):
         measured({**names, "other": [file, {"method": "c"}]}, tmp_path)
 

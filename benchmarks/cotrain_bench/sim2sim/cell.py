@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -186,7 +187,7 @@ def _frames(cell: Cell, target: Demos, source: Demos, unlabelled: Demos | None =
         data = normalised(data)
     if method.pose:
         every = [here] * len(target) + cameras + [here] * (0 if unlabelled is None else len(unlabelled))
-        data = told(data, torch.tensor([pose(gap) for gap in every]).float()[data.episode])
+        data = told(data, torch.from_numpy(np.stack([pose(gap) for gap in every])).float()[data.episode])
     return labelled(data) if cell.label else data
 
 

@@ -4,7 +4,8 @@ An alignment of two demonstrations is found once, before training.  `PairedSampl
 `AlignedPairs` and `NearestByDTW` make matched rows cheap to couple: they are the `pairing` of `OptimalTransport`.
 """
 
-from .alignments import AlignedPairs, Alignment, NearestByDTW, alignments, dtw_distances
+from .alignments import Alignment, alignments, dtw_distances
+from .factors import AlignedPairs, NearestByDTW
 from .sampler import PairedSampler
 
 __all__ = ["AlignedPairs", "Alignment", "NearestByDTW", "PairedSampler", "alignments", "dtw_distances"]
