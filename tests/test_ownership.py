@@ -55,6 +55,11 @@ def test_the_rows_of_known_codebases_turn_nothing(module: Any, k: int) -> None:
             r"rows at model\.inner_model .*Seam\(rows='side by side'\)",
         ),
         ("act-plus-plus", lambda n, domain: torch.arange(n).roll(2), r"rows at nets\.policy\.noise_pred_net "),
+        (
+            "act-plus-plus",
+            lambda n, domain: torch.arange(n).reshape(2, -1).flip(1).flatten(),
+            r"rows at nets\.policy\.",
+        ),
         ("maniflow", lambda n, domain: torch.arange(n), "turned by"),
         ("hpt-real", lambda n, domain: torch.arange(n).flip(0), r"rows at heads\.real "),
     ],
@@ -95,6 +100,27 @@ def test_a_layer_that_couples_samples_is_named(layer: str) -> None:
     assert check.turned is not None and check.turned > WRONG
     assert check.told[0].startswith("encoder.3 (Coupled) couples the samples of a batch")
     assert "! encoder.3 (Coupled)" in str(check)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_parts_that_torch_jit_compiled_are_stepped_over_and_are_no_site() -> None:
+    class Scripted(Policy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.head = torch.jit.script(self.encoder), torch.jit.script(self.head)
+
+        def predicted(self, noisy: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+            return self.head(noisy, time, condition)
+
+        def compute_loss(self, data: dict[str, Tensor]) -> Tensor:
+            z, action = self.encoder(data["observation"]), data["action"]
+            predicted = self.predicted(torch.randn_like(action), action[:, 0], z + z.mean(0))
+            return (predicted - action).square().mean()
+
+    with pytest.raises(TypeError, match=r"got 'head', which torch.jit has compiled. Name a method"):
+        CoTrain(Scripted(), Method(), seam=SEAM)
+    check = CoTrain(Scripted(), Method(), seam=replace(SEAM, head="predicted")).check(batch(), domain=LABELS)
+    assert check.turned is not None and check.turned > WRONG and "couples the samples" in check.told[0]
 
 
 def test_batch_norm_and_dropout_do_not_turn_the_gradient() -> None:

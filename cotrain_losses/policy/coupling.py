@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .paths import network
+from .paths import network, scripted
 from .step import TrainingStep
 
 
@@ -19,7 +19,9 @@ class _Trace:
     def __init__(self, root: nn.Module) -> None:
         self.calls = list[tuple[str, list[Tensor], list[Tensor]]]()
         self.handles = [
-            part.register_forward_hook(self._noted(name), with_kwargs=True) for name, part in root.named_modules()
+            part.register_forward_hook(self._noted(name), with_kwargs=True)
+            for name, part in root.named_modules()
+            if not scripted(part)
         ]
 
     def _noted(self, name: str) -> Callable[..., None]:

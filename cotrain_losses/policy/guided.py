@@ -16,7 +16,7 @@ from .hooks import Hooks
 from .keeping import tell_untrained_token
 from .override import Override
 from .passes import HeadCall, Pass
-from .paths import resolved, submodule, unwrapped
+from .paths import resolved, scripted, submodule, unwrapped
 from .seam import Seam
 from .sites import Owners
 from .training import not_called
@@ -112,7 +112,8 @@ class _Inside:
     def __init__(self, policy: Any, seam: Seam) -> None:
         self.ran, self._handles = False, list[Any]()
         heads = [submodule(policy, head.call) for head in seam.heads]
-        self._parts = [part for head in heads for part in head.modules() if not any(True for _ in part.children())]
+        parts = [part for head in heads for part in head.modules() if not any(True for _ in part.children())]
+        self._parts = [part for part in parts if not scripted(part)]
 
     def __enter__(self) -> _Inside:
         self._handles = [part.register_forward_pre_hook(self._note) for part in self._parts]

@@ -68,8 +68,9 @@ class Kept(TrainingPass):
 def ownership(step: TrainingStep, batch: Any, labels: Labels) -> Ownership | None:
     """Measure it; None where there is one sample, nothing to learn or nothing to weigh."""
     b, domains = len(labels.domain), len(step.domains)
-    kept = torch.arange(b) < (b + 1) // 2
-    place = torch.where(kept, torch.arange(b), torch.arange(b) % kept.sum())
+    kept = _half(b)
+    place = torch.arange(b)
+    place[~kept] = kept.nonzero().squeeze(1)[torch.arange(b // 2)]
     other = torch.where(kept, labels.domain, (labels.domain + 1) % domains)
     others = exchanged(batch, place)
     _prepare(step)
@@ -83,6 +84,12 @@ def ownership(step: TrainingStep, batch: Any, labels: Labels) -> Ownership | Non
     if turned <= LIMIT:
         return Ownership(max(turned, 0.0), "", "")
     return Ownership(turned, _misplaced(first, second, kept), coupling(step, runs, kept, _seed))
+
+
+def _half(b: int) -> Tensor:
+    """(b,) half of the samples, without order, so that rows shifted by any number come from the other half."""
+    order = torch.randperm(b, generator=torch.Generator().manual_seed(0))
+    return torch.zeros(b, dtype=torch.bool).index_fill(0, order[: (b + 1) // 2], True)
 
 
 def exchanged(batch: Any, place: Tensor) -> Any:

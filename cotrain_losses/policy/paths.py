@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -71,6 +72,11 @@ def network(policy: object) -> nn.Module:
     """The policy as one module; of an object that is none, the modules it holds."""
     inner = unwrapped(policy)
     return inner if isinstance(inner, nn.Module) else nn.ModuleList(networks(inner))
+
+
+def scripted(part: object) -> bool:
+    """Whether torch.jit compiled a module, which then calls no hooks."""
+    return isinstance(part, torch.jit.ScriptModule)
 
 
 def submodule(root: object, path: str) -> nn.Module:

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from .override import Override, Uncompiled
 from .passes import Argument, HeadCall, Pass, doubled, tensor_of, with_tensor
-from .paths import resolved
+from .paths import resolved, scripted
 from .run import Run, recomputing
 from .seam import Seam
 from .sites import Captured, Owners, Site
@@ -40,6 +40,11 @@ class Tap:
         part, path = resolved(policy, self.site.call), self.site.call
         if not callable(part):
             raise TypeError(f"a seam acts at modules and methods, got {path!r}, which is a {type(part).__name__}.")
+        if scripted(part):
+            raise TypeError(
+                f"a seam acts at modules that call hooks, got {path!r}, which torch.jit has compiled. Name a method or "
+                "a module that calls it."
+            )
         if self.site.argument is not None:
             self.argument = Argument(part, path, self.site.argument)
         self.read(part)
