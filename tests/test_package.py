@@ -76,3 +76,11 @@ def test_nothing_below_the_recipes_knows_a_published_methods_name() -> None:
     for path in (ROOT / "cotrain_losses").glob("**/*.py"):
         if "recipes" not in path.parts and path.name != "recipes.py":
             assert not names.search(path.read_text()), path
+
+
+def test_the_plugin_is_of_the_librarys_version_and_asks_for_it() -> None:
+    own = ConfigParser()
+    own.read(ROOT / "setup.cfg")
+    version = own["metadata"]["version"]
+    plugin = (ROOT / "plugins" / "lerobot_policy_cotrain" / "pyproject.toml").read_text()
+    assert f'version = "{version}"' in plugin and f'"cotrain-losses>={version}"' in plugin

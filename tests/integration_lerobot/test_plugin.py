@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,7 @@ from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.scripts import lerobot_train
 from lerobot.utils.import_utils import register_third_party_plugins
 from safetensors.torch import load_file
-from test_train import batches
+from test_train import LAUNCHERS, batches
 
 from cotrain_losses.cli.lerobot.export import exported
 
@@ -97,6 +99,17 @@ def test_a_policy_type_trains_logs_saves_and_acts_under_its_method(
         assert torch.equal(value, policy.policy.state_dict()[name])
 
 
+def test_two_processes_train_one_policy(merged: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", *LAUNCHERS["accelerate"], "lerobot.scripts.lerobot_train"]
+    command += options(merged, tmp_path / "run", method="cfg + probe", target_episodes="0-1")
+    ran = subprocess.run([*command, "--log_freq=1"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "Effective batch size: 10 x 2 = 20" in ran.stderr and ran.stderr.count(" ratio:") == 4
+    assert ran.stderr.count("Checkpoint policy after step") == 1
+    state = load_file(tmp_path / "run/checkpoints/last/pretrained_model/model.safetensors")
+    assert state["method.1.table"].abs().sum() > 0
+
+
 def served_by_the_policy_server(folder: Path) -> Any:
     """What LeRobot's asynchronous server loads when a robot's client asks for the checkpoint."""
     from lerobot.async_inference.configs import PolicyServerConfig
@@ -117,3 +130,11 @@ def test_a_dataset_may_say_its_domains_and_must_say_them_somewhere(merged: Path,
     assert len(seen) == 2
     with pytest.raises(ValueError, match="target_episodes lie below 5"):
         trained(options(merged, tmp_path / "other", target_episodes="7"))
+    with pytest.raises(ValueError, match="leave episodes to the source, got all 5"):
+        trained(options(merged, tmp_path / "other", target_episodes="0-4"))
+    for wrong, words in (
+        ({"base_type": "difusion"}, "Nearest: diffusion"),
+        ({"base_path": "/nowhere"}, "got '/nowhere'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            trained(options(merged, tmp_path / "other", target_episodes="0", **wrong))

@@ -27,6 +27,26 @@ class Trial:
     """how many of the sources, of the target"""
 
 
+def sketched(text: str, **known: Any) -> Method:
+    """The method that a text names, before its policy is known: ratio and guidance are its own, widths are not."""
+    return named(text, **{"width": 1, "steps": 1, "frames": (1, 1), **known})
+
+
+def drawn_at(text: str, ratio: Ratio | None, domains: int, frames: tuple[int, int] = (1, 1)) -> Ratio | None:
+    """The ratio of a run, or without one its method's; Refused if both choose, and differently."""
+    known: dict[str, Any] = {"frames": frames, "domains": domains, **({} if ratio is None else {"ratio": ratio})}
+    try:
+        own = sketched(text, **known).ratio
+    except (ValueError, TypeError) as error:
+        raise Refused(str(error)) from error
+    if ratio is not None and own not in (None, ratio):
+        raise Refused(
+            f"batches are drawn at one ratio, got --ratio {ratio} and a method that draws at {own}, {text}. Leave "
+            "--ratio out and write the method's own arguments, or take a method that leaves the ratio open."
+        )
+    return own if ratio is None else ratio
+
+
 def method_of(text: str, policy: Any, trial: Trial, steps: int, ratio: Ratio | None) -> Method:
     """The method that a text names, of the widths that the policy has."""
     known: dict[str, Any] = {"width": lambda: _width(policy, trial), "steps": steps, "frames": trial.frames}

@@ -14,8 +14,8 @@ from typing import Any
 
 from ...guidance import DomainGuidance
 from ...policy import keeping
-from ...recipes.named import named
 from . import files
+from .attach import sketched
 from .settings import Refused, Settings
 
 PLUGIN = "lerobot_policy_cotrain"
@@ -44,8 +44,7 @@ def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
 
 
 def _guidance(settings: Settings) -> DomainGuidance | None:
-    method = named(settings.method, width=1, steps=1, frames=(1, 1), ratio=0.5, domains=len(settings.datasets))
-    return method.guidance
+    return sketched(settings.method, ratio=0.5, domains=len(settings.datasets)).guidance
 
 
 def _with_guidance(config: dict[str, Any], guidance: DomainGuidance, run: dict[str, Any], state: Any, out: Path) -> str:
@@ -63,9 +62,11 @@ def _with_guidance(config: dict[str, Any], guidance: DomainGuidance, run: dict[s
 
 def _of_plugin(config: dict[str, Any], out: Path, bare: bool) -> str:
     """A checkpoint of the plugin's: as it is where it is guided, else its policy alone."""
-    known = {"width": 1, "steps": 1, "frames": (1, 1), "ratio": 0.5}
-    if named(config["method"], **known).guidance is not None and not bare:
+    if sketched(config["method"], ratio=0.5).guidance is not None and not bare:
         return _needs_plugin(out)
+    if config.get("adapters"):
+        shutil.rmtree(out)
+        raise Refused(f"cotrain export --bare writes a policy without adapters, got {out.name} with. Merge them first.")
     base = {"type": config["base_type"], **config["base_args"], **{k: config[k] for k in KEPT if k in config}}
     (out / "config.json").write_text(json.dumps(base, indent=4))
     _renamed(out, lambda key: key.removeprefix("policy.") if key.startswith("policy.") else None, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class CotrainConfig(PreTrainedConfig):
         scale: of guidance while acting; None is the method's.
         domains, target: names of the domains, written when training begins.
         width: of the features that the method compares, where it cannot be told from the policy.
+        adapters: LeRobot's --peft options, written when training begins.
     """
 
     base_type: str = ""
@@ -37,11 +39,12 @@ class CotrainConfig(PreTrainedConfig):
     domains: list[str] = field(default_factory=lambda: ["source", "target"])
     target: str = "target"
     width: int | None = None
+    adapters: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.base_type and not self.base_path:
-            known = ", ".join(sorted(set(PreTrainedConfig.get_known_choices()) - {"cotrain"}))
+            known = ", ".join(_types())
             raise ValueError(f"policy.type=cotrain trains another policy: pass --policy.base_type, one of {known}.")
         self._base: PreTrainedConfig | None = None
 
@@ -56,15 +59,30 @@ class CotrainConfig(PreTrainedConfig):
     def _made(self) -> PreTrainedConfig:
         own = {"device": self.device, "push_to_hub": False}
         if self.base_path:
-            made = PreTrainedConfig.from_pretrained(self.base_path)
+            made = self._saved()
             made.pretrained_path = Path(self.base_path)
+            if unknown := [name for name in self.base_args if not hasattr(made, name)]:
+                raise ValueError(f"--policy.base_args are settings of {made.type}, got {', '.join(unknown)}.")
             for name, value in (self.base_args | own).items():
                 setattr(made, name, value)
             self.base_type = made.type
             return made
+        if self.base_type not in _types():
+            near = get_close_matches(self.base_type, _types(), 1) or _types()
+            raise ValueError(
+                f"--policy.base_type is a policy type of LeRobot, got {self.base_type!r}. Nearest: {', '.join(near)}."
+            )
         kind = PreTrainedConfig.get_choice_class(self.base_type)
         with draccus.config_type("json"):
             return draccus.decode(kind, {**self.base_args, **own})
+
+    def _saved(self) -> PreTrainedConfig:
+        try:
+            return PreTrainedConfig.from_pretrained(self.base_path)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"--policy.base_path is a checkpoint's folder or Hub id, got {self.base_path!r}: {error}"
+            ) from error
 
     def __getattr__(self, name: str) -> Any:
         """What is no field here (horizons, dropped frames, normalisation) is the base policy's."""
@@ -99,6 +117,11 @@ class CotrainConfig(PreTrainedConfig):
         args = {key: value for key, value in own.items() if key not in _OWN}
         saved = replace(self, base_type=own["type"], base_args=args, base_path="")
         super(CotrainConfig, saved)._save_pretrained(save_directory)
+
+
+def _types() -> list[str]:
+    """The policy types that can be trained."""
+    return sorted(set(PreTrainedConfig.get_known_choices()) - {"cotrain"})
 
 
 _OWN = ("type", "device", "pretrained_path", "input_features", "output_features")

@@ -13,7 +13,7 @@ from lerobot.policies.factory import get_policy_class
 from lerobot.policies.pretrained import PreTrainedPolicy
 from torch import Tensor, nn
 
-from cotrain_losses import CoTrain
+from cotrain_losses import CoTrain, Method
 from cotrain_losses.datasets.episodes import numbers
 from cotrain_losses.datasets.labels import EpisodeDomains
 from cotrain_losses.importance import RatioWeights
@@ -35,6 +35,9 @@ class CotrainPolicy(PreTrainedPolicy):
         base, kind = config.base, get_policy_class(config.base.type)
         fresh = config.base_path and config.pretrained_path is None
         self.policy = kind.from_pretrained(config.base_path, config=base) if fresh else kind(base, **kwargs)
+        if config.adapters:
+            self.policy.config.pretrained_path = Path(base.type)  # LeRobot adapts what was loaded: it was
+            self.policy = self.policy.wrap_with_peft(peft_cli_overrides=dict(config.adapters))
         self.policy.to(config.device)
         self._labels = None if dataset_meta is None else _labels(config, dataset_meta)
         self._attach(dataset_meta)
@@ -44,9 +47,22 @@ class CotrainPolicy(PreTrainedPolicy):
         method = as_wide_as_the_condition(named(config.method, **_known(config, self.policy)), len(config.domains))
         if config.ratio is not None and self._labels is not None:
             method = replace(method, weights=RatioWeights(config.ratio, _share(self._labels, dataset_meta)))
-        cotrain = CoTrain(self.policy, method, domains=tuple(config.domains), target=config.target)
-        object.__setattr__(self, "cotrain", cotrain)  # beside the modules: its policy is among them already
+        self._couple(method)
         self.method = nn.ModuleList(method.modules())
+
+    def _couple(self, method: Method) -> None:
+        cotrain = CoTrain(self.policy, method, domains=tuple(self.config.domains), target=self.config.target)
+        object.__setattr__(self, "cotrain", cotrain)  # beside the modules: its policy is among them already
+
+    def wrap_with_peft(self, peft_config: Any = None, peft_cli_overrides: dict[str, Any] | None = None) -> Any:
+        """Low-rank adapters in the base policy; the method learns beside them, and a checkpoint holds everything."""
+        if not self.config.adapters:
+            method = self.cotrain.method
+            self.cotrain.unwrap()
+            self.policy = self.policy.wrap_with_peft(peft_config, peft_cli_overrides)
+            self.config.adapters = {key: x for key, x in (peft_cli_overrides or {}).items() if x is not None}
+            self._couple(method)
+        return self
 
     def forward(self, batch: dict[str, Tensor], **kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
         """The total loss, and what it is made of, for LeRobot's log."""
@@ -106,6 +122,8 @@ def _labels(config: CotrainConfig, meta: Any) -> EpisodeDomains:
                 f"target_episodes lie below {meta.total_episodes}, the dataset's episodes, got {beyond[0]}."
             )
         rest = sorted(set(range(meta.total_episodes)) - set(target))
+        if not rest:
+            raise ValueError(f"target_episodes leave episodes to the source, got all {meta.total_episodes} of them.")
         return EpisodeDomains({"source": rest, "target": target})
     if path.is_file():
         domains = EpisodeDomains(json.loads(path.read_text()))
