@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cotrain_losses.cli.commands import app
 from cotrain_losses.cli.lerobot import files
+from cotrain_losses.cli.lerobot.attach import drawn_at
 from cotrain_losses.cli.lerobot.export import exported
 from cotrain_losses.cli.lerobot.fit import fitted, keys_of
 from cotrain_losses.cli.lerobot.frames import MixedFrames
@@ -55,12 +56,40 @@ def test_any_other_ratio_is_refused(text: str) -> None:
         ratios(text, ("real", "sim"), "real")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        *((text, r"--ratio is the share of target samples and lies in \[0, 1\]") for text in ("1.5", "-1", "nan")),
+        ("0.5@0,1.5@100", r"lies in \[0, 1\], got 1.5"),
+        ("real=0.2,sim=0.2", "shares of --ratio sum to 1"),
+        ("real=0.2,lab=0.8", r"missing: \['sim'\], unknown: \['lab'\]"),
+    ],
+)
+def test_a_share_that_is_none_is_refused_before_anything_is_loaded(text: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        ratios(text, ("real", "sim"), "real")
+
+
+def test_a_run_is_drawn_at_its_own_ratio_or_at_its_methods_and_not_at_two() -> None:
+    assert drawn_at("cfg", 0.3, 2) == 0.3
+    assert drawn_at("cfg(ratio=0.2) + ot(ratio=0.2)", None, 2) == 0.2
+    assert drawn_at("reweighted(ratio=0.1, share=0.4)", None, 2) == 0.4  # what is drawn; its weights make 0.1 of it
+    assert drawn_at("structured", None, 2, (6000, 200)) == named("structured", width=1, frames=(6000, 200)).ratio
+    for text in ("reweighted(share=0.4)", "real_only", "cfg(ratio=0.2)"):
+        with pytest.raises(Refused, match=r"drawn at one ratio, got --ratio 0.1 and a method that draws at .*Leave"):
+            drawn_at(text, 0.1, 2)
+    with pytest.raises(Refused, match=r"got 'cgf'. Nearest: cfg"):
+        drawn_at("cgf", None, 2)
+
+
 def test_episodes_are_numbers_and_ranges() -> None:
     assert Settings(REAL, (SIM,), episodes=("sim=3,1-2",)).selected == {"sim": [1, 2, 3]}
     with pytest.raises(Refused, match="--episodes: episodes are numbers and ranges"):
         assert Settings(REAL, (SIM,), episodes=("sim=2-1",)).selected
     with pytest.raises(Refused, match="NAME one of real, sim, got 'other'"):
         assert Settings(REAL, (SIM,), episodes=("other=1",)).selected
+    with pytest.raises(Refused, match="takes each NAME once, got sim=1, sim=2"):
+        assert Settings(REAL, (SIM,), episodes=("sim=1", "sim=2")).selected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from unittest.mock import patch
 import data
 import pytest
 import torch
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.scripts import lerobot_train
@@ -113,19 +113,48 @@ def test_each_way_to_normalise_is_what_it_says_and_deployment_needs_the_processo
 ) -> None:
     actions = {}
     for stats in ("target", "pooled", "per-domain"):
-        settings = Settings(datasets["real"], (datasets["sim"],), ratio="0.5", stats=stats)
-        with batches() as seen:
+        settings = Settings(datasets["real"], (datasets["sim"],), method="cotraining(ratio=0.8)", stats=stats)
+        with batches() as seen, saved() as trained:
             train(settings, options(tmp_path / stats, steps=6, save_freq=100))
         each = torch.cat([batch["action"][:, 0] for batch in seen]), torch.cat([batch["index"] < 80 for batch in seen])
+        assert each[1].float().mean() == 0.8
         actions[stats] = {"real": each[0][each[1]], "sim": each[0][~each[1]]}
         folder = tmp_path / stats / "checkpoints" / "last" / "pretrained_model"
-        before, after = make_pre_post_processors(DiffusionPolicy.from_pretrained(folder).config, str(folder))
+        stock = DiffusionPolicy.from_pretrained(folder)
+        before, after = make_pre_post_processors(stock.config, str(folder))
         given = torch.randn(1, data.ACTION)
         back = after(before({"action": given, "observation.state": torch.randn(1, data.STATE)})["action"])
         torch.testing.assert_close(back, given, rtol=1e-4, atol=1e-4)
+        ours = acted(trained["policy"], trained["preprocessor"], trained["postprocessor"])
+        torch.testing.assert_close(acted(stock, before, after), ours)
+        real, sim = (LeRobotDataset(name, root=datasets[name]).meta.stats["action"]["mean"] for name in ("real", "sim"))
+        mean = torch.tensor(0.8 * real + 0.2 * sim if stats == "pooled" else real, dtype=torch.float32)
+        held = load_file(folder / "policy_postprocessor_step_0_unnormalizer_processor.safetensors")
+        torch.testing.assert_close(held["action.mean"], mean, rtol=1e-4, atol=1e-4)
     assert actions["target"]["real"].abs().max() <= 1.001 < actions["target"]["sim"].abs().max()
     assert max(float(x.abs().max()) for x in actions["pooled"].values()) <= 1.001
     assert all(0.5 < float(x.abs().max()) <= 1.001 for x in actions["per-domain"].values())
+
+
+@contextmanager
+def saved() -> Iterator[dict[str, Any]]:
+    """What LeRobot hands to its own saving of a checkpoint: the policy in training, and its processors."""
+    held, real = dict[str, Any](), lerobot_train.save_checkpoint
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        held.update(kwargs)
+        return real(*args, **kwargs)
+
+    with patch.object(lerobot_train, "save_checkpoint", noted):
+        yield held
+
+
+def acted(policy: Any, before: Any, after: Any) -> torch.Tensor:
+    """What a robot is told after one observation."""
+    torch.manual_seed(0)
+    policy.eval().reset()
+    state = {"observation.state": torch.ones(data.STATE), "observation.environment_state": torch.ones(data.ENVIRONMENT)}
+    return after(policy.select_action(before(state)))  # type: ignore[no-any-return]
 
 
 def test_streams_are_mixed_exactly(datasets: dict[str, str], tmp_path: Path) -> None:
@@ -135,13 +164,23 @@ def test_streams_are_mixed_exactly(datasets: dict[str, str], tmp_path: Path) -> 
     assert [int((each["index"] == 0).sum()) for each in seen] == [3, 3, 3]
 
 
-def test_two_processes_share_each_step_and_its_ratio(datasets: dict[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "cotrain_losses.cli", "lerobot-train", "--target", datasets["real"], "--source", datasets["sim"]]
-    command += ["--ratio", "0.2", "--method", "cfg + probe", "--", *options(tmp_path / "run", steps=3, log_freq=1)]
-    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"],
+    "accelerate": ["accelerate.commands.launch", "--multi_gpu", *("--num_processes=2", "--main_process_port=0", "-m")],
+}
+"""two processes, on the CPU too"""
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_share_each_step_and_its_ratio(launcher: str, datasets: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], "cotrain_losses.cli", "lerobot-train"]
+    command += ["--target", datasets["real"], "--source", datasets["sim"], "--ratio", "0.25", "--method", "cfg + probe"]
+    command += ["--", *options(tmp_path / "run", steps=3, log_freq=1)]
+    ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    assert "Effective batch size: 10 x 2 = 20" in ran.stderr and " ratio:0.200" in ran.stderr
+    assert "Effective batch size: 10 x 2 = 20" in ran.stderr
+    assert ran.stderr.count(" ratio:0.250") == 3  # 2 and 3 samples of 10, since the 20 of both are one batch
+    assert ran.stderr.count("Checkpoint policy after step") == 1
     assert (tmp_path / "run" / "checkpoints" / "last" / "pretrained_model" / FILE).is_file()
 
 
@@ -152,6 +191,10 @@ def test_two_processes_share_each_step_and_its_ratio(datasets: dict[str, str], t
         ({"method": "adda(width=3, speed=1)"}, "adda takes"),
         ({"method": "mmd"}, "must carry a gradient|trainable"),
         ({"ratio": "1.5"}, r"lies in \[0, 1\]"),
+        ({"ratio": "0.2", "method": "real_only"}, "drawn at one ratio"),
+        ({"episodes": ("real=2-4",)}, "got 4 for real, which has 4"),
+        ({"source": ("nowhere/none",)}, r"got nowhere/none for none, which LeRobot cannot open: \w+: "),
+        ({"source": ("/nowhere",)}, r"got /nowhere for nowhere, which LeRobot cannot open: \w+: "),
         ({"episodes": ("real=0-1",), "rename": ("nothing=top",)}, "names a feature of sim, got 'nothing'"),
     ],
 )
@@ -159,14 +202,25 @@ def test_what_cannot_be_run_is_told_in_one_sentence_before_training(
     datasets: dict[str, str], tmp_path: Path, settings: dict[str, Any], words: str
 ) -> None:
     with batches() as seen, pytest.raises((Refused, ValueError), match=words):
-        train(Settings(datasets["real"], (datasets["sim"],), **settings), options(tmp_path / "run"))
+        given = {"target": datasets["real"], "source": (datasets["sim"],), **settings}
+        train(Settings(**given), options(tmp_path / "run"))
     assert not seen
 
 
 def test_datasets_that_do_not_fit_together_are_refused(datasets: dict[str, str], tmp_path: Path) -> None:
-    wrong = {"faster": {"fps": 20}, "wider": {"action": 4}, "turned": {"names": ["action_2", "action_1", "action_0"]}}
-    words = {"faster": "same frames a second", "wider": "actions of one shape", "turned": "order their actions alike"}
+    wrong = {
+        "empty": {"episodes": 0},
+        "faster": {"fps": 20},
+        "wider": {"action": 4},
+        "turned": {"names": ["action_2", "action_1", "action_0"]},
+    }
+    words = {
+        "empty": "for empty, which",
+        "faster": "same frames a second",
+        "wider": "actions of one shape",
+        "turned": "order their actions alike",
+    }
     for name, how in wrong.items():
-        other = data.made(tmp_path / name, 1, **how)  # type: ignore[arg-type]
+        other = data.made(tmp_path / name, **{"episodes": 1, **how})  # type: ignore[arg-type]
         with pytest.raises(Refused, match=words[name]):
             train(Settings(datasets["real"], (str(other),)), options(tmp_path / f"run_{name}"))

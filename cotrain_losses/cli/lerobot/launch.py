@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,22 @@ def _version() -> str:
         return "of no version"
 
 
+def warn_if_alone() -> None:
+    """Say that accelerate was asked for several processes and started this one, as it does without --multi_gpu."""
+    ranked = ("LOCAL_RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    asked = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ
+    if asked and not any(name in os.environ for name in ranked):
+        warnings.warn(
+            "accelerate launch starts several processes of a script under --multi_gpu, on the CPU too, got one process "
+            "and an address to meet others at. Pass --multi_gpu in place of --cpu, or use torchrun.",
+            stacklevel=2,
+        )
+
+
 def train(settings: Settings, arguments: list[str]) -> None:
     """Run LeRobot's script on its own arguments."""
     lerobot_train = script()
+    warn_if_alone()
     own = [a for a in arguments if a.split("=")[0] in ("--dataset.repo_id", "--dataset.root", "--dataset.episodes")]
     if own:
         raise Refused(f"datasets are named before --, by --target, --source and --episodes, got {own[0]} after it.")

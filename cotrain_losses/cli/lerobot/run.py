@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,13 @@ from ..._core.device import drawn_on
 from ...mixing.ratios import natural_ratio
 from ...mixing.shares import shares
 from . import files
-from .attach import Trial, attached, method_of
+from .attach import Trial, attached, drawn_at, method_of
 from .fit import fitted, keys_of
 from .frames import MixedFrames
 from .joined import Joined, Sample, Streams, meta_of
 from .reports import Reports
-from .settings import Ratio, Refused, Settings, is_folder, ratios
+from .settings import Ratio, Refused, Settings, ratios
+from .sources import opened
 from .statistics import Moved, modes_of, pooled
 
 REPLACED = {
@@ -43,7 +42,13 @@ class Run:
         self.target = self.names[0]
         self.plan: dict[int, Ratio] = ratios(settings.ratio, self.names, self.target) if settings.ratio else {}
         self.original = {name: getattr(script, name) for name in REPLACED}
-        self.main = int(os.environ.get("RANK", "0")) == 0
+        self.given = self.plan.get(0)
+        drawn_at(settings.method, self.given, len(self.names))
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that tells."""
+        return int(os.environ.get("RANK", "0")) == 0
 
     def say(self, text: str) -> None:
         """Tell the user, once."""
@@ -55,7 +60,8 @@ class Run:
     def datasets(self, cfg: Any) -> tuple[Any, Any]:
         """The joined datasets to train on and to evaluate on, made by LeRobot one by one."""
         self.cfg = cfg
-        made = {name: self.original["make_train_eval_datasets"](self._of(cfg, name)) for name in self.names}
+        make, selected = self.original["make_train_eval_datasets"], self.settings.selected
+        made = {name: opened(make, cfg, name, at, selected.get(name)) for name, at in self.settings.datasets.items()}
         train = {name: pair[0] for name, pair in made.items()}
         self.fit = fitted({name: each.meta.info for name, each in train.items()}, self.settings.renamed, self.target)
         for told in self.fit.told if cfg.resume is False else []:
@@ -65,6 +71,7 @@ class Run:
         if cfg.dataset.streaming and not cfg.num_workers:
             raise Refused("LeRobot reads a stream in as many parts as there are workers, got --num_workers=0. Pass 1.")
         self.frames = {name: each.num_frames for name, each in train.items()}
+        self.plan = self.plan or {0: self._own_ratio()}
         self.joined = self._joined(train)
         held_out = {name: pair[1] for name, pair in made.items() if pair[1] is not None}
         evaluated = self._joined(held_out, len(self.joined)) if held_out else None
@@ -75,13 +82,6 @@ class Run:
     def labels(self, batch: Any) -> torch.Tensor:
         """(b,) the domain of each sample of a batch."""
         return self.domain[_index(batch)]
-
-    def _of(self, cfg: Any, name: str) -> Any:
-        """The run's settings with one dataset's place and episodes."""
-        given, own = self.settings.datasets[name], copy.copy(cfg)
-        place = {"repo_id": f"local/{name}", "root": given} if is_folder(given) else {"repo_id": given, "root": None}
-        own.dataset = replace(cfg.dataset, episodes=self.settings.selected.get(name), **place)
-        return own
 
     def _joined(self, parts: dict[str, Any], first: int = 0) -> Any:
         features = {name: each.meta.features for name, each in parts.items()}
@@ -99,7 +99,7 @@ class Run:
         return Joined(parts, samples, meta, first)
 
     def _shares(self) -> list[float]:
-        return shares("ratio", self.ratio(), self.names, target=self.target, sizes=list(self.frames.values()))
+        return shares("ratio", self.plan[0], self.names, target=self.target, sizes=list(self.frames.values()))
 
     def _moved(self, source: Any, target: Any) -> Moved | None:
         if self.settings.stats != "per-domain":
@@ -122,10 +122,11 @@ class Run:
         each = dict(zip(self.names, self._shares(), strict=True))
         return kept[self.target] | pooled(numbers, each, aggregate_stats)
 
-    def ratio(self) -> Ratio:
-        """The ratio that the run begins with; without one, the share of frames that the target has."""
+    def _own_ratio(self) -> Ratio:
+        """The method's ratio; without one, the share of frames that the target has."""
         source, target = self.sizes()
-        return self.plan[0] if self.plan else natural_ratio(source=source, target=target)
+        own = drawn_at(self.settings.method, None, len(self.names), (source, target))
+        return natural_ratio(source=source, target=target) if own is None else own
 
     def sizes(self) -> tuple[int, int]:
         """Frames of the sources, and of the target."""
@@ -165,12 +166,10 @@ class Run:
         trial = self._trial()
         try:
             with torch.random.fork_rng(drawn_on(policy)):
-                given = self.plan[0] if self.plan else None
-                self.method = method_of(self.settings.method, policy, trial, cfg.steps, given)
+                self.method = method_of(self.settings.method, policy, trial, cfg.steps, self.given)
                 self.cotrain, found = attached(policy, self.method, trial)
         except (ValueError, TypeError, RuntimeError) as error:
             raise Refused(str(error)) from error
-        self.plan = self.plan or {0: self.ratio() if self.method.ratio is None else self.method.ratio}
         self.say("one step tried\n" + found)
         if cfg.resume:
             files.load(self.method, Path(cfg.checkpoint_path) / "pretrained_model")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...datasets.episodes import numbers
+from ...mixing.shares import shares
 
 Ratio: TypeAlias = "float | Mapping[str, float]"
 STATISTICS = ("target", "pooled", "per-domain")
@@ -41,7 +42,7 @@ class Settings:
         """The name of each domain with its folder or Hub id, the target first."""
         given = (self.target, *self.source)
         short = [each.rstrip("/").rpartition("/")[2] for each in given]
-        if len(set(given)) < len(given):
+        if len({Path(each).resolve() if is_folder(each) else each for each in given}) < len(given):
             raise Refused(f"each dataset is one domain, got one of {', '.join(given)} twice.")
         return dict(zip(short if len(set(short)) == len(short) else given, given, strict=True))
 
@@ -70,6 +71,8 @@ class Settings:
         pairs = dict(each.rpartition("=")[::2] for each in given)
         if wrong := [name for name in pairs if name not in self.datasets]:
             raise Refused(f"{option} takes NAME=..., NAME {_among(self.datasets)}, got {wrong[0]!r}.")
+        if len(pairs) < len(given):
+            raise Refused(f"{option} takes each NAME once, got {', '.join(given)}.")
         return pairs
 
     def text(self) -> str:
@@ -90,6 +93,16 @@ def ratios(text: str, names: tuple[str, ...], target: str) -> dict[int, Ratio]:
     >>> ratios("0.5@0, 0.1@5000", ("real", "sim"), "real")
     {0: 0.5, 5000: 0.1}
     """
+    plan = _plan(text, names, target)
+    for ratio in plan.values():
+        try:
+            shares("--ratio", ratio, names, target=target, sizes=[1] * len(names))
+        except ValueError as error:
+            raise Refused(str(error)) from error
+    return plan
+
+
+def _plan(text: str, names: tuple[str, ...], target: str) -> dict[int, Ratio]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
         if any("=" in part for part in parts):
