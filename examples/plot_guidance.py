@@ -15,22 +15,36 @@ from cotrain_losses.importance import EmpiricalMixture, denoised
 torch.manual_seed(0)
 actions = torch.cat([0.3 * torch.randn(300, 1) - 1.5, 0.3 * torch.randn(100, 1) + 1.5])
 is_target = torch.arange(400) >= 300
-with_label, without = (EmpiricalMixture(actions, is_target, ratio=ratio) for ratio in (1.0, 0.3))
+with_label, without = (
+    EmpiricalMixture(actions, is_target, ratio=ratio) for ratio in (1.0, 0.3)
+)
 
 
 def sampled(scale, n=1500, steps=30):
     """Actions of the guided flow from noise at x = 1 to actions at x = 0."""
     a = torch.randn(n, 1, dtype=torch.float64)
     for x in torch.linspace(1.0, 0.05, steps).tolist():
-        means = (denoised(a, mixture, alpha=1 - x, sigma=x) for mixture in (with_label, without))
+        means = (
+            denoised(a, mixture, alpha=1 - x, sigma=x)
+            for mixture in (with_label, without)
+        )
         velocity = (a - guide(*means, scale)) / x
         a = a - velocity * 0.95 / steps
     return a.squeeze(1)
 
 
-figure, axes = plt.subplots(1, 4, figsize=(10, 3), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(
+    1, 4, figsize=(10, 3), sharex=True, sharey=True, layout="constrained"
+)
 for axis, scale in zip(axes, (0.0, 0.5, 1.0, 2.0), strict=True):
-    axis.hist(sampled(scale).numpy(), bins=40, range=(-3, 3), density=True, color="#0072B2", label="sampled")
+    axis.hist(
+        sampled(scale).numpy(),
+        bins=40,
+        range=(-3, 3),
+        density=True,
+        color="#0072B2",
+        label="sampled",
+    )
     axis.axvline(-1.5, color="#999999", linestyle="--", label="source's action")
     axis.axvline(1.5, color="#D55E00", label="target's action")
     axis.set(title=f"scale {scale:g}", xlabel="action (no unit)")

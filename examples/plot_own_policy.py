@@ -19,7 +19,9 @@ class Policy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU())
+        self.encoder = nn.Sequential(
+            nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU()
+        )
         self.head = nn.Linear(32, 2)
 
     def forward(self, state):
@@ -31,7 +33,10 @@ class Policy(nn.Module):
 
 def scaled(domain, episodes, seed):
     """States and actions, scaled to about one."""
-    drawn = {name: torch.tensor(value).float() for name, value in demonstrations(domain, episodes, seed).items()}
+    drawn = {
+        name: torch.tensor(value).float()
+        for name, value in demonstrations(domain, episodes, seed).items()
+    }
     return {"state": 4 * drawn["state"], "action": 40 * drawn["action"]}
 
 
@@ -44,9 +49,13 @@ def error(method, seed, steps=250):
     """Mean distance from the recorded command after training."""
     torch.manual_seed(seed)
     policy = Policy()
-    cotrain = ctl.CoTrain(policy, method, seam=ctl.Seam(feature="encoder", head="head", sampler=False))
+    cotrain = ctl.CoTrain(
+        policy, method, seam=ctl.Seam(feature="encoder", head="head", sampler=False)
+    )
     optimizer = torch.optim.AdamW(cotrain.parameters(), 3e-3)
-    sampler = ctl.MixedBatchSampler(is_target, batch_size=64, ratio=method.ratio, seed=seed)
+    sampler = ctl.MixedBatchSampler(
+        is_target, batch_size=64, ratio=method.ratio, seed=seed
+    )
     batches = (index for _ in range(steps) for index in sampler)
     for _, index in zip(range(steps), batches, strict=False):
         optimizer.zero_grad()
@@ -66,7 +75,12 @@ methods = {
 figure, axis = plt.subplots(figsize=(6.5, 3), layout="constrained")
 for row, (_, method) in enumerate(methods.items()):
     errors = [error(method.fresh(), seed) for seed in (0, 1)]
-    axis.scatter(errors, [row] * len(errors), color="#0072B2" if row else "#D55E00", marker="o" if row else "^")
+    axis.scatter(
+        errors,
+        [row] * len(errors),
+        color="#0072B2" if row else "#D55E00",
+        marker="o" if row else "^",
+    )
 axis.set_yticks(range(len(methods)), list(methods))
 axis.set(xlabel="mean distance from the recorded command (1/40 m)", xlim=(0, None))
 axis.invert_yaxis()

@@ -18,14 +18,31 @@ few = (1 - ratios) ** BATCH + BATCH * ratios * (1 - ratios) ** (BATCH - 1)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 left.plot(ratios, passes, color="#0072B2")
-left.set(xscale="log", yscale="log", xlabel="ratio", ylabel="passes over the target per epoch")
+left.set(
+    xscale="log",
+    yscale="log",
+    xlabel="ratio",
+    ylabel="passes over the target per epoch",
+)
 right.plot(ratios, 100 * few, color="#D55E00")
-right.set(xscale="log", xlabel="ratio", ylabel="batches with fewer than 2 target rows (%)")
+right.set(
+    xscale="log", xlabel="ratio", ylabel="batches with fewer than 2 target rows (%)"
+)
 low, high = ratio_range(source=SOURCE, target=TARGET)
 for axis in (left, right):
     axis.axvspan(low, high, color="#009E73", alpha=0.15, label="search range")
-    axis.axvline(natural_ratio(source=SOURCE, target=TARGET), color="black", linestyle="--", label="natural ratio")
-    axis.axvline(crossing_ratio(source=SOURCE, target=TARGET), color="black", linestyle=":", label="crossing ratio")
+    axis.axvline(
+        natural_ratio(source=SOURCE, target=TARGET),
+        color="black",
+        linestyle="--",
+        label="natural ratio",
+    )
+    axis.axvline(
+        crossing_ratio(source=SOURCE, target=TARGET),
+        color="black",
+        linestyle=":",
+        label="crossing ratio",
+    )
 left.legend(fontsize=8)
 
 # %%

@@ -12,7 +12,10 @@ import torch
 from cotrain_losses.measures import diagnosis
 
 torch.manual_seed(0)
-episodes = {"source_groups": torch.arange(240) // 10, "target_groups": torch.arange(120) // 10}
+episodes = {
+    "source_groups": torch.arange(240) // 10,
+    "target_groups": torch.arange(120) // 10,
+}
 
 
 def layer(shift, mark):
@@ -24,12 +27,22 @@ def layer(shift, mark):
     return source, target
 
 
-layers = {"far apart": layer(8.0, False), "close, with a mark": layer(0.0, True), "the same": layer(0.0, False)}
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharex=True, sharey=True, layout="constrained")
+layers = {
+    "far apart": layer(8.0, False),
+    "close, with a mark": layer(0.0, True),
+    "the same": layer(0.0, False),
+}
+figure, axes = plt.subplots(
+    1, 3, figsize=(10, 3.6), sharex=True, sharey=True, layout="constrained"
+)
 for axis, (name, (source, target)) in zip(axes, layers.items(), strict=True):
     found = diagnosis(source, target, **episodes, rows=40, repeats=1)
-    axis.scatter(source[:, 0], source[:, 1], s=8, color="#0072B2", marker="o", label="source")
-    axis.scatter(target[:, 0], target[:, 1], s=8, color="#D55E00", marker="^", label="target")
+    axis.scatter(
+        source[:, 0], source[:, 1], s=8, color="#0072B2", marker="o", label="source"
+    )
+    axis.scatter(
+        target[:, 0], target[:, 1], s=8, color="#D55E00", marker="^", label="target"
+    )
     low, high = found.probe.interval
     axis.set_title(
         f"{name}: {found.regime.name}\nu = {found.regime.distance[0]:.2f}, "

@@ -31,7 +31,10 @@ with tempfile.TemporaryDirectory() as folder:
     for domain, path in paths.items():
         np.savez(path, **files[domain])
     given = {domain: [path] for domain, path in paths.items()}
-    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()):
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as said,
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         diagnose(**given, out=Path(folder, "diagnosis"), rows=40, repeats=1)
     picture = plt.imread(Path(folder, "diagnosis", "diagnosis.png"))
 
@@ -43,6 +46,10 @@ figure.subplots_adjust(0, 0, 1, 1)
 # %%
 # What it says on the terminal:
 
-print("\n".join(line[:88] for line in said.getvalue().splitlines() if "──" not in line)[-1400:])
+print(
+    "\n".join(line[:88] for line in said.getvalue().splitlines() if "──" not in line)[
+        -1400:
+    ]
+)
 
 plt.show()

@@ -21,7 +21,10 @@ def trained(strength, steps=150):
     torch.manual_seed(1)
     term = ctl.DomainClassifier(width=2, hidden=(32,))
     rows = {name: value.clone().requires_grad_() for name, value in start.items()}
-    parts = [{"params": term.parameters(), "lr": 1e-2}, {"params": rows.values(), "lr": 2e-2}]
+    parts = [
+        {"params": term.parameters(), "lr": 1e-2},
+        {"params": rows.values(), "lr": 2e-2},
+    ]
     optimizer, losses = torch.optim.Adam(parts), []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -32,16 +35,28 @@ def trained(strength, steps=150):
 
 
 figure, axes = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained")
-for axis, (strength, style) in zip(axes, ((1.0, "-"), (0.0, "--"), (-1.0, ":")), strict=False):
+for axis, (strength, style) in zip(
+    axes, ((1.0, "-"), (0.0, "--"), (-1.0, ":")), strict=False
+):
     rows, losses = trained(strength)
     for name, marker in (("source", "o"), ("target", "^")):
-        axis.scatter(*rows[name].T, s=12, color=COLOURS[name], marker=marker, label=name)
-    axis.set(title=f"strength {strength:g}", xlabel="feature 1 (no unit)", ylabel="feature 2 (no unit)")
+        axis.scatter(
+            *rows[name].T, s=12, color=COLOURS[name], marker=marker, label=name
+        )
+    axis.set(
+        title=f"strength {strength:g}",
+        xlabel="feature 1 (no unit)",
+        ylabel="feature 2 (no unit)",
+    )
     axes[3].plot(losses, style, color="black", label=f"{strength:g}")
 axes[0].legend(fontsize=8)
 axes[3].axhline(0.693, color="#999999", linewidth=1)
-axes[3].text(150, 0.86, "grey: log 2, cannot be read", ha="right", fontsize=8, color="#666666")
-axes[3].set(title="the classifier", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, 0.95))
+axes[3].text(
+    150, 0.86, "grey: log 2, cannot be read", ha="right", fontsize=8, color="#666666"
+)
+axes[3].set(
+    title="the classifier", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, 0.95)
+)
 axes[3].legend(title="strength", fontsize=8, loc="lower left")
 
 # %%

@@ -13,7 +13,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-ROOT = next(path for path in [Path.cwd(), *Path.cwd().parents] if (path / "docs" / "studies").is_dir())
+ROOT = next(
+    path
+    for path in [Path.cwd(), *Path.cwd().parents]
+    if (path / "docs" / "studies").is_dir()
+)
 with open(ROOT / "docs" / "studies" / "ratios" / "results.csv", newline="") as file:
     rows = list(csv.DictReader(file))
 
@@ -27,9 +31,20 @@ for gap, colour, marker in (("visual", "#0072B2", "o"), ("hard", "#D55E00", "^")
     values = np.array([success[gap, ratio] for ratio in ratios])
     places = np.arange(len(ratios))
     axis.plot(places, values.mean(1), color=colour, label=f"{gap} gap: mean")
-    axis.scatter(np.repeat(places, values.shape[1]), values.ravel(), s=12, color=colour, marker=marker, alpha=0.6)
+    axis.scatter(
+        np.repeat(places, values.shape[1]),
+        values.ravel(),
+        s=12,
+        color=colour,
+        marker=marker,
+        alpha=0.6,
+    )
 axis.set_xticks(places, [f"{ratio:g}" for ratio in ratios])
-axis.set(xlabel="ratio (share of target samples; not to scale)", ylabel="success over 100 episodes", ylim=(0, 1.03))
+axis.set(
+    xlabel="ratio (share of target samples; not to scale)",
+    ylabel="success over 100 episodes",
+    ylim=(0, 1.03),
+)
 axis.legend(fontsize=8)
 
 # %%

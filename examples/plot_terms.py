@@ -38,19 +38,28 @@ torch.manual_seed(0)
 source = torch.randn(64, 2) @ torch.tensor([[1.0, 0.6], [0.0, 0.5]])
 target = 0.5 * torch.randn(64, 2) + torch.tensor([3.0, 2.0])
 
-figure, axes = plt.subplots(2, 3, figsize=(9, 6), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(
+    2, 3, figsize=(9, 6), sharex=True, sharey=True, layout="constrained"
+)
 for axis, (name, (term, rate)) in zip(axes.flat, terms.items(), strict=True):
     rows, path = moved(term, rate, source, target)
     axis.scatter(*source.T, s=12, color="#0072B2", marker="o", label="source, fixed")
     axis.scatter(*target.T, s=12, color="#BBBBBB", marker="^", label="target, before")
-    axis.scatter(*rows.T, s=12, color="#D55E00", marker="^", label="target, after 60 steps")
+    axis.scatter(
+        *rows.T, s=12, color="#D55E00", marker="^", label="target, after 60 steps"
+    )
     axis.plot(*path.T, color="black", linewidth=1, label="path of the target's mean")
     axis.set_title(name, fontsize=10)
 for axis in axes[1]:
     axis.set_xlabel("feature 1 (no unit)")
 for axis in axes[:, 0]:
     axis.set_ylabel("feature 2 (no unit)")
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+figure.legend(
+    *axes[0, 0].get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=2,
+    fontsize=9,
+)
 
 # %%
 # CORAL matches covariances and leaves the mean where it is. Entropic transport at a large `reg` draws all rows

@@ -9,6 +9,7 @@ closed form, no training.
 
 import matplotlib.pyplot as plt
 import torch
+
 from cotrain_bench.toy import curves
 from cotrain_bench.toy.experiment import target_mass
 
@@ -16,15 +17,26 @@ drawn = curves.data(seed=0)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 u = torch.linspace(0, 1, 300)
 left.plot(*curves.curve(u, target=False).T, color="#0072B2", label="source's actions")
-left.plot(*curves.curve(u, target=True).T, color="#D55E00", linestyle="--", label="target's actions")
+left.plot(
+    *curves.curve(u, target=True).T,
+    color="#D55E00",
+    linestyle="--",
+    label="target's actions",
+)
 left.set(xlabel="action 1 (no unit)", ylabel="action 2 (no unit)", aspect="equal")
 left.legend(fontsize=8)
 
 distances = torch.logspace(-2, 0.5, 12).tolist()
 for ratio, style in ((0.5, "-"), (0.1, "--"), (0.01, ":")):
-    shares = [target_mass(drawn, distance, ratio).mean().item() for distance in distances]
+    shares = [
+        target_mass(drawn, distance, ratio).mean().item() for distance in distances
+    ]
     right.plot(distances, shares, style, color="black", label=f"ratio {ratio:g}")
-right.set(xscale="log", xlabel="distance between the planes (no unit)", ylabel="target's share of the optimal score")
+right.set(
+    xscale="log",
+    xlabel="distance between the planes (no unit)",
+    ylabel="target's share of the optimal score",
+)
 right.set_ylim(0, 1.05)
 right.legend(fontsize=8)
 

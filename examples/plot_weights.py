@@ -9,7 +9,14 @@ the source. Five estimators beside the ratio that is known here. 400 source and 
 import matplotlib.pyplot as plt
 import torch
 
-from cotrain_losses.importance import KLIEP, ULSIF, GaussianRatio, LogisticRatio, RuLSIF, effective_sample_size
+from cotrain_losses.importance import (
+    KLIEP,
+    ULSIF,
+    GaussianRatio,
+    LogisticRatio,
+    RuLSIF,
+    effective_sample_size,
+)
 
 torch.manual_seed(0)
 source, target = torch.randn(400, 1), 0.7 * torch.randn(150, 1) + 1.0
@@ -29,7 +36,13 @@ axis.plot(x, true, color="black", linewidth=3, alpha=0.3, label="true ratio")
 for name, (estimator, colour, style) in estimators.items():
     ratio = estimator.fit(source, target)
     left = effective_sample_size(ratio.at_source)
-    axis.plot(x, ratio(x), color=colour, linestyle=style, label=f"{name}: {left:.0f} of 400 samples left")
+    axis.plot(
+        x,
+        ratio(x),
+        color=colour,
+        linestyle=style,
+        label=f"{name}: {left:.0f} of 400 samples left",
+    )
 axis.set(xlabel="x (no unit)", ylabel="target density / source density", ylim=(0, 6))
 axis.legend(fontsize=8)
 

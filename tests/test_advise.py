@@ -147,7 +147,7 @@ def test_what_differs_is_a_table_on_the_page_and_fits_a_narrow_terminal(command,
     command("--target", tmp_path / "real.npz", "--source", tmp_path / "sim.npz", "--out", tmp_path / "out")
     lines = narrow.file.getvalue().partition("What differs")[2].partition("Advice")[0].splitlines()
     assert max(map(len, lines)) <= 48
-    assert all(word in " ".join(lines) for word in ("found", "units", "actions", "constants", "sure"))
+    assert all(word in " ".join(lines) for word in ("kind", "units", "actions", "constants", "sure"))
     page = (tmp_path / "out" / "advise.html").read_text()
     assert page.index("<h2>What differs</h2>") < page.index("<td>units</td>") < page.index("In pictures")
     assert "<td>constants differ</td>" in page and page.count("What differs") == 1

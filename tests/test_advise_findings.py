@@ -113,7 +113,7 @@ def test_units_that_differ_are_found_from_one_target_episode_on(tmp_path, episod
     report = found(tmp_path, reaches(0, episodes), changed(reaches(1, 40), of_action=lambda x: x * factor))
     (units,) = [finding for finding in report["findings"] if finding["kind"] == "units"]
     assert unit in units["because"] and units["certainty"] > 0.7 and len(units["dimensions"]) == 7
-    assert "Bring the actions of sim to the target's units" in report["advice"][0]["do"]
+    assert "First convert the actions of sim to the target's units" in report["advice"][0]["do"]
 
 
 def test_one_joint_in_degrees_is_named(tmp_path):
@@ -207,7 +207,7 @@ def test_a_quaternion_has_no_unit_and_no_axes_to_be_swapped(tmp_path):
 def test_weights_wait_until_units_are_repaired(tmp_path):
     target, source = (reaches(seed, count, home=np.zeros(7)) for seed, count in ((0, 5), (1, 40)))
     report = found(tmp_path, target, changed(source, of_action=lambda a: a * 1000.0))
-    assert "units" in kinds(report) and "when the above is repaired" in report["advice"][-1]["do"]
+    assert "units" in kinds(report) and "Repair the data first" in report["advice"][-1]["do"]
 
 
 def test_padded_dimensions_are_told(tmp_path):

@@ -62,7 +62,10 @@ def test_advice_names_the_region_and_is_silent_where_the_target_is_everywhere(tm
     source = npz(tmp_path / "sim.npz", episodes(0, 40, 0, 1))
     half, whole = (npz(tmp_path / f"real{k}.npz", episodes(1, 10, 0, high)) for k, high in enumerate((0.5, 1.0)))
     said = [" ".join(a["do"] for a in advice(source=[source], target=t)["advice"]) for t in (half, whole)]
-    assert "Count success apart where sim has data and the target has none" in said[0] and "state 0 is above" in said[0]
+    assert (
+        "Count success separately where sim has data and the target has none" in said[0]
+        and "state 0 is above" in said[0]
+    )
     assert "Count success apart" not in said[1]
 
 

@@ -10,16 +10,16 @@ import typer
 from .advise.recommend import evidence
 from .report import Table, as_markdown, print_table
 
-HEADS = ("gap", "target data", "unlabelled target frames", "what to do", "by how much [95 %]", "from")
+HEADS = ("gap", "what to do", "by how much [95 %]", "target data", "target frames without actions", "from")
 
 
 def which(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
-    """Which method should I take? What the studies of this project support, what each did and where.
+    """Say what the studies of this project support, gap by gap: which method, and by how much.
 
-    Differences are of success in the target domain, over pairs of demonstrations and training seeds; factors are of the
-    toy's loss. "Not measured" means that no committed study asks. `cotrain advise` looks at your data first.
+    A difference is one of success in the target domain, over pairs of demonstrations and training seeds. A factor is
+    one on the toy's loss. "Not measured" means that no study asks. `cotrain advise` looks at your data first.
     """
     table = choices_table(evidence()["choices"])
     if markdown:
@@ -31,7 +31,7 @@ def which(
 def choices_table(choices: Sequence[Mapping[str, Any]]) -> Table:
     """One line an entry."""
     lines = [
-        [c["gap"], c["target data"], c["unlabelled"], f"{c['do']} ({c['against']})", amount(c), c["from"]]
+        [c["gap"], f"{c['do']} ({c['against']})", amount(c), c["target data"], c["unlabelled"], c["from"]]
         for c in choices
     ]
     return Table(HEADS, lines)

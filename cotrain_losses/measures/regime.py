@@ -37,15 +37,15 @@ FOUND = {
     "collapsed": "The paper reports no such layer: nothing of the observation passes it.",
 }
 NEXT = {
-    "disjoint": "Bring the domains closer: a share of target samples between N / (N + M) and sqrt(N / M), then a term "
-    "at this seam (OptimalTransport, Sinkhorn, or DomainClassifier with a negative strength), raised until the probe "
-    "just stays high.",
-    "structured": "Leave the alignment as it is. Search the ratio in the balanced band, and let the head know the "
-    "domain (DomainGuidance).",
-    "overlapping": "Lower the strength of alignment terms here, or take them off, and give the domain back to the "
-    "head: DomainGuidance, or a domain column before the head.",
-    "collapsed": "See whether this layer was written where the features were collected. If it was, take alignment "
-    "terms off this seam, or lower their strength: a constant is the minimum of every one of them.",
+    "disjoint": "Bring the domains closer. First try a ratio between N / (N + M) and sqrt(N / M). Then try a term at "
+    "this seam (OptimalTransport, Sinkhorn, or DomainClassifier with a negative strength), and raise its strength "
+    "while the probe stays high.",
+    "structured": "Leave the alignment as it is. Search the ratio in the balanced range, and give the head the domain "
+    "(DomainGuidance).",
+    "overlapping": "Lower the strength of alignment terms here, or remove them. Give the head the domain: "
+    "DomainGuidance, or a domain column before the head.",
+    "collapsed": "Check whether this layer was written where the features were collected. If it was, remove alignment "
+    "terms from this seam, or lower their strength: a constant is the minimum of every one of them.",
     "uncertain": "Collect more episodes of both domains, or look at the neighbouring layers, before changing anything.",
 }
 

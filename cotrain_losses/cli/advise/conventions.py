@@ -28,7 +28,7 @@ def rates(source: View, target: View, apart: Spread) -> Iterator[Finding]:
     if source.rate and target.rate:
         if abs(math.log(source.rate / target.rate)) > math.log(1.2):
             because = f"{source.name} has {source.rate:g} frames a second and the target {target.rate:g}"
-            because += ": a chunk of as many steps covers another time."
+            because += ": a chunk of as many steps lasts another time."
             yield Finding("control rate", source.what, source.name, (), 1.0, do, because)
         return
     known = np.isfinite(apart.log_steps.value) & np.isfinite(apart.log_factor.value)
@@ -43,7 +43,7 @@ def rates(source: View, target: View, apart: Spread) -> Iterator[Finding]:
         because = (
             f"A frame of {source.name} moves {math.exp(abs(pace)):.2g} times {'more' if pace > 0 else 'less'} than the "
             f"target's over an equal range, and its episodes have {math.exp(abs(length)):.2g} times "
-            f"{'fewer' if length > 0 else 'more'} frames: the control rates look different, as 10 Hz from 50 Hz."
+            f"{'fewer' if length > 0 else 'more'} frames: the control rates seem to differ, like 10 Hz and 50 Hz."
         )
         yield Finding("control rate", source.what, source.name, (), 0.8, do, because)
 
@@ -64,9 +64,9 @@ def relative(source: View, target: View, apart: Spread) -> Iterator[Finding]:
         if len(fits) >= max(2, 0.6 * len(asked)):
             because = (
                 f"The actions of {one.name} vary around zero as much as those of {other.name} change from frame to "
-                f"frame ({listed(one.names[k] for k in fits)}): one set looks relative (deltas) and the other absolute."
+                f"frame ({listed(one.names[k] for k in fits)}): one looks relative (deltas) and the other absolute."
             )
-            do = f"Give both datasets one kind of action before anything else: take changes in {other.name}, or sum."
+            do = f"First give both datasets the same kind of action: changes in {other.name}, or sums in {one.name}."
             certainty = 0.95 if len(fits) > 0.9 * len(asked) else 0.8
             yield Finding("relative actions", "action", source.name, _names(one, fits), certainty, do, because)
 
@@ -78,7 +78,7 @@ def grippers(source: View, target: View, apart: Spread) -> Iterator[Finding]:
             continue
         told = [text for text in (_other_range(source, target, k), _other_way(source, target, k)) if text]
         if told:
-            do = "Map both grippers to one range, and look whether open is the larger number in both."
+            do = "Map both grippers to one range, and check whether open is the larger number in both."
             certainty = 0.95 if told[0].startswith(f"{source.names[k]} goes") else 0.8
             yield Finding("gripper", source.what, source.name, (source.names[k],), certainty, do, " ".join(told))
 
@@ -123,7 +123,7 @@ def quaternions(source: View, target: View, apart: Spread) -> Iterator[Finding]:
             because = (
                 f"{listed(names)} has its large component at {places[0]} in {source.name} and at {places[1]} in the "
             )
-            because += "target; moved by one place they agree."
+            because += "target. Moved by one place they agree."
             yield Finding("quaternion order", source.what, source.name, names, 0.9, do, because)
         fixed = [_fixed_sign(side, part) for side in (source, target)]
         if fixed[0] != fixed[1]:
@@ -153,7 +153,7 @@ def padding(source: View, target: View, apart: Spread) -> Iterator[Finding]:
         if len(zero):
             trailing = zero[-1] == one.width - 1 and np.all(np.diff(zero) == 1)
             names = _names(one, zero)
-            do = f"Leave the padded dimensions of {one.name} out of the loss (a mask): it teaches that they are zero."
+            do = f"Leave the padded dimensions of {one.name} out of the loss (a mask). They teach the policy zeros."
             because = f"{listed(names)} is 0 in every frame of {one.name} and moves in {other.name}."
             yield Finding("padding", one.what, source.name, names, 0.9 if trailing else 0.6, do, because)
 

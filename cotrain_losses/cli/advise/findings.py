@@ -74,7 +74,7 @@ def _swap(source: View, target: View, pair: tuple[int, int]) -> Finding:
         source.name,
         (first, second),
         0.9,
-        f"Look whether {first} and {second} of the {source.what}s of {source.name} are exchanged.",
-        f"Each looks like the other in the target: means {here} in {source.name}, {there} in the target; "
-        "exchanged, they fit what its episodes differ by.",
+        f"Check whether {first} and {second} of the {source.what}s of {source.name} are exchanged.",
+        f"Each looks like the other one in the target: means {here} in {source.name}, {there} in the target. "
+        "Exchanged, they differ no more than the target's episodes do.",
     )

@@ -49,10 +49,10 @@ def _apart(report: dict[str, Any]) -> Advice:
             for r in rows
         )
         yield (
-            "Find out why single dimensions tell the domains apart before aligning anything: another origin or frame, "
-            "a sensor's offset, a constant. Correct it, or leave them out of the observation.",
-            f"Each tells them apart alone: {listing}. A policy reads the domain from them, so a domain label adds "
-            "little, and an alignment term on features that see them has to erase them.",
+            "Find out why single dimensions tell the domains apart before you align anything: another origin or frame, "
+            "a sensor's offset, a constant. Correct it, or leave these dimensions out of the observation.",
+            f"Each of these tells the domains apart alone: {listing}. The policy can read the domain from them, so a "
+            "domain label adds little. An alignment term would have to erase them.",
         )
 
 
@@ -66,10 +66,10 @@ def _uncovered(report: dict[str, Any]) -> Advice:
                 side = "above" if cut["above"] else "below"
                 where = f", most of it where state {cut['dimension']} is {side} {cut['value']:.3g}"
             yield (
-                f"Count success apart where {region['source']} has data and the target has none{where}, or collect "
-                "target data there.",
-                f"{region['share']:.0%} of its states ({region['episodes']:.0%} of its episodes for the most part) are "
-                "farther from every target state than 95 % of the target's own are from its other episodes; equal "
+                f"Count success separately where {region['source']} has data and the target has none{where}, or "
+                "collect target data there.",
+                f"{region['share']:.0%} of its states (most states of {region['episodes']:.0%} of its episodes) are "
+                "farther from every target state than 95 % of the target's states are from its other episodes. Equal "
                 "coverage gives 5 %.",
             )
 
@@ -80,17 +80,18 @@ def _far(report: dict[str, Any]) -> Advice:
         worst = sorted(rows, key=lambda r: -abs(r["shift"]))[:4]
         named = ", ".join(f"{r['name']} of {r['source']} {r['shift']:+.1f}" for r in worst)
         yield (
-            "Normalise with pooled statistics, or per domain where the shift is a matter of units, and use the same at "
-            "deployment; search ratios above the range too.",
-            f"The means of {len(rows)} action dimensions lie more than one deviation apart ({named}), farther than "
-            "episodes of one dataset; the guideline moves both ends up when the domains are far apart.",
+            "Normalise with pooled statistics, also at deployment. Normalise each domain by its own statistics where "
+            "units differ. Search ratios above the range too.",
+            f"The means of {len(rows)} action dimensions are more than one deviation apart ({named}), more than "
+            "episodes of one dataset are. The guideline moves the range up when the domains are far apart.",
         )
 
 
 def _method(report: dict[str, Any]) -> Advice:
     chosen = report["recommended"]
     method, near = chosen["method"], report["actions_at_near_states"]
-    seen = f" Here actions at near states differ {near['gap']:.1f} times as much as within the target." if near else ""
+    gap = "" if near is None else f"{near['gap']:.1f} times as much between the domains as within the target"
+    seen = f" Here actions at near states differ {gap}." if near else ""
     yield f"Start with {method['name']}: {method['code']}.", f"{_sentence(method['because'])}{seen} {_cited(method)}"
     for step in chosen["next"]:
         yield step["do"], _cited(step)
@@ -106,8 +107,9 @@ def _ratio(report: dict[str, Any]) -> Advice:
     yield (
         f"Start at a ratio of {start['start']:.3g}. Search the ratio between {ratio['lower']:.3g} and "
         f"{ratio['upper']:.3g}.",
-        f"{target} target and {source} source frames: {ratio['lower']:.3g} counts every frame equally, and at "
-        f"{ratio['crossing']:.3g} a target frame weighs {weight:.1f} source frames (Lei et al. 2026). {_cited(start)}",
+        f"There are {target} target and {source} source frames. A ratio of {ratio['lower']:.3g} counts every frame "
+        f"equally. At {ratio['crossing']:.3g} a target frame counts as {weight:.1f} source frames (Lei et al. 2026). "
+        f"{_cited(start)}",
     )
 
 
@@ -123,24 +125,27 @@ def _batches(report: dict[str, Any]) -> Advice:
         f"hold fewer than {enough} target rows, and {worst['none_independent']:.0%} none"
     )
     if poor:
-        told += f"; drawn so, batches of {smallest_batch(worst['ratio'], enough)} would be needed"
+        told += f". Independent draws need batches of {smallest_batch(worst['ratio'], enough)}"
     if line is None:
         do = f"Take batches of at least {2 * enough}: {enough} rows of each domain do not fit into {size}."
         yield do, f"{told}."
     elif "share" in line:
-        do = f"{line}; weight = sampler.weights(is_target[batch])"
+        do = f"Make the sampler: {line}; weight = sampler.weights(is_target[batch])"
         yield (
             do,
             f"{told}. This line gives every batch {enough} rows of both domains at every ratio from "
-            f"{asked[0]['ratio']:.3g} to {asked[-1]['ratio']:.3g}; the weights restore the ratio in the loss.",
+            f"{asked[0]['ratio']:.3g} to {asked[-1]['ratio']:.3g}. The weights restore the ratio in the loss.",
         )
     else:
-        yield line, f"{told}. This line gives every batch at least {enough} at every ratio asked for."
+        yield (
+            f"Make the sampler: {line}",
+            f"{told}. This line gives every batch at least {enough} at every ratio in the table.",
+        )
 
 
 def _passes(report: dict[str, Any]) -> Advice:
     for first in [b for b in report["batches"] if b["target_passes"] > 20][:1]:
-        passes = f"one pass of the source passes the target {first['target_passes']:.0f} times."
+        passes = f"every target frame is used {first['target_passes']:.0f} times in one pass of the source."
         do = "Judge checkpoints by held-out target episodes, not by training loss."
         yield do, f"At ratio {first['ratio']:.3g} {passes}"
 
@@ -153,9 +158,9 @@ def _weights(report: dict[str, Any]) -> Advice:
     share, mean = ratio["ess_share"], ratio["mean"]
     held = ratio["held_out_accuracy"]
     told = (
-        "" if held is None else f"A linear classifier recognises the domain of unseen episodes {held:.0%} of the time; "
+        "" if held is None else f"A linear classifier recognises the domain of unseen episodes {held:.0%} of the time. "
     )
-    told += f"the ratio's mean at the source is {mean:.2g} where a density ratio has 1; weights on {ratio['on']} leave "
+    told += f"The density ratio has mean {mean:.2g} over the source (a true one has 1). Weights on {ratio['on']} leave "
     told += f"{share:.0%} of the source's sample size"
     if overlap is False:
         yield (
@@ -163,11 +168,12 @@ def _weights(report: dict[str, Any]) -> Advice:
             f"{told}, which says nothing where all weights are nearly zero.",
         )
     elif report["findings"]:
-        yield "Ask again whether source samples can be weighed when the above is repaired.", f"{told}, as they are now."
+        do = "Repair the data first, then ask again whether source samples can be weighed."
+        yield do, f"{told}. These numbers are of the data as they are now."
     elif overlap is None:
         episodes = report["datasets"][0]["episodes"]
         do = f"Do not weigh source samples by density ratios fitted to {episodes} target episode{'s' * (episodes > 1)}."
-        yield do, f"{told}; below {FEWEST} target episodes nothing can be held out to see whether that holds."
+        yield do, f"{told}. With fewer than {FEWEST} target episodes none can be held out to check this."
     elif share < 0.1 or not 0.5 < mean < 2:
         yield "Do not weigh source samples by density ratios; mix them at a ratio instead.", f"{told}."
     elif share > 0.8:

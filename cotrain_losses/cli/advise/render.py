@@ -36,14 +36,15 @@ def html(report: dict[str, Any], png: Path) -> str:
 def tables(report: dict[str, Any]) -> dict[str, Table]:
     """Every table under its title."""
     settings, ratio = report["settings"], report["ratio"]
-    few = f"under {settings['enough']}, "
-    drawn = ["ratio", "target rows", f"{few}drawn independently", f"{few}MixedBatchSampler", "batches per epoch"]
+    few = f"with fewer than {settings['enough']}"
+    drawn = ["ratio", "target rows", f"{few}, independent draws", f"{few}, MixedBatchSampler"]
+    drawn += ["batches per epoch", "uses of a target frame"]
     sizes = ["role", "name", "format", "episodes", "frames", "frames per episode"]
     guideline = [f"{ratio[name]:.4f}" for name in ("natural", "lower", "upper", "crossing")]
     named = {
         "Datasets": Table(sizes, list(map(_dataset, report["datasets"]))),
-        "Ratio (share of target samples)": Table(["natural", "search from", "to", "crossing"], [guideline]),
-        f"Batches of {settings['batch_size']}": Table([*drawn, "target passes"], list(map(_batch, report["batches"]))),
+        "Ratio (share of target samples)": Table(["natural", "search from", "search to", "crossing"], [guideline]),
+        f"Batches of {settings['batch_size']}": Table(drawn, list(map(_batch, report["batches"]))),
     }
     for what in ("action", "state"):
         if report[f"{what}_shift"]:
@@ -51,7 +52,7 @@ def tables(report: dict[str, Any]) -> dict[str, Table]:
     if report["density_ratio"] is not None:
         named["Density ratio"] = _density_ratio(report["density_ratio"])
     if rows := [*map(_finding, report["findings"]), *map(_alone, report["alone"])]:
-        named[DIFFERS] = Table(["found", "in", "which", "sure"], rows)
+        named[DIFFERS] = Table(["kind", "where", "dimensions", "sure"], rows)
     return named
 
 
@@ -60,7 +61,7 @@ def _finding(f: dict[str, Any]) -> list[str]:
 
 
 def _alone(row: dict[str, Any]) -> list[str]:
-    told = "constants differ" if row["constant"] else "tells the domain alone"
+    told = "constants differ" if row["constant"] else "shows the domain alone"
     return [told, f"{row['what']}s of {row['source']}", row["name"], f"{row['accuracy']:.0%}"]
 
 
@@ -86,4 +87,4 @@ def _shifts(report: dict[str, Any], what: str) -> Table:
 
 def _density_ratio(ratio: dict[str, Any]) -> Table:
     row = [ratio["on"], f"{ratio['ess']:.0f} of {ratio['samples']}", f"{ratio['domain_accuracy']:.0%}"]
-    return Table(["on", "effective source samples", "accuracy of a domain classifier"], [row])
+    return Table(["weights on", "effective source samples", "accuracy of a domain classifier"], [row])

@@ -77,18 +77,18 @@ def _finding(source: View, target: View, group: Array, value: Array, error: Arra
     names, factor = tuple(source.names[k] for k in group), math.exp(abs(middle))
     scales = listed(f"{source.names[k]} x{math.exp(value[k]):.3g}" for k in group)
     told = f"Within an episode {len(group)} of its {source.width} dimensions vary {factor:.3g} times "
-    told += f"{'more' if middle > 0 else 'less'} than the target's, beyond what its episodes differ by: {scales}."
+    told += f"{'more' if middle > 0 else 'less'} than the target's, more than its episodes differ by: {scales}."
     if _rests(larger, smaller, group, factor):
-        do = f"Check {listed(names)}, which hardly moves in {smaller.name}: a policy learns there that it never does."
-        why = f"{told} The others keep their scale, so this looks like a joint at rest and not like a unit."
+        do = f"Check {listed(names)}, which hardly moves in {smaller.name}: there a policy learns not to move it."
+        why = f"{told} The others have the same scale, so this looks like a joint at rest, not like a unit."
         return Finding("at rest", source.what, source.name, names, 0.8, do, why)
     guess = probabilities(middle, float(np.sqrt(np.square(error[group]).mean() / len(group))))
     best = max(guess, key=lambda name: guess[name])
     normal = _normalised(source, target)
-    hint = f"This looks like {best} ({guess[best]:.0%} sure): {larger.name} has the larger numbers."
+    hint = f"This looks like {best} ({guess[best]:.0%} sure). {larger.name} has the larger numbers."
     if best == "another scale" or (normal and guess[best] < 0.9):
         hint = normal or f"No usual unit fits a factor of {factor:.3g}: one side may be normalised already."
-    do = f"Bring the {source.what}s of {source.name} to the target's units and normalisation before anything else."
+    do = f"First convert the {source.what}s of {source.name} to the target's units and normalisation."
     return Finding("units", source.what, source.name, names, round(guess[best], 3), do, f"{told} {hint}")
 
 

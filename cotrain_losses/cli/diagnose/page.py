@@ -8,7 +8,7 @@ from ..report import Code, Figure, Part, Points, Section, Table, Text, as_png, c
 from .layer import HEADINGS, Layer
 
 SHORT = ("regime", "W debiased", "x split-half", "u", "mixing", "probe")
-LEAD = "Structured alignment is close, yet distinguishable: features near one another, the domain still readable."
+LEAD = "A policy transfers best where its features are structured: both domains are close and can be told apart."
 CAPTION = (
     "W, SW, GW: Wasserstein, sliced and Gromov-Wasserstein distance in units of the pooled spread, between halves of "
     'the domains; "x split-half" is W over the distance of the target\'s halves from one another; u is the debiased W '
