@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +34,6 @@ def interpreted() -> Iterator[list[str]]:
 def valued(term: Term, source: Rows, target: Rows, *, eager: bool = True) -> tuple[Tensor, Tensor]:
     """A term's value and its gradients at both sides, one under the other."""
     x, y = (rows.features.detach().requires_grad_() for rows in (source, target))
-    sides = (Rows(z, mass=rows.mass, group=rows.group) for z, rows in ((x, source), (y, target)))
+    sides = (replace(rows, features=z) for z, rows in ((x, source), (y, target)))
     value = term(*sides) if eager else term.evaluate(Pair(*sides, eager=False, flags=flags.Flags()))
     return value.detach(), torch.cat(torch.autograd.grad(value, (x, y)))

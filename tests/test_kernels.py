@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from cotrain_bench.gpu.held import Held
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,9 +16,12 @@ from cotrain_losses._core import kernels
 from cotrain_losses._core.flags import Flags
 from cotrain_losses.terms import Block, Pair
 from cotrain_losses.terms.mmd import EnergyDistance
+from cotrain_losses.terms.transport import launched, rounds
 from tests.drawn import features, seeds
 from tests.elsewhere import OneDevice, another_device, rows
 from tests.interpreted import interpreted, valued
+from tests.tools.accuracy import DEFAULTS, error, tight
+from tests.tools.accuracy import sides as sides_of_width
 
 pytest.importorskip("triton", reason="Triton has no wheels for this platform")
 
@@ -83,6 +87,16 @@ def test_transport_is_that_of_float64(name, seed, n, m, d, zeros):
         found = valued(TRANSPORT[name](), *both, eager=False)
     assert launched == ["distances", "solve", "pull"]
     assert_close(found, valued(TRANSPORT[name](tolerance=1e-10), *map(double, both)), 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*leaves nearly all mass behind")
+@pytest.mark.parametrize(
+    "name", ["Sinkhorn(0.5, reach=1)", "OptimalTransport(unbalanced=1)", "OptimalTransport, groups"]
+)
+def test_the_gradient_of_a_default_is_within_a_thousandth_of_the_converged_one(name):
+    pair = sides_of_width(14, 9, 32, grouped="groups" in name)
+    off, launched = error(DEFAULTS[name], *pair, tolerance=tight(name))
+    assert launched and off <= 1e-3
 
 
 @pytest.mark.parametrize("n, m, eps", [(12, 9, 1e-3), (1, 3, 1e-3)])
@@ -212,3 +226,14 @@ def test_launching_waits_for_nothing_and_mixes_no_devices(term):
         patch.setattr(kernels, "launch", lambda kernel, *arguments, **sizes: launched.append(kernel))
         (0.1 * term)(*sides).backward()
     assert launched and z.grad.shape == z.shape
+
+
+@pytest.mark.parametrize("n", [512, 4096])
+@pytest.mark.parametrize("term", EACH, ids=lambda term: type(term).__name__)
+def test_no_term_holds_more_than_eight_matrices_of_its_pairs(term, n, monkeypatch):
+    monkeypatch.setattr(rounds, "ROUNDS", 3)
+    sides = [torch.empty(n, n // 8, device="meta", requires_grad=True) for _ in range(2)]
+    with interpreted(), pytest.MonkeyPatch.context() as patch, Held() as held:
+        patch.setattr(kernels, "launch", lambda kernel, *arguments, **sizes: None)
+        torch.autograd.grad(term(*sides), sides)
+    assert held.most <= (8 if n > launched.WIDEST else 16) * 4 * n * n

@@ -14,6 +14,7 @@ instead: `DomainAdversary`.  Conditional discriminators are Long et al., NeurIPS
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -98,13 +99,16 @@ class DomainClassifier(Term):
 
     def _roughness(self, pair: Pair) -> Tensor:
         """E |grad_z D|^2 / 2, each domain averaged by itself."""
+        from torch.func import grad  # as below; torch.compile follows it, unlike torch.autograd.grad
+
         value = pair.source.features.new_zeros(())
         for rows, mass in zip((pair.source, pair.target), pair.masses(), strict=True):
-            features = rows.features.detach().requires_grad_()
-            logits = self.logits(Rows(features, rows.extras, valid=rows.valid))
-            (slope,) = torch.autograd.grad(logits.sum(), features, create_graph=True)
+            slope = grad(partial(self._total, rows))(rows.features.detach())
             value = value + 0.25 * (mass * slope.square().sum(1)).sum()
         return value
+
+    def _total(self, rows: Rows, features: Tensor) -> Tensor:
+        return self.logits(Rows(features, rows.extras, valid=rows.valid)).sum()
 
     def extra_repr(self) -> str:
         return f"width={self.width}"

@@ -23,6 +23,7 @@ PARTS: dict[str, list[str]] = {
     "hostile inputs": ["-m", "tests.tools.hostile"],
     "many episodes": ["-m", "tests.tools.advise_large"],
     "kernels": ["-m", "tests.tools.kernels"],
+    "kernels' gradients": ["-m", "tests.tools.accuracy"],
     "stand-in device": ["-m", "tests.tools.standin"],
     "fuzz": ["-m", "tests.tools.fuzz", "--count", "2000", "--seed", "0"],
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
+from unittest import mock
 
 import torch
 
@@ -16,17 +18,30 @@ LARGE = ("MMD()", "EnergyDistance()", "CORAL()", "Sinkhorn()", "OptimalTransport
 
 
 def memory(on: Machine) -> Iterator[Row]:
-    """The peak of each term at n = m = 4096, d = 512, in matrices of (n, m) float32."""
+    """The peak of each term at n = m = 4096, d = 512, in (n, m) float32 matrices, with kernels and by torch alone."""
     for name in LARGE:
-        yield on.tried(f"{name}, n = m = 4096, d=512", partial(_peak, on, name))
+        if on.cuda:
+            yield on.tried(f"{name}, n = m = 4096, d=512", partial(_peak, on, name))
+        yield on.tried(f"{name}, by torch alone", partial(_alone, on, name))
 
 
 def _peak(on: Machine, name: str) -> Row:
-    n, d = (64, 16) if on.tiny else (4096, 512)
-    term = made(terms(d)[name], on.device)
-    pair = [placed(ctl.Rows(side.features), on.device, torch.float32) for side in sides(n, n, d)]
-    held = on.peak(lambda: torch.autograd.grad(term(*pair), [side.features for side in pair]))
+    n, held = _held(on, name, on.device)
     return {"figure": "(n, m) matrices held", "value": held / (4 * n * n), "wanted": 8, "MiB": held / 2**20}
+
+
+def _alone(on: Machine, name: str) -> Row:
+    """Without kernels; off a GPU counted on the meta device, where nothing is computed."""
+    with mock.patch.dict(os.environ, COTRAIN_LOSSES_TRITON="0"):
+        n, held = _held(on, name, on.device if on.cuda else "meta")
+    return {"figure": "(n, m) matrices held by torch alone", "value": held / (4 * n * n), "MiB": held / 2**20}
+
+
+def _held(on: Machine, name: str, device: str) -> tuple[int, int]:
+    n, d = (64, 16) if on.tiny and on.cuda else (4096, 512)
+    term = made(terms(d)[name], device)
+    pair = [placed(ctl.Rows(side.features), device, torch.float32) for side in sides(n, n, d)]
+    return n, on.peak(lambda: torch.autograd.grad(term(*pair), [side.features for side in pair]))
 
 
 def bad_batches(on: Machine) -> Iterator[Row]:

@@ -17,10 +17,10 @@ from .settings import Settings
 
 
 def symmetric(cost: Tensor, a: Tensor, settings: Settings, same: Tensor | None) -> Plan:
-    """The plan from rows to themselves, in as many averaged iterations as the tolerance takes."""
+    """The plan from rows to themselves, in as many averaged iterations as the tolerance takes; the cost becomes it."""
     rho, eps, tiny = settings.rho[0], settings.eps, torch.finfo(cost.dtype).tiny
-    kernel = torch.exp(-cost / eps)
-    kernel = kernel if same is None else kernel * same
+    kernel = cost.div_(-eps).exp_()
+    kernel = kernel if same is None else kernel.mul_(same)
     power = 1.0 if rho == INF else rho / (rho + eps)
     u = a / (kernel @ a).clamp_min(tiny).sqrt()
     count = 4 + max(0, math.ceil(-math.log2(settings.tolerance)))
@@ -31,7 +31,7 @@ def symmetric(cost: Tensor, a: Tensor, settings: Settings, same: Tensor | None) 
     error = (rows - (a if rho == INF else a * torch.exp(-f / rho))).abs().sum()
     held = (a * f).sum() if rho == INF else -rho * (a * torch.expm1(-f / rho)).sum()
     value = 2 * held + eps * (a.sum().square() - rows.sum())
-    return Plan(u[:, None] * kernel * u, f, f, value, error, error.new_full((), count))
+    return Plan(kernel.mul_(u[:, None]).mul_(u), f, f, value, error, error.new_full((), count))
 
 
 def diagonal(cost: Tensor, a: Tensor, b: Tensor, settings: Settings) -> Plan:

@@ -87,19 +87,19 @@ class Sinkhorn(Term):
         x, y, cost = costs(*sides)
         a, b = masses_at(pair, cost)
         across = planned("Sinkhorn", cost, a, b, self.settings, pair.across, pair.flags)
-        within = zip((x, y), (a, b), pair.within, strict=True)
-        own = [symmetric(_own(z), mass, self.settings, same) for z, mass, same in within]
-        value = across.value - 0.5 * own[0].value - 0.5 * own[1].value
-        at = pulls(across.plan, x, y)
-        less = [pulls(plan.plan, z, z)[0] for plan, z in zip(own, (x, y), strict=True)]
-        moved = [(side, (pull - half).to(side)) for side, pull, half in zip(sides, at, less, strict=True)]
+        value, at = across.value, pulls(across.plan, x, y)
+        del cost, across  # matrices make room for the next ones
+        moved = []
+        for side, pull, z, mass, same in zip(sides, at, (x, y), (a, b), pair.within, strict=True):
+            worth, half = self._own(z, mass, same)
+            value = value - 0.5 * worth
+            moved.append((side, (pull - half).to(side)))
         return with_gradients(value.to(sides[0].dtype), *moved)
+
+    def _own(self, x: Tensor, mass: Tensor, same: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Transport from rows to themselves: its value, and half its gradient."""
+        plan = symmetric(squared_distances(x, x).fill_diagonal_(0.0), mass, self.settings, same)
+        return plan.value, pulls(plan.plan, x, x)[0]
 
     def extra_repr(self) -> str:
         return f"blur={self.blur}" + ("" if self.reach is None else f", reach={self.reach}")
-
-
-def _own(x: Tensor) -> Tensor:
-    """All |x_i - x_j|^2, zero on the diagonal."""
-    squared = squared_distances(x, x)
-    return squared - torch.diag(squared.diagonal())

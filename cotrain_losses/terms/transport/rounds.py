@@ -28,7 +28,7 @@ ROUNDS = 60  # at most; rows N(0, 1) at C / eps = 3e5 take 20
 ROUGH = 0.1
 LENGTHS = 4
 TOGETHER = 1 << 20  # pairs up to which all lengths are tried at once
-LITTLE = 1e-3  # where less than all is carried, the tolerance is on as much less, down to this
+LITTLE = 1e-30  # where less than all is carried, the tolerance is on as much less, down to this
 FAR = 16.0  # the shortest step tried, in units of e
 DAMPING, LEAST, MOST, PACE = 1e-3, 1e-11, 1e6, 4.0
 NEVER = -1e30  # the exponent of a pair that is not allowed
@@ -66,14 +66,6 @@ class _State(NamedTuple):
     rounds: Tensor
 
 
-class _Half(NamedTuple):
-    """What the potentials g make of the rows: f, their masses r, and S."""
-
-    f: Tensor
-    r: Tensor
-    shares: Tensor
-
-
 def solved(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None) -> Plan:
     """The plan between masses a (n,) and b (m,) at cost (n, m); rows of no mass take no part."""
     if settings.turned(len(a), len(b)):
@@ -99,8 +91,8 @@ def _start(problem: _Problem, eps: float) -> _State:
     allowed = allowed if problem.same is None else allowed & problem.same
     held = torch.where(allowed, cost, INF)
     f = _finite(held.amin(1))
-    g = _finite((held - f[:, None]).amin(0))
-    left = torch.where(allowed, cost - f[:, None] - g, 0.0).amax()
+    g = _finite(held.sub_(f[:, None]).amin(0))
+    left = torch.where(allowed, held.sub_(g), 0.0).amax()
     return _State(g, (left / 4).clamp_min(eps), zero + DAMPING, zero > 0, zero)
 
 
@@ -110,16 +102,18 @@ def _finite(x: Tensor) -> Tensor:
 
 def _round(problem: _Problem, state: _State, settings: Settings, *, sweep: bool) -> _State:
     g, e, damping, done, rounds = state
-    half = _rows(problem, g, e)
-    columns, wanted = _columns(problem, half, g)
+    f, r, shares = _rows(problem, g, e)
+    columns, wanted = _columns(problem, r, shares, g)
     if sweep:
         g = torch.where(done, g, g + _swept(problem, columns, wanted, e))
-        half = _rows(problem, g, e)
-        columns, wanted = _columns(problem, half, g)
+        f, r, shares = _rows(problem, g, e)
+        columns, wanted = _columns(problem, r, shares, g)
     error, last = (wanted - columns).abs().sum(), e <= settings.eps
-    done = done | ((error <= settings.tolerance * half.r.sum().clamp(LITTLE, 1.0)) & last)
-    ahead, fine = _direction(problem, half, columns, wanted, e, damping)
-    at, length = _longest(problem, g, e, half, torch.where(fine, ahead, 0.0))
+    done = done | ((error <= settings.tolerance * r.sum().clamp(LITTLE, 1.0)) & last)
+    matrix = _curvature(problem, r, shares, columns, wanted, e, damping)
+    del shares  # as large as the costs, and overwritten
+    ahead, fine = _direction(problem, matrix, wanted - columns)
+    at, length = _longest(problem, g, e, f, torch.where(fine, ahead, 0.0))
     length = torch.where(fine, length, 0.0)
     damping = torch.where(length > 0.9, damping / PACE, torch.where(length > 0.3, damping, damping * PACE))
     lower = (error < ROUGH) & ~last
@@ -128,16 +122,17 @@ def _round(problem: _Problem, state: _State, settings: Settings, *, sweep: bool)
     return _State(torch.where(done, g, at), e, damping, done, rounds + ~done)
 
 
-def _rows(problem: _Problem, g: Tensor, e: Tensor) -> _Half:
+def _rows(problem: _Problem, g: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the potentials g make of the rows: f, their masses r, and S."""
     exponent, logs = _exponents(problem, g, e)
     f = _best(problem, logs, e)
-    return _Half(f, _held(f, problem.a, problem.rho[0]), torch.exp(exponent - logs[:, None]))
+    return f, _held(f, problem.a, problem.rho[0]), exponent.sub_(logs[:, None]).exp_()
 
 
 def _exponents(problem: _Problem, g: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     """(..., n, m) the exponents of S before they are normalised, and the logarithm of their rows' sums."""
-    exponent = (g[..., None, :] - problem.cost) / e + problem.logs
-    exponent = exponent if problem.same is None else torch.where(problem.same, exponent, NEVER)
+    exponent = (g[..., None, :] - problem.cost).div_(e).add_(problem.logs)
+    exponent = exponent if problem.same is None else exponent.masked_fill_(~problem.same, NEVER)
     return exponent, torch.logsumexp(exponent, -1)
 
 
@@ -155,9 +150,9 @@ def _held(f: Tensor, a: Tensor, rho: float) -> Tensor:
     return a if rho == INF else a * torch.exp(-f / rho)
 
 
-def _columns(problem: _Problem, half: _Half, g: Tensor) -> tuple[Tensor, Tensor]:
+def _columns(problem: _Problem, r: Tensor, shares: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """The columns' masses, and what they have to be."""
-    return half.r @ half.shares, _held(g, problem.b, problem.rho[1])
+    return r @ shares, _held(g, problem.b, problem.rho[1])
 
 
 def _swept(problem: _Problem, columns: Tensor, wanted: Tensor, e: Tensor) -> Tensor:
@@ -166,14 +161,19 @@ def _swept(problem: _Problem, columns: Tensor, wanted: Tensor, e: Tensor) -> Ten
     return e * _share(problem.rho[1], e) * torch.where(problem.b > 0, torch.log(ratio), 0.0)
 
 
-def _direction(
-    problem: _Problem, half: _Half, columns: Tensor, wanted: Tensor, e: Tensor, damping: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Newton's step in units of e, and whether it could be taken."""
-    off = wanted - columns
+def _curvature(
+    problem: _Problem, r: Tensor, shares: Tensor, columns: Tensor, wanted: Tensor, e: Tensor, damping: Tensor
+) -> Tensor:
+    """(m, m) the matrix of Newton's system; S is overwritten."""
     diagonal = columns if problem.rho[1] == INF else columns + wanted * (e / problem.rho[1])
-    weighted = half.shares * (half.r * _share(problem.rho[0], e)).sqrt()[:, None]
-    matrix = torch.diag(torch.where(problem.b > 0, diagonal * (1 + damping), 1.0)) - weighted.T @ weighted
+    weighted = shares.mul_((r * _share(problem.rho[0], e)).sqrt()[:, None])
+    matrix = (weighted.T @ weighted).neg_()
+    matrix.diagonal().add_(torch.where(problem.b > 0, diagonal * (1 + damping), 1.0))
+    return matrix
+
+
+def _direction(problem: _Problem, matrix: Tensor, off: Tensor) -> tuple[Tensor, Tensor]:
+    """Newton's step in units of e, and whether it could be taken."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     ahead = torch.cholesky_solve(off[:, None], factor)[:, 0]
     fine = (failed == 0) & torch.isfinite(ahead).all()
@@ -183,16 +183,16 @@ def _direction(
     return ahead, fine
 
 
-def _longest(problem: _Problem, g: Tensor, e: Tensor, half: _Half, ahead: Tensor) -> tuple[Tensor, Tensor]:
+def _longest(problem: _Problem, g: Tensor, e: Tensor, f: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
     """The best of LENGTHS steps from the whole one down to FAR; none where each lowers the dual."""
-    before = _dual(problem, half.f, g, e)
+    before = _dual(problem, f, g, e)
     shortest = (FAR / ahead.abs().amax().clamp_min(1e-30)).clamp_max(1.0)
     lengths = shortest ** (torch.arange(LENGTHS, device=g.device, dtype=g.dtype) / (LENGTHS - 1))
     reached = g + (e * lengths)[:, None] * ahead
     parts = reached[None] if problem.cost.numel() <= TOGETHER else reached[:, None]
     values = [_dual(problem, _best(problem, _exponents(problem, part, e)[1], e), part, e) for part in parts]
     value, place = torch.nan_to_num(torch.cat(values), nan=-INF, neginf=-INF).max(0)
-    slack = 500 * torch.finfo(g.dtype).eps * (before.abs() + (problem.a * half.f).abs().sum())
+    slack = 500 * torch.finfo(g.dtype).eps * (before.abs() + (problem.a * f).abs().sum())
     length = torch.where(value >= before - slack, lengths.gather(0, place[None])[0], 0.0)
     return torch.where(length > 0, g + (e * length) * ahead, g), length
 
@@ -206,8 +206,8 @@ def _dual(problem: _Problem, f: Tensor, g: Tensor, e: Tensor | float) -> Tensor:
 
 
 def _finished(problem: _Problem, state: _State, settings: Settings) -> Plan:
-    half = _rows(problem, state.g, state.g.new_full((), settings.eps))
-    columns, wanted = _columns(problem, half, state.g)
+    f, r, shares = _rows(problem, state.g, state.g.new_full((), settings.eps))
+    columns, wanted = _columns(problem, r, shares, state.g)
     g = torch.where(problem.b > 0, state.g, 0.0)
-    value = _dual(problem, half.f, g, settings.eps) + settings.eps * problem.alpha.sum() * problem.beta.sum()
-    return Plan(half.r[:, None] * half.shares, half.f, g, value, (wanted - columns).abs().sum(), state.rounds)
+    value = _dual(problem, f, g, settings.eps) + settings.eps * problem.alpha.sum() * problem.beta.sum()
+    return Plan(shares.mul_(r[:, None]), f, g, value, (wanted - columns).abs().sum(), state.rounds)

@@ -40,7 +40,7 @@ ROUGH = tl.constexpr(0.03)
 ARMIJO = tl.constexpr(0.25)
 FAR = tl.constexpr(48.0)  # the second length tried, in units of e
 DAMPING, LEAST, MOST = tl.constexpr(1e-3), tl.constexpr(1e-6), tl.constexpr(1e6)
-LITTLE = tl.constexpr(1e-3)  # where less than all is carried, the tolerance is on as much less, down to this
+LITTLE = tl.constexpr(1e-30)  # where less than all is carried, the tolerance is on as much less, down to this
 SYMMETRIC = tl.constexpr(64)  # iterations from rows to themselves, at most
 
 
