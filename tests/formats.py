@@ -79,13 +79,13 @@ def hdf5(path: Path, episodes, *, key: str = "actions", first: int = 0, nested: 
     return path
 
 
-def replay(path: Path, episodes, *, zarr_format: int = 2, state: str = "data/state") -> Path:
-    """As diffusion_policy writes it, with chunks of five frames."""
+def replay(path: Path, episodes, *, zarr_format: int = 2, state: str = "data/state", chunk: int = 5) -> Path:
+    """As diffusion_policy writes it, with chunks of so many frames."""
     zarr = pytest.importorskip("zarr")
     root = zarr.open_group(str(path), mode="w", zarr_format=zarr_format)
     actions, states = (np.concatenate(parts) for parts in zip(*episodes, strict=True))
     for key, values in (("data/action", actions), (state, states)):
-        root.create_array(key, data=values, chunks=(5, values.shape[1]))
+        root.create_array(key, data=values, chunks=(chunk, values.shape[1]))
     root.create_array("data/img", data=np.zeros((len(actions), 4, 4, 3), np.float32))
     root.create_array("meta/episode_ends", data=np.cumsum([len(a) for a, _ in episodes]))
     return path

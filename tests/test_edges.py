@@ -22,16 +22,34 @@ TORCH_ONLY = {
 }
 
 
+MASSES = {
+    "ten orders": [1e-10, 1.0, 1e-10, 3e-10, 1e-6, 1e-10],
+    "fifty orders": [1e-30, 1e8, 1e8, 3e-10, 1e-6, 1e20],
+    "one and nearly nothing": [1.0, 1e-30, 0.0, 0.0, 0.0, 0.0],
+    "one, and it is small": [0.0, 0.0, 1e-30, 0.0, 0.0, 0.0],
+    "sums that overflow": [1e38] * 6,
+    "subnormal": [1e-40] * 6,
+}
+
+
 @every
-def test_masses_over_ten_orders_of_magnitude_give_in_float32_what_they_give_in_float64(name):
-    x, y = features(0, 6, 5, 3)
-    mass = torch.tensor([1e-10, 1.0, 1e-10, 3e-10, 1e-6, 1e-10]).double()
+@pytest.mark.parametrize("masses", MASSES)
+def test_masses_of_any_size_give_in_float32_what_they_give_in_float64(name, masses):
+    sides, mass = features(0, 6, 5, 3), torch.tensor(MASSES[masses], dtype=torch.float64)
     term = type(TERMS[name])(3).float() if isinstance(TERMS[name], DomainClassifier) else TERMS[name]
     if isinstance(term, OptimalTransport | Sinkhorn):
         term = type(term)(0.3)
-    wide = term.double()(Rows(x, mass=mass), Rows(y)).item()
-    narrow = term.float()(Rows(x.float(), mass=mass.float()), Rows(y.float()))
-    assert narrow.item() == pytest.approx(wide, rel=2e-3, abs=1e-4)
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        x, y = (side.to(dtype).requires_grad_() for side in sides)
+        value = term.to(dtype)(Rows(x, mass=mass.to(dtype)), Rows(y))
+        results.append((value.item(), *(at.double() for at in torch.autograd.grad(value, (x, y)))))
+    (wide, *expected), (narrow, *found) = results
+    assert narrow == pytest.approx(wide, rel=2e-3, abs=1e-4)
+    for at, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(at, other, rtol=5e-3, atol=1e-4)
+    if masses.startswith("one") and term.min_samples > 1:
+        assert wide == 0.0 and not any(at.any() for at in expected)
 
 
 @pytest.mark.parametrize("bandwidth", [None, "mean", 1.0])

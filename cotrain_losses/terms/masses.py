@@ -15,6 +15,9 @@ from torch import Tensor
 
 from .._core.rows import Rows
 
+LEAST = 2e-19
+"""a mass relative to the largest that counts nothing: products of two such are no numbers of float32"""
+
 
 def own_mass(rows: Rows) -> Tensor:
     """(n,) the rows' own masses as a constant that sums to one; equal where none are given."""
@@ -30,8 +33,13 @@ def first_those_of_mass(mass: Tensor) -> Tensor:
 
 
 def normalised(mass: Tensor) -> Tensor:
-    """Masses that sum to one; zeros stay zeros."""
-    return mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)
+    """Masses that sum to one, zero where LEAST of the largest and below, in every type alike."""
+    if len(mass) == 0:
+        return mass
+    largest = mass.amax()
+    relative = mass / torch.where(largest > 0, largest, 1.0)  # no sum overflows, no quotient of subnormal numbers
+    kept = torch.where(relative > LEAST, relative, 0.0)
+    return kept / kept.sum().clamp_min(torch.finfo(mass.dtype).tiny)
 
 
 def with_shared_groups(own: Tensor, other: Tensor, across: Tensor, within: Tensor, least: int) -> Tensor:

@@ -17,10 +17,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.formats import FORMATS, demos
+from tests.formats import FORMATS, demos, replay
 
 COMMAND = [sys.executable, "-m", "cotrain_losses.cli", "advise", "--json"]
-LARGE = ("LeRobot v2.1", "LeRobot v3.0", "robomimic", "zarr v2", "npz", "RLDS")
+LARGE = {form: FORMATS[form] for form in ("LeRobot v2.1", "LeRobot v3.0", "robomimic", "npz", "RLDS")}
+LARGE["zarr v2"] = lambda folder, data: replay(folder / "buffer.zarr", data, chunk=161)  # as many as in Push-T's
 SECONDS, MEBIBYTES = 20, 1024
 
 
@@ -30,12 +31,12 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=3000)
     asked = parser.parse_args()
     rng, used = np.random.default_rng(0), {}
-    for form in LARGE:
+    for form, write in LARGE.items():
         with tempfile.TemporaryDirectory() as name:
             paths = []
             for domain, count in (("real", 50), ("sim", asked.episodes)):
                 (folder := Path(name, domain)).mkdir()
-                path = FORMATS[form](folder, demos(count, tuple(rng.integers(80, 160, count)), width=2))
+                path = write(folder, demos(count, tuple(rng.integers(80, 160, count)), width=2))
                 _with_more_observations(path)
                 paths.append(path)
             used[form] = _advised(*paths)

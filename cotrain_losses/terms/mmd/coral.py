@@ -81,7 +81,7 @@ class CORAL(Term):
 
 def _whitened(centred: Tensor, mass: Tensor) -> Tensor:
     """Rows whose Gram matrix is the unbiased covariance."""
-    before = mass.cumsum(0) - mass
+    before = torch.nn.functional.pad(mass.cumsum(0)[:-1], (1, 0))
     left = (2 * mass @ before).clamp_min(torch.finfo(mass.dtype).tiny)  # 1 - sum m^2, without cancellation
     return centred * (mass / left).sqrt()[:, None]
 
