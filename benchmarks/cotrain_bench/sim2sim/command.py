@@ -33,7 +33,7 @@ def sim2sim(
     preset: Annotated[
         str | None,
         Option(
-            help="Of a comparison: `demo` (3 minutes on two cores), `smoke` (under one; too short to mean much). "
+            help="Of a comparison: `demo` (five minutes on two cores), `smoke` (under one; too short to mean much). "
             "Of a study: `smoke`, `standard` (under an hour on two cores), `overnight`, `paper` (a cluster)."
         ),
     ] = None,

@@ -16,7 +16,7 @@ def special_cases(
     """Compare each recipe with the formula it was published as, and check which setting turns one into another.
 
     Writes `results.json`, `results.csv`, `special-cases.md` with its picture, and `report.html`, and ends with status 1
-    if an error is above its tolerance. About two minutes on one core.
+    if an error is above its tolerance. At 50 draws some minutes on one core.
 
     Example: `cotrain bench special-cases --out results/special-cases`
     """
