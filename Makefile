@@ -145,7 +145,7 @@ $(POLICIES)/.installed: setup.cfg tests/integration/requirements.txt tests/integ
 	@touch $@
 
 # LeRobot caps torch below 2.12, whose wheel on the index is built for CUDA: 6 GB in all.
-$(LEROBOT)/.installed: setup.cfg tests/integration_lerobot/requirements.txt
+$(LEROBOT)/.installed: setup.cfg tests/integration_lerobot/requirements.txt plugins/lerobot_policy_cotrain/pyproject.toml
 	@test -n "$(PYTHON312)" || { \
 	  echo "LeRobot 0.6.1 needs Python 3.12, got none on the path or in pyenv. Name one: make PYTHON312=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON312) -m venv $(LEROBOT)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from cotrain_losses.cli.lerobot.export import exported
 from cotrain_losses.cli.lerobot.fit import fitted, keys_of
 from cotrain_losses.cli.lerobot.frames import MixedFrames
 from cotrain_losses.cli.lerobot.joined import Sample, Streams
+from cotrain_losses.cli.lerobot.launch import script, warn_if_alone
 from cotrain_losses.cli.lerobot.settings import Refused, Settings, ratios
 from cotrain_losses.cli.lerobot.statistics import Moved, modes_of
 from cotrain_losses.recipes.named import named
@@ -268,6 +271,32 @@ def test_without_lerobot_one_sentence_says_what_to_install() -> None:
     assert ran.exit_code == 1 and "Install it: pip install" in ran.output
     ran = CliRunner().invoke(app, ["lerobot-train", "--", "--steps=3"])
     assert ran.exit_code == 1 and "pass --target and --source" in ran.output
+
+
+def test_a_lone_process_of_several_that_accelerate_was_asked_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_alone()  # one was asked for
+        monkeypatch.setenv("MASTER_PORT", "29500")
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        warn_if_alone()
+    monkeypatch.delenv("LOCAL_RANK")
+    with pytest.warns(UserWarning, match="Pass --multi_gpu in place of --cpu"):
+        warn_if_alone()
+
+
+def test_an_unknown_lerobot_is_refused_by_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = ModuleType("lerobot.scripts.lerobot_train")
+    other.EpisodeAwareSampler = other.save_checkpoint = object()  # type: ignore[attr-defined]
+    scripts = ModuleType("lerobot.scripts")
+    scripts.lerobot_train = other  # type: ignore[attr-defined]
+    for name, module in {"lerobot": ModuleType("lerobot"), "lerobot.scripts": scripts, other.__name__: other}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(Refused, match=r"has no make_train_eval_datasets, .*It is tested with 0.6.1"):
+        script()
 
 
 def test_a_method_is_given_back_what_it_had_learned_and_no_other_methods(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False, help=__doc__.split("\n")[0])
 
 
 @app.command("time")
-def took(steps: int = 200, batch: int = 64) -> None:
+def took(steps: int = 200, batch: int = 64, threads: int = 2) -> None:
     """Seconds from the command to its checkpoint, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         real, sim = (str(_dataset(Path(folder) / name, n)) for name, n in (("real", 4), ("sim", 20)))
@@ -39,11 +39,12 @@ def took(steps: int = 200, batch: int = 64) -> None:
         theirs = [*POLICY, f"--output_dir={folder}/run", f"--steps={steps}", f"--batch_size={batch}"]
         command = [sys.executable, "-m", "cotrain_losses.cli", *ours, *theirs, "--policy.down_dims=[64,128]"]
         begun = time.time()
-        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert (Path(folder) / "run/checkpoints/last/pretrained_model/cotrain_method.pt").is_file()
-    cpu = used.ru_utime + used.ru_stime
-    print(f"{steps} steps of {batch}: {time.time() - begun:.0f} s, {cpu:.0f} CPU s; load {os.getloadavg()[0]:.1f}")
+    seconds, cpu = time.time() - begun, used.ru_utime + used.ru_stime
+    told = f"{seconds:.0f} s, {cpu:.0f} CPU s; load {os.getloadavg()[0]:.1f}"
+    print(f"{steps} steps of {batch}, {threads} threads: {told}")
 
 
 @app.command()

@@ -7,6 +7,7 @@ import logging
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +21,14 @@ from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.scripts import lerobot_train
 from lerobot.utils.import_utils import register_third_party_plugins
 from safetensors.torch import load_file
-from test_train import LAUNCHERS, batches
+from test_train import LAUNCHERS, acted, batches
+from test_train import options as commands
 
+from cotrain_losses import CoTrain, DomainGuidance, Method
 from cotrain_losses.cli.lerobot.export import exported
+from cotrain_losses.cli.lerobot.launch import train
+from cotrain_losses.cli.lerobot.settings import Refused, Settings
+from cotrain_losses.policy.keeping import FILE
 
 pytestmark = pytest.mark.integration_lerobot
 ARGS = {
@@ -108,6 +114,33 @@ def test_two_processes_train_one_policy(merged: Path, tmp_path: Path) -> None:
     assert ran.stderr.count("Checkpoint policy after step") == 1
     state = load_file(tmp_path / "run/checkpoints/last/pretrained_model/model.safetensors")
     assert state["method.1.table"].abs().sum() > 0
+
+
+def test_a_checkpoint_of_the_command_is_exported_as_a_guided_policy(merged: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        str(merged), (str(data.made(tmp_path / "sim", 3, seed=5)),), ratio="0.5", method="cfg(scale=1.5)"
+    )
+    with batches():
+        train(settings, commands(tmp_path / "run", steps=2))
+    folder = tmp_path / "run" / "checkpoints" / "last" / "pretrained_model"
+    method = torch.load(folder / FILE)
+    method["guidance.table"].normal_()  # two steps have not taught it much
+    torch.save(method, folder / FILE)
+    assert "lerobot_policy_cotrain is installed" in exported(folder.parent, tmp_path / "guided")
+    policy = get_policy_class("cotrain").from_pretrained(tmp_path / "guided")
+    before, after = make_pre_post_processors(policy.config, str(tmp_path / "guided"))
+    stock = DiffusionPolicy.from_pretrained(folder)
+    bare = acted(stock, before, after)
+    cotrain = CoTrain(stock, Method(guidance=DomainGuidance()), domains=("merged", "sim"), target="merged")
+    cotrain.load(folder)
+    with cotrain.guided(scale=1.5):
+        guided = acted(stock, before, after)
+    assert not torch.allclose(guided, bare, atol=1e-3)
+    torch.testing.assert_close(acted(policy, before, after), guided)
+
+    config = folder / "train_config.json"
+    with pytest.raises(Refused, match=r"Pass the --method that the run began with"):
+        train(replace(settings, method="cfg + probe"), ["--resume=true", f"--config_path={config}", "--steps=3"])
 
 
 def served_by_the_policy_server(folder: Path) -> Any:
