@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._core.device import moved
+from ._core.device import capturing, moved
 
 
 class DomainGuidance(nn.Module):
@@ -85,10 +85,14 @@ class DomainGuidance(nn.Module):
         """`domain` with each entry turned into the null row, -1, with probability `drop`.
 
         Drawn from a generator of its own, so that the policy's random numbers are what they would be
-        without guidance; its state is part of the state_dict.
+        without guidance; its state is part of the state_dict.  In a captured step from the device's, which each replay
+        of a CUDA graph moves on.
         """
-        keep = torch.rand(len(domain), generator=self._generator()) >= self.drop
-        return torch.where(moved(keep, domain.device), domain, -1)
+        if capturing():
+            keep = torch.rand(len(domain), device=domain.device) >= self.drop
+        else:
+            keep = moved(torch.rand(len(domain), generator=self._generator()) >= self.drop, domain.device)
+        return torch.where(keep, domain, -1)
 
     def get_extra_state(self) -> Tensor:
         return self._generator().get_state()

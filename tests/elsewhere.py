@@ -13,9 +13,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cotrain_losses._core import checks, flags
+from cotrain_losses import guidance
+from cotrain_losses._core import checks, device, flags
 from cotrain_losses.importance import hooks
 from cotrain_losses.mixing import domains
+from cotrain_losses.terms import term
 
 
 @contextmanager
@@ -28,6 +30,15 @@ def another_device() -> Iterator[None]:
     with suppress(ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         flags.common.read()  # what bare terms posted is not another test's
+
+
+@contextmanager
+def captured() -> Iterator[None]:
+    """While the block runs, the library takes what is launched for a part of a CUDA graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (device, flags, guidance, term):
+            patch.setattr(module, "capturing", lambda: True)
+        yield
 
 
 class OneDevice(TorchDispatchMode):

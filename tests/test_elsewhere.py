@@ -12,6 +12,7 @@ from torch import nn
 import cotrain_losses as ctl
 from cotrain_losses import MMD, CoTrain, Method, OptimalTransport, Rows, importance, terms
 from cotrain_losses._core.device import follow
+from cotrain_losses._core.flags import Flags
 from cotrain_losses.importance import (
     DiscrepancyWeights,
     GroupDRO,
@@ -21,10 +22,11 @@ from cotrain_losses.importance import (
     TimeWindow,
 )
 from cotrain_losses.mixing.domains import Domains
+from cotrain_losses.strength.schedules import warmup
 from cotrain_losses.terms import Term
 from cotrain_losses.terms.transport import rounds
 from tests.drawn import features
-from tests.elsewhere import OneDevice, another_device
+from tests.elsewhere import OneDevice, another_device, captured
 from tests.every_term import TERMS
 from tests.toy import Policy, batch
 from tests.wrapped import SEAM
@@ -142,6 +144,47 @@ def assert_a_step_waits_for_nothing(method: Method, labels: torch.Tensor, **more
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in WAIT])
 def test_no_recipes_step_waits_for_the_device_or_mixes_two(few_rounds, name, where):
     assert_a_step_waits_for_nothing(oneness()[name][0], LABELS.bool().to(where), index=INDEX.to(where))
+
+
+@pytest.mark.filterwarnings("ignore:replays of a captured step keep the strengths")
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in WAIT])
+def test_a_recipes_whole_step_can_be_captured(few_rounds, name):
+    cotrain, data = wrapped(oneness()[name][0], "meta")
+    optimizer = torch.optim.SGD(cotrain.parameters(), 0.1, momentum=0.9)
+    labels, index = LABELS.bool().to("meta"), INDEX.to("meta")
+    with OneDevice(), captured():
+        for step in (3, 4):
+            cotrain(data, domain=labels, index=index, step=step).total.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def test_a_capture_that_would_replay_the_cpus_memory_is_refused_and_a_strength_that_stands_still_is_told():
+    cotrain, data = wrapped(oneness()["cfg_adda"][0], "meta")
+    with captured(), pytest.raises(ValueError, match=r"reads nothing from the CPU, got \(8,\) numbers there"):
+        cotrain(data, domain=LABELS.bool(), step=3)
+    regularizer = warmup(0.1, 5) * MMD()
+    with captured(), pytest.warns(UserWarning, match="keep the strengths of its capture, got a strength of mmd that"):
+        regularizer(*features(0, 4, 3, 2), step=1)
+
+
+def test_flags_of_a_captured_step_are_read_after_it():
+    seen, kept = [], Flags(every=2)
+    with another_device():
+        with captured():
+            for _ in range(3):
+                kept.post("x", torch.tensor(2.0), seen.append)
+        assert seen == []
+        kept.read()
+    assert seen == [2.0]
+
+
+def test_labels_dropped_in_a_captured_step_are_drawn_by_the_device():
+    guidance = ctl.DomainGuidance(2, drop=0.25)
+    before = guidance.get_extra_state()
+    with captured():
+        share = (guidance.dropped(torch.ones(4000, dtype=torch.long)) < 0).double().mean()
+    assert 0.22 < share < 0.28 and torch.equal(guidance.get_extra_state(), before)
 
 
 @pytest.mark.parametrize("where", ["cpu", "meta"])

@@ -94,7 +94,7 @@ def test_transport_is_that_of_float64(name, seed, n, m, d, zeros):
     "name", ["Sinkhorn(0.5, reach=1)", "OptimalTransport(unbalanced=1)", "OptimalTransport, groups"]
 )
 def test_the_gradient_of_a_default_is_within_a_thousandth_of_the_converged_one(name):
-    pair = sides_of_width(14, 9, 32, grouped="groups" in name)
+    pair = sides_of_width(14, 9, 64, grouped="groups" in name)
     off, launched = error(DEFAULTS[name], *pair, tolerance=tight(name))
     assert launched and off <= 1e-3
 

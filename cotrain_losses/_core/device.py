@@ -38,10 +38,24 @@ def as_array(x: Tensor | None) -> Any:
     return None if x is None else (x.detach() if x.requires_grad else x).numpy()
 
 
+def capturing() -> bool:
+    """Whether what is launched now goes into a CUDA graph."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
+
+
 def moved(x: Tensor, device: torch.device) -> Tensor:
-    """x on another device, from pinned memory, so that the host does not wait; itself where it is there."""
+    """x on another device, from pinned memory, so that the host does not wait; itself where it is there.
+
+    Raises:
+        ValueError: while a CUDA graph is captured, whose replays would read memory of the CPU that is gone.
+    """
     if x.device == device:
         return x
+    if x.device.type == "cpu" and capturing():
+        raise ValueError(
+            f"a captured step reads nothing from the CPU, got {tuple(x.shape)} numbers there that belong on {device}.\n"
+            "Put the batch, its labels, weights and indices on the device before the capture."
+        )
     if x.device.type == "cpu" and device.type == "cuda":
         x = x.pin_memory()
     return x.to(device, non_blocking=device.type != "cpu")
@@ -83,7 +97,7 @@ class Pending:
         """Whether the flag, or an earlier one, is known to be set."""
         if flag.device.type == "cpu":
             return bool(flag)
-        if flag.device.type != "cuda" or torch.cuda.is_current_stream_capturing():
+        if flag.device.type != "cuda" or capturing():
             return False
         if self._arrived is not None and self._copy is not None:
             if not self._arrived.query():  # type: ignore[no-untyped-call]
@@ -102,10 +116,10 @@ class Later:
         self._arrived: torch.cuda.Event | None = None
 
     def exchanged(self, numbers: Tensor) -> list[float] | None:
-        """The numbers of the call before, None in the first one; on the CPU these themselves; on meta none."""
+        """The numbers of the call before, None in the first one and in a capture; on the CPU these themselves."""
         if numbers.device.type == "cpu":
             return numbers.tolist()
-        if numbers.device.type == "meta":
+        if numbers.device.type == "meta" or capturing():
             return None
         before = self.state()
         self._copy, self._arrived = _copied(numbers)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .device import eager, transformed
+from .device import capturing, eager, transformed
 
 Act = Callable[[float], None]
 
@@ -60,7 +60,9 @@ class Flags:
             self._keep(name, number, act, lambda total, x: total + x)
 
     def read(self) -> None:
-        """Read the buffer in one copy, empty it, and act on every flag that is not zero."""
+        """Read the buffer in one copy, empty it, and act on every flag that is not zero; not in a captured step."""
+        if capturing():
+            return
         flags, self._flags = list(self._flags.values()), {}
         kept = [flag.value.float() for flag in flags if isinstance(flag.value, Tensor)]
         numbers = iter(torch.stack(kept).tolist() if kept else [])

@@ -122,7 +122,7 @@ class ProductWeights(nn.Module):
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) the product."""
-        product = torch.ones(len(samples.domain))
+        product = torch.ones(len(samples.domain), device=samples.domain.device)
         for factor in (hook(samples) for hook in self.hooks):
             product = moved(product, factor.device) * factor
         return product

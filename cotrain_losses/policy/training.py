@@ -75,7 +75,7 @@ class TrainingPass(Pass):
     def _weights(self, samples: Samples, weight: Tensor | None = None) -> Tensor:
         """(n,) the product of the weights given and the method's, at samples or at rows of theirs."""
         n, weight = len(samples.domain), self.weight if weight is None else weight
-        weight = torch.ones(n) if weight is None else weight
+        weight = torch.ones(n, device=samples.domain.device) if weight is None else weight
         if self.weights is None:
             return weight
         own = _checked_weight(self.weights(samples), n)

@@ -15,11 +15,12 @@ eq. 4-6), lambda = 0 only watches.  One scalar, one backward, one optimizer.
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
 
-from .._core.device import autocasts
+from .._core.device import autocasts, capturing
 from .._core.flags import Flags, common
 from .._core.rows import Rows
 from ..strength.strength import MeasuredStrength, Strength, checked_strength, leaves, product, strength_at
@@ -183,6 +184,8 @@ class Regularizer(nn.Module):
             for each in self._measured:
                 each.on_rows(pair.source, pair.target, step)
         strengths = self.strengths(step)
+        if capturing():
+            self._tell_of_replays()
         raw: dict[str, Tensor] = {}
         value = pair.source.features.new_zeros(())
         for name, strength in strengths.items():
@@ -192,6 +195,14 @@ class Regularizer(nn.Module):
             on_grad(value, [each.on_loss_scale for each in self._measured])
         unmatched = pair.unmatched if pair.grouped else 0
         return Evaluation(value, raw, strengths, pair.n, pair.m, self._skipped(pair, learns), unmatched)
+
+    def _tell_of_replays(self) -> None:
+        if changing := [name for name, strength in self._strengths.items() if not isinstance(strength, float)]:
+            warnings.warn(
+                f"replays of a captured step keep the strengths of its capture, got a strength of {changing[0]} that "
+                "changes from step to step. Capture again when it has changed, or use a number.",
+                stacklevel=2,
+            )
 
     def _scaled(self, name: str, strength: float, pair: Pair, learns: bool) -> tuple[Tensor, Tensor]:
         term: Term = self.terms[name]  # type: ignore[assignment]

@@ -38,7 +38,8 @@ def distances(Z, MASS, C, n, k, d, scale, WITHIN: tl.constexpr, TILE: tl.constex
 def pull(Z, MASS, W, PARTS, AT, VALUE, k, d, parts, factor, TILE: tl.constexpr, STEP: tl.constexpr):
     """AT (k, d) = factor sum_j W_ij (z_i - z_j), and VALUE the sum of PARTS.
 
-    Rows are taken from the mean of their tile, so that a common offset costs no digits.
+    Rows are taken from the mean of their tile, so that a common offset costs no digits.  A row and itself are left out:
+    they are no distance apart, but what plans carry there, rounded, can outweigh all other pairs.
     """
     first, at = tl.program_id(0) * TILE, tl.program_id(1) * STEP + tl.arange(0, STEP)
     i = first + tl.arange(0, TILE)
@@ -52,7 +53,7 @@ def pull(Z, MASS, W, PARTS, AT, VALUE, k, d, parts, factor, TILE: tl.constexpr, 
             j = start + tl.arange(0, TILE)
             other = tl.load(MASS + j, mask=j < k, other=0.0)
             if tl.max(other) > 0:
-                both = (own > 0)[:, None] & (other > 0)[None, :]
+                both = (own > 0)[:, None] & (other > 0)[None, :] & (i[:, None] != j[None, :])
                 weight = tl.load(W + i[:, None] * k + j[None, :], mask=both, other=0.0)
                 inside = (other > 0)[:, None] & (at < d)[None, :]
                 y = tl.load(Z + j[:, None] * d + at[None, :], mask=inside, other=0.0)

@@ -51,7 +51,7 @@ PACKAGES = {
     "h11": "h11==0.16.0",
     "anyio": "anyio==4.16.0",
     "idna": "idna==3.20",
-    "certifi": "certifi",
+    "certifi": "certifi==2026.10.18",
     "PIL": "pillow==12.3.0",
     # the library and the tests
     "einops": "einops==0.8.2",
