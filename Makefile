@@ -37,7 +37,7 @@ help:
 	@echo "make integration-lerobot   LeRobot of today, with Python 3.12: adapters, lerobot-train and cotrain lerobot-train"
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
 	@echo "make wheel   the wheel, installed in an environment of its own and tested from elsewhere"
-	@echo "make gpu     every figure that needs a GPU, in about 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
+	@echo "make gpu     every number that needs a GPU, in about 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
 	@echo "make gpu-bundle   one folder under 50 MB with all that make gpu needs beside torch, for a machine without network"
 	@echo "make lint    ruff;   make types   mypy --strict;   make docs   the site in site/;   make lines, make calls   how much there is and runs"
 

@@ -9,6 +9,12 @@ from ..report import Figure, Points, Section, Table, console, page, print_table
 from .views import listed
 
 DIFFERS = "What differs"
+CAPTION = (
+    "Top left: the target's share of the optimal score at its own noised actions. Top right: how far noised actions "
+    "of both domains overlap. Bottom left: the largest shifts of action means, in deviations within a domain. Bottom "
+    "right: how much one target frame counts beside one source frame. The upper curves are of one draw of at most {} "
+    "frames of each domain, without intervals."
+)
 
 
 def text(report: dict[str, Any]) -> None:
@@ -27,7 +33,7 @@ def text(report: dict[str, Any]) -> None:
 def html(report: dict[str, Any], png: Path) -> str:
     """The advice first, then what differs, the figure, and every other table."""
     points = Points([(item["do"], item["because"]) for item in report["advice"]])
-    caption = "What the target contributes, how far noised actions overlap, how far means lie apart, where to search."
+    caption = CAPTION.format(report["settings"]["sample"])
     own = {title: Section(title, [table]) for title, table in tables(report).items()}
     first = [Section("Advice", [points]), *([own.pop(DIFFERS)] if DIFFERS in own else [])]
     return page("Before co-training", [*first, Section("In pictures", [Figure(png, caption)]), *own.values()])

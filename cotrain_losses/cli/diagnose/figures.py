@@ -15,6 +15,8 @@ from ...datasets.names import shown
 from ..report import SOURCE, TARGET
 from .layer import Embedding, Layer
 
+MARKERS = "os^Dv*"
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -51,32 +53,36 @@ def _draw_curves(figure: Figure | SubFigure, layers: Sequence[Layer]) -> None:
     """Distance and accuracy over the ratio where there are several, else over layers."""
     left, right = figure.subplots(1, 2)
     over_ratio = len({layer.ratio for layer in layers if layer.ratio is not None}) > 1
-    panels = (left, "transport", "Wasserstein, debiased (spreads)"), (right, "accuracy", "probe accuracy")
+    panels = (left, "transport", "distance (pooled spreads)"), (right, "accuracy", "probe accuracy (share right)")
     for axes, what, label in panels:
         _plot_lines(axes, layers, what, over_ratio)
         axes.set(ylabel=label, xlabel="mixing ratio w (share of target)" if over_ratio else "layer")
         axes.grid(alpha=0.3)
     left.set_ylim(bottom=0)
-    right.axhline(0.5, color="grey", lw=1, ls=":")
+    right.axhline(0.5, color="grey", lw=1, ls=":", label="chance")
+    right.legend(fontsize=8)
     right.set_ylim(0.4, 1.03)
     if left.get_legend_handles_labels()[0]:
         left.legend(fontsize=8)
 
 
 def _plot_lines(axes: Axes, layers: Sequence[Layer], what: str, over_ratio: bool) -> None:
-    """A line for each layer over the ratio, or for each checkpoint over the layers; no colour is a domain's."""
+    """A line for each layer over the ratio, or for each checkpoint over the layers, with 95 % intervals."""
     from matplotlib import colormaps
     from matplotlib.ticker import ScalarFormatter
 
     names = list(dict.fromkeys(layer.name for layer in layers))
-    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    lines: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for layer in layers:
         x, y = layer.ratio if over_ratio else names.index(layer.name), getattr(layer, what)
         if x is not None and y is not None:
-            lines[layer.name if over_ratio else layer.checkpoint].append((x, y))
+            lines[layer.name if over_ratio else layer.checkpoint].append((x, *y))
     for k, (name, points) in enumerate(lines.items()):
-        colour = colormaps["viridis"](0.9 * k / max(len(lines) - 1, 1))
-        axes.plot(*zip(*sorted(points), strict=True), "o-", color=colour, label=literal(name) or None)
+        colour = colormaps["viridis"](0.9 * k / max(len(lines) - 1, 1))  # no colour is a domain's
+        x, y, low, high = zip(*sorted(points), strict=True)
+        ends = [[max(b - a, 0.0) for a, b in zip(*each, strict=True)] for each in ((low, y), (y, high))]
+        marks = {"color": colour, "marker": MARKERS[k % len(MARKERS)], "capsize": 3}
+        axes.errorbar(x, y, yerr=ends, label=literal(name) or None, **marks)
     if over_ratio:
         axes.set_xscale("symlog", linthresh=0.01)
         axes.set_xticks(sorted({layer.ratio for layer in layers if layer.ratio is not None}))

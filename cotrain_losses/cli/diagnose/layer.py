@@ -47,15 +47,16 @@ class Layer:
         return self.diagnosis.regime.name if self.diagnosis and self.diagnosis.regime else "-"
 
     @property
-    def transport(self) -> float | None:
-        """The debiased Wasserstein distance in units of the pooled spread."""
+    def transport(self) -> tuple[float, float, float] | None:
+        """The debiased Wasserstein distance in units of the pooled spread, with its 95 % interval."""
         distance = self.diagnosis.distances.get("wasserstein") if self.diagnosis else None
-        return None if distance is None else distance.debiased
+        return None if distance is None else (distance.debiased, *distance.debiased_interval)
 
     @property
-    def accuracy(self) -> float | None:
-        """The probe's held-out accuracy."""
-        return self.diagnosis.probe.accuracy if self.diagnosis and self.diagnosis.probe else None
+    def accuracy(self) -> tuple[float, float, float] | None:
+        """The probe's held-out accuracy, with its 95 % interval."""
+        probe = self.diagnosis.probe if self.diagnosis else None
+        return None if probe is None else (probe.accuracy, *probe.interval)
 
     def cells(self) -> list[str]:
         """The row of the table under HEADINGS."""

@@ -9,6 +9,11 @@ from .layer import HEADINGS, Layer
 
 SHORT = ("regime", "W debiased", "x split-half", "u", "mixing", "probe")
 LEAD = "A policy transfers best where its features are structured: both domains are close and can be told apart."
+CURVES = (
+    "Left: the debiased Wasserstein distance of the two domains. Right: the accuracy of a probe that reads the domain "
+    "from the features of episodes that it has not seen. Bars are 95 % intervals."
+)
+EMBEDDED = "{}: {} rows of both domains, projected to two and three dimensions without regard to the domain."
 CAPTION = (
     "W, SW, GW: Wasserstein, sliced and Gromov-Wasserstein distance in units of the pooled spread, between halves of "
     'the domains; "x split-half" is W over the distance of the target\'s halves from one another; u is the debiased W '
@@ -29,7 +34,7 @@ def text(layers: Sequence[Layer]) -> None:
     print_table(Table(("layer", *SHORT), rows, caption))
     for layer in layers:
         if layer.diagnosis and (regime := layer.diagnosis.regime):
-            terminal.print(Line.assemble((f"{layer.title}: {regime.name}", "bold"), f". {regime.because}."))
+            terminal.print(Line.assemble((f"{layer.title}: {regime.name}", "bold"), f". {_sentence(regime.because)}"))
             terminal.print(Line(f"  {regime.found}\n  {regime.next}"))
     for note, titles in notes(layers).items():
         terminal.print(Line.assemble((", ".join(titles), "yellow"), f": {note}"))
@@ -41,7 +46,7 @@ def html(layers: Sequence[Layer], command: str) -> str:
 
     first: list[Part] = [Table(("layer", *HEADINGS), [[layer.title, *layer.cells()] for layer in layers], CAPTION)]
     if any(layer.transport is not None or layer.accuracy is not None for layer in layers):
-        first.append(Figure(as_png(curves(layers)), "Distance and accuracy of the probe"))
+        first.append(Figure(as_png(curves(layers)), CURVES))
     sections = [Section("Layers", first), *(_section(layer) for layer in layers if layer.diagnosis)]
     if uncertain := notes(layers):
         points = Points([(note, ", ".join(titles)) for note, titles in uncertain.items()])
@@ -58,13 +63,16 @@ def notes(layers: Sequence[Layer]) -> dict[str, list[str]]:
     return titles
 
 
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def _section(layer: Layer) -> Section:
     from .figures import views
 
     parts: list[Part] = []
     if layer.diagnosis and (regime := layer.diagnosis.regime):
-        because = f"{regime.because[0].upper()}{regime.because[1:]}."
-        parts += [Text(because), Text(regime.found), Text(f"Next: {regime.next}")]
+        parts += [Text(_sentence(regime.because)), Text(regime.found), Text(f"Next: {regime.next}")]
     if layer.embeddings:
-        parts.append(Figure(as_png(views(layer)), f"Embeddings of {layer.title}"))
+        parts.append(Figure(as_png(views(layer)), EMBEDDED.format(layer.title, len(layer.embeddings[0].is_target))))
     return Section(f"{layer.title}: {layer.regime}", parts)
