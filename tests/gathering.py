@@ -93,8 +93,9 @@ def trained(rank):
     for cotrain, called, rows in ((alone, alone, slice(None)), (parallel, model, slice(8 * rank, 8 * rank + 8))):
         for step in range(3):
             cotrain.zero_grad()
-            part = {name: x[rows] for name, x in batch(step, RANKS * BATCH).items()}
-            domain = torch.zeros(RANKS * BATCH).bool().index_fill(0, torch.tensor(TARGETS), True)[rows]
+            kept = (torch.arange(RANKS * BATCH) % BATCH < (6 if step == 0 else BATCH))[rows]
+            part = {name: x[rows][kept] for name, x in batch(step, RANKS * BATCH).items()}
+            domain = torch.zeros(RANKS * BATCH).bool().index_fill(0, torch.tensor(TARGETS), True)[rows][kept]
             called(part, domain=domain, step=step).total.backward()
     dist.all_gather = original
     pairs = zip(alone.parameters(), parallel.parameters(), strict=True)

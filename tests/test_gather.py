@@ -35,7 +35,8 @@ def test_eight_ranks_most_without_a_target_row_have_the_gradient_of_one_process_
     assert [rank for rank, *_ in sorted(found["steps"])] == list(range(8))
     for _, difference, sent in found["steps"]:
         assert difference < 1e-9
-        assert sent == [8, *3 * [8 + 8 * row]]  # the first step finds the capacity
+        # the first step finds a capacity of 6 rows, the second has 8 and sends again
+        assert sent == [8, *2 * [8 + 6 * row], *2 * [8 + 8 * row]]
 
 
 def test_without_a_process_group_rows_stay_as_they_are():

@@ -75,6 +75,16 @@ def test_an_installed_method_reads_the_mask_from_the_batch() -> None:
     torch.testing.assert_close(gradients(loss, ours), gradients(expected, other), rtol=0, atol=0)
 
 
+def test_labels_of_a_block_bring_the_mask_too() -> None:
+    mask, ours = torch.arange(10) % 3 > 0, policy()
+    cotrain = CoTrain(ours, Method(), seam=SEAM)
+    cotrain.install()
+    with cotrain.labelled(DOMAINS, has_action=mask):
+        loss = seeded(lambda: ours.compute_loss(batch(0, 10)))
+    other, expected = total(mask, Method())
+    torch.testing.assert_close(gradients(loss, ours), gradients(expected, other), rtol=0, atol=0)
+
+
 @given(masks, seeds)
 @settings(max_examples=10)
 def test_rows_without_mass_are_as_if_they_were_not_there_for_a_term(mask, seed) -> None:

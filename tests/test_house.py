@@ -33,6 +33,8 @@ OTHERS = {"_version": "torch's, of a tensor", "_model": "robosuite's, of its sim
 """private names of other libraries that a class of ours uses too"""
 THEIRS = {
     "_asdict": "Python's, public of a named tuple",
+    "_data_loader": "openpi's, what its loader reads",
+    "_index_to_demo_id": "robomimic's, the demonstration of each sample",
     "_replace": "Python's, public of a named tuple",
     "_exit": "Python's, public of os",
     "_getframe": "Python's, who called",

@@ -124,7 +124,7 @@ def test_a_missing_gl_library_is_one_sentence_with_its_package(tmp_path):
 @pytest.mark.parametrize("name", ["nonsense", "osmesa"])
 def test_a_mujoco_gl_that_mujoco_cannot_load_ends_a_run_before_anything_is_computed(name, tmp_path):
     if name == "osmesa" and ctypes.util.find_library("OSMesa"):
-        name = "EGL_"  # its library is there: any other name will do
+        pytest.skip("OSMesa is installed here, so MuJoCo can load it")
     run = "from cotrain_losses.cli import main; main()"
     arguments = ["bench", "sim2sim", "--preset", "smoke", "--out", str(tmp_path / "out")]
     there = {**os.environ, "MUJOCO_GL": name, "COTRAIN_CACHE": str(tmp_path / "cache")}

@@ -140,6 +140,19 @@ def test_a_batch_has_its_share_of_target_rows_and_none_that_are_held_out():
         assert not (drawn[..., None, :] == held).all(-1).any()
 
 
+def test_a_structured_arm_learns_of_the_samples_it_holds_out_and_is_given_them_back(monkeypatch):
+    arm = replace(ARMS["structured"], holds_out=0.95)
+    experiment = Experiment(arm, [Cell(1.0, 0.5, 0)], replace(SMALL, steps=110))
+    asked, told = list[int](), list[float]()
+    batch = experiment.batch
+    monkeypatch.setattr(experiment, "batch", lambda targets: asked.append(targets) or batch(targets))
+    for strength in experiment.terms[0].measured_strengths():
+        monkeypatch.setattr(strength, "on_target_loss", told.append)
+    experiment.train()
+    assert asked == [curves.N_TARGET - 6] * 104 + [curves.N_TARGET] * 6
+    assert told and all(map(math.isfinite, told))
+
+
 # how a band is judged
 
 

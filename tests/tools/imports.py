@@ -115,11 +115,14 @@ def private_reads(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
 
 
 def private_strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Private names given as text to `getattr`, `setattr` and their kin, with their lines."""
+    """Private names given as text to `getattr`, `setattr` and their kin, or looked up in `vars`, with their lines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in BY_TEXT:
             texts = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
             yield from ((node.lineno, text) for text in texts if any(map(private, text.split("."))))
+        elif isinstance(node, ast.Subscript) and ast.unparse(node.value).startswith("vars("):
+            text = node.slice.value if isinstance(node.slice, ast.Constant) else ""
+            yield from [(node.lineno, str(text))] if private(str(text)) else []
 
 
 def _of_self(node: ast.Attribute) -> bool:
