@@ -27,7 +27,12 @@ def figure(report: dict[str, Any]) -> Figure:
 
 def _contribution(axes: Axes, report: dict[str, Any]) -> None:
     for k, (colour, curve) in enumerate(zip(COLOURS * 3, report["contribution"]["curves"], strict=False)):
-        marks = {"color": colour, "marker": "os^Dv"[k % 5], "markersize": 4, "label": f"ratio {curve['ratio']:.3g}"}
+        marks: dict[str, Any] = {
+            "color": colour,
+            "marker": "os^Dv"[k % 5],
+            "markersize": 4,
+            "label": f"ratio {curve['ratio']:.3g}",
+        }
         axes.plot(report["contribution"]["noise"], curve["share"], **marks)
     axes.set(title="The target's share of the optimal score", xlabel=NOISE, ylabel="share at target actions")
     axes.set_ylim(-0.02, 1.02)

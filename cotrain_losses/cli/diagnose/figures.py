@@ -79,10 +79,10 @@ def _plot_lines(axes: Axes, layers: Sequence[Layer], what: str, over_ratio: bool
             lines[layer.name if over_ratio else layer.checkpoint].append((x, *y))
     for k, (name, points) in enumerate(lines.items()):
         colour = colormaps["viridis"](0.9 * k / max(len(lines) - 1, 1))  # no colour is a domain's
-        x, y, low, high = zip(*sorted(points), strict=True)
-        ends = [[max(b - a, 0.0) for a, b in zip(*each, strict=True)] for each in ((low, y), (y, high))]
-        marks = {"color": colour, "marker": MARKERS[k % len(MARKERS)], "capsize": 3}
-        axes.errorbar(x, y, yerr=ends, label=literal(name) or None, **marks)
+        at, values, low, high = zip(*sorted(points), strict=True)
+        ends = [[max(b - a, 0.0) for a, b in zip(*each, strict=True)] for each in ((low, values), (values, high))]
+        marks: dict[str, Any] = {"color": colour, "marker": MARKERS[k % len(MARKERS)], "capsize": 3}
+        axes.errorbar(at, values, yerr=ends, label=literal(name) or None, **marks)
     if over_ratio:
         axes.set_xscale("symlog", linthresh=0.01)
         axes.set_xticks(sorted({layer.ratio for layer in layers if layer.ratio is not None}))
