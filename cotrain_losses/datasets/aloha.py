@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from .demonstrations import Demonstrations, Frames, register
-from .episodes import ranges
+from .episodes import gaps, ranges
 from .faults import Fault, Unreadable, check_file, readable
 from .fields import check_key, is_proprioception, keys_of
 from .hdf5 import ENDS, SUFFIXES, Vectors, datasets, flat, member, rows, vectors
-from .names import distinct, places, shown
+from .names import distinct, listed, places, shown
 
 _FORMAT = "ALOHA HDF5"
 _OBSERVATIONS, _BASE = "observations/", "base_action"
@@ -30,10 +30,14 @@ def _files(path: Path) -> dict[int, Path]:
     """The files of episodes by their numbers."""
     if path.is_file():
         return {0: path}
-    found = [
-        (re.fullmatch(r"episode_(\d{1,9})", file.stem), file) for file in path.iterdir() if file.suffix in SUFFIXES
-    ]
-    return dict(sorted((int(match[1]), file) for match, file in found if match))
+    return dict(sorted((number, file) for file, number in _all_files(path).items()))
+
+
+def _all_files(path: Path) -> dict[Path, int]:
+    """The number of each file of an episode in a folder."""
+    files = [file for file in path.iterdir() if file.suffix in SUFFIXES]
+    found = [(file, re.fullmatch(r"episode_(\d{1,9})", file.stem)) for file in files]
+    return {file: int(match[1]) for file, match in found if match}
 
 
 def _recognised(path: Path) -> bool:
@@ -51,13 +55,15 @@ def aloha(path: Path, action: str | None = None, state: str | None = None) -> De
     actions, states = _keys(first, action, state)
     with _fields(first, (*actions, *states)) as found:
         widths = {key: each.width for key, each in found.items()}
+    if path.is_dir() and (twice := _all_files(path).keys() - {*files.values()}):
+        faults.append(Fault(f"{listed(file.name for file in sorted(twice))}: another file has that number"))
     lengths = dict[int, int]()
     for number, file in files.items():
         try:
             lengths[number] = _length(file, widths)
         except Unreadable as error:
             faults.append(Fault(str(error), number))
-    if absent := set(range(min(files), max(files))) - files.keys():
+    if absent := gaps(files, min(files)):
         notes.append(f"No file has the episodes {ranges(absent)}.")
     if _BASE in flat(first).keys() - {*actions}:
         notes.append(f"{_BASE!r} is not read: --action-key action+{_BASE} joins it, as Mobile ALOHA's ACT does.")

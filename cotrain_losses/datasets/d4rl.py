@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from .demonstrations import Demonstrations, Frames, register
-from .faults import Fault, readable
+from .faults import Fault, Unreadable, readable
 from .fields import Array, as_columns, check_key, is_proprioception, keys_of, rows_at_once
 from .hdf5 import ENDS, SUFFIXES, datasets, flat, rows, vectors
-from .names import shown
+from .names import listed, shown
 
 _FORMAT = "flat HDF5"
 
@@ -57,6 +57,8 @@ def _episodes(ends: list[Array], frames: int) -> Array:
     """(n,) the episode of each frame."""
     over = np.zeros(frames, bool)
     for each in ends:
+        if not np.isfinite(each).all():
+            raise Unreadable(f"what ends an episode is true or false, got NaN or infinity in {listed(ENDS)}.")
         over |= each[:frames].any(1)
     return np.concatenate([[0], np.cumsum(over[:-1])])[:frames].astype(np.int64)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -49,6 +50,15 @@ def ranges(found: Collection[int]) -> str:
     parts = np.split(ordered, np.flatnonzero(np.diff(ordered) != 1) + 1)
     texts = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts[:5] if len(part)]
     return ", ".join(texts) + (" ..." if len(parts) > 5 else "")
+
+
+def gaps(found: Collection[int], first: int) -> list[int]:
+    """The numbers from `first` to the largest found that are none of these; of very many the first thousand.
+
+    >>> gaps([0, 3], 0)
+    [1, 2]
+    """
+    return list(islice((number for number in range(first, max(found)) if number not in found), 1000))
 
 
 class Pass:

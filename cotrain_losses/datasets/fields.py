@@ -93,11 +93,12 @@ def rows_at_once(width: int) -> int:
 
 
 def rate_of(times: Array) -> float | None:
-    """Frames per second from (n,) timestamps in seconds; None where time never rises.
+    """Frames per second from (n,) timestamps in seconds; None where time never rises, or by no more than 1e-9.
 
     >>> rate_of(np.array([0.0, 0.1, 0.2, 0.0, 0.1]))
     10.0
     """
     steps = np.diff(np.asarray(times, np.float64).reshape(-1))
     rising = steps[np.isfinite(steps) & (steps > 0)]
-    return float(f"{1 / np.median(rising):.4g}") if len(rising) else None
+    rate = 1 / float(np.median(rising)) if len(rising) else float("inf")
+    return float(f"{rate:.4g}") if rate < 1e9 else None

@@ -75,9 +75,17 @@ class Info:
         file = self.path / "meta" / "domains.json"
         if file.exists():
             with readable(file, "episodes of each domain"):
-                return {str(name): [_count(n, name) for n in ids] for name, ids in json.loads(_text(file)).items()}
+                held = json.loads(_text(file)).items()
+                if wrong := [name for name, ids in held if not isinstance(ids, list)]:
+                    raise ValueError(f"{shown(wrong[0])!r} is a list of episodes, [0, 1]")
+                return {str(name): [_count(n, name) for n in ids] for name, ids in held}
         parts = {name: re.fullmatch(r"(\d{1,9}):(\d{1,9})", str(text)) for name, text in self.splits.items()}
-        return {str(name): list(range(int(part[1]), int(part[2]))) for name, part in parts.items() if part}
+        return {str(name): _numbers(int(part[1]), int(part[2]), self.episodes) for name, part in parts.items() if part}
+
+
+def _numbers(first: int, end: int, episodes: int) -> list[int]:
+    """first ... end - 1, of which those far beyond the last episode are as good as the next: none is there."""
+    return list(range(first, min(end, max(first, episodes) + 100)))
 
 
 def table_files(path: Path, info: Info, faults: list[Fault]) -> list[Path]:

@@ -13,6 +13,7 @@ from os.path import lexists
 from pathlib import Path
 
 from .demonstrations import Demonstrations, register
+from .episodes import gaps
 from .faults import Fault, Unreadable, check_file, readable
 from .groups import Groups, compare, numbered
 from .hdf5 import SUFFIXES, episodes_at_top, names_in
@@ -48,7 +49,7 @@ def minari(path: Path, action: str | None = None, state: str | None = None) -> D
         lengths = groups.lengths(file, names, layout, faults)
     if others:
         faults.append(Fault(f"{listed(others)} at its top is no episode"))
-    faults += [Fault(f"episode_{n} is missing", n) for n in sorted({*range(max(names))} - names.keys())[:100]]
+    faults += [Fault(f"episode_{n} is missing", n) for n in gaps(names, 0)]
     _compare_totals(main, lengths, faults)
     return groups.demonstrations(path, names, layout, lengths, faults)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import contents, files, hdf5, npzs, paths, zarrs
+from . import contents, counts, files, hdf5, npzs, paths, zarrs
 
 CASES: dict[str, Callable[[Path], Path | str]] = {
     f"{module.__name__.rpartition('.')[2]}: {name}": write
-    for module in (files, contents, hdf5, zarrs, npzs, paths)
+    for module in (files, contents, counts, hdf5, zarrs, npzs, paths)
     for name, write in module.CASES.items()
 }

@@ -121,7 +121,8 @@ FEATURES = {
 }  # fmt: skip
 DOMAINS = {
     "a list": "[1]", "no JSON": "{", "of text": '{"sim": "all"}', "of others": '{"real": [0]}',
-    "of none": '{"sim": []}',
+    "of none": '{"sim": []}', "of a table": '{"sim": {"0": 1}}', "of a number": '{"sim": 5}',
+    "of true": '{"sim": [true]}', "of what is beyond all": '{"sim": [1e400]}', "below zero": '{"sim": [-1]}',
     "of missing episodes": '{"sim": [0, 77]}', "of fractions": '{"sim": [0.5]}',
 }  # fmt: skip
 CASES = {

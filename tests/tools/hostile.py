@@ -54,7 +54,8 @@ def kind(end: End) -> str:
         return "silent acceptances"
     if end.mebibytes > 1024:
         return "beyond 1 GiB"
-    return "refused" if end.status == 1 and end.said.startswith("cotrain advise: ") else "others"
+    refused = end.status == 1 and end.said.startswith("cotrain advise: ")
+    return "refused" if refused or (end.status == 2 and "Invalid value for" in end.said) else "others"
 
 
 def _command() -> Any:

@@ -32,6 +32,9 @@ from .recommend import actions_at_near_states, recommended, regions
 from .separability import alone, density_ratio
 from .statistics import SAMPLE, Summary, summarised
 
+MOST = 10**9
+"""rows of a batch"""
+
 
 def advice(
     *,
@@ -60,8 +63,8 @@ def advice(
     """
     if not source:
         raise ValueError("co-training needs at least one source dataset, got none. Pass --source PATH.")
-    if batch_size < 1 or enough < 1:
-        raise ValueError(f"batch_size and enough are at least 1, got {batch_size} and {enough}.")
+    if not (1 <= batch_size <= MOST and 1 <= enough <= MOST):
+        raise ValueError(f"batch_size and enough are between 1 and {MOST}, got {batch_size} and {enough}.")
     settings: dict[str, Any] = {"action": action_key, "state": state_key, "partial": partial}
     opened = named_apart([open_demonstrations(path, **settings) for path in (target, *source)])
     own, *others = (summarised(d, sample=SAMPLE, seed=seed + k) for k, d in enumerate(opened))

@@ -15,6 +15,8 @@ from .episodes import Collected, Episodes
 
 SAMPLE = 3000
 """frames of each side that distances and overlaps are taken on"""
+LARGEST = 1e100
+"""of a number whose square is still one"""
 STRETCH = 6000
 """consecutive frames, the first of a dataset, that are kept to compare actions with the states that follow"""
 
@@ -140,11 +142,12 @@ def _added(total: Moments | None, values: Array) -> Moments:
 
 
 def _check_finite(demonstrations: Demonstrations, what: str, values: Array | None, episode: Array, seen: int) -> None:
-    if values is None or (finite := np.isfinite(values)).all():
+    if values is None or (finite := np.abs(values) <= min(LARGEST, float(np.finfo(values.dtype).max))).all():
         return
     row = int(np.argmin(finite.all(1)))
+    kind = "NaN or infinite" if not np.isfinite(values).all() else f"far too large (beyond {LARGEST:g})"
     raise Unreadable(
-        f"{demonstrations.path} holds {int((~finite).sum())} NaN or infinite {what} values near frame {seen + row} "
+        f"{demonstrations.path} holds {int((~finite).sum())} {kind} {what} values near frame {seen + row} "
         f"(episode {episode[row]}, dimension {int(np.argmin(finite[row]))}). Remove or repair these frames: a policy "
         "cannot train on them."
     )
