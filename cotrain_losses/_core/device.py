@@ -40,6 +40,8 @@ def as_array(x: Tensor | None) -> Any:
 
 def capturing() -> bool:
     """Whether what is launched now goes into a CUDA graph."""
+    if torch.compiler.is_compiling():  # torch 2.4 compiles neither question
+        return False
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
 
 
