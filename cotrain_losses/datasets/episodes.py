@@ -160,17 +160,20 @@ def _pieces(found: Demonstrations) -> Iterator[Frames]:
 
 def _joined(pieces: Iterable[Frames]) -> Iterator[Frames]:
     """Small pieces as larger ones: what is computed of a piece costs the same for one frame and for thousands."""
-    held = list[Frames]()
+    held, frames = list[Frames](), 0
     for piece in pieces:
         held.append(piece)
-        if sum(len(each.action) for each in held) >= ENOUGH:
+        frames += len(piece.action)
+        if frames >= ENOUGH:
             yield _concatenated(held)
-            held = []
+            held, frames = [], 0
     if held:
         yield _concatenated(held)
 
 
 def _concatenated(pieces: Sequence[Frames]) -> Frames:
+    if len(pieces) == 1:
+        return pieces[0]
     episode, action, state = zip(*pieces, strict=True)
     states = None if any(each is None for each in state) else np.concatenate(state)
     return Frames(np.concatenate(episode), np.concatenate(action), states)

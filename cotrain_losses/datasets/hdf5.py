@@ -26,11 +26,11 @@ def member(path: Path, group: Any, key: str) -> Any:
     """What a group holds at a key, "obs/eef"; raises KeyError where nothing is."""
     import h5py  # type: ignore[import-untyped]  # only those who read HDF5 need it
 
+    kinds = {h5py.h5d.DatasetID: h5py.Dataset, h5py.h5g.GroupID: h5py.Group}
     for part in key.encode("utf-8", "surrogateescape").split(b"/"):
         if not isinstance(group, h5py.Group):
             raise KeyError(key)
         found = opened(path, group, part)
-        kinds = {h5py.h5d.DatasetID: h5py.Dataset, h5py.h5g.GroupID: h5py.Group}
         group = kinds[type(found)](found) if type(found) in kinds else group[part]
     return group
 

@@ -174,7 +174,7 @@ class Relative(MeasuredStrength):
             self._rows.load(state["rows"])
         self._grads = {what: list(lengths) for what, lengths in state["grads"].items()}
         self._step = state["step"]
-        self._later.load(state.get("later"))  # a checkpoint of version 0.2 has none
+        self._later.load(state.get("later"))  # an older checkpoint has none
 
     def __repr__(self) -> str:
         return f"relative({self.fraction:g}, raw={self.raw:g})"

@@ -76,11 +76,11 @@ def grippers(source: View, target: View, apart: Spread) -> Iterator[Finding]:
     for k in sorted(set(gripper(source)) & set(gripper(target))):
         if not all(side.moves[k] and two_values(side, k) for side in (source, target)):
             continue
-        told = [text for text in (_other_range(source, target, k), _other_way(source, target, k)) if text]
-        if told:
+        ends, way = _other_range(source, target, k), _other_way(source, target, k)
+        if ends or way:
             do = "Map both grippers to one range, and check whether open is the larger number in both."
-            certainty = 0.95 if told[0].startswith(f"{source.names[k]} goes") else 0.8
-            yield Finding("gripper", source.what, source.name, (source.names[k],), certainty, do, " ".join(told))
+            sure, because = 0.95 if ends else 0.8, f"{ends} {way}".strip()
+            yield Finding("gripper", source.what, source.name, (source.names[k],), sure, do, because)
 
 
 def _other_range(source: View, target: View, k: int) -> str:

@@ -82,7 +82,7 @@ class NearestByDTW:
             return source.features.new_ones(len(x), len(y))
         distances = warped(x, y, ends, stops, gamma=self.gamma)
         if source.mass is not None:
-            distances = distances.masked_fill(source.mass.to(x.device)[:, None] <= 0, torch.inf)
+            distances = distances.masked_fill(moved(source.mass, x.device)[:, None] <= 0, torch.inf)
         least, place = distances.min(0)
         matched = (torch.arange(len(x), device=x.device)[:, None] == place) & least.isfinite()
         return _factors(matched, self.discount, source.features)
