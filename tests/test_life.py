@@ -172,24 +172,46 @@ def test_a_plain_state_dict_keeps_its_keys_and_the_missing_method_is_told_once()
     step(policy, optimizer)
 
 
-def test_nothing_is_told_where_there_is_nothing_to_keep_or_it_is_kept(tmp_path: Path) -> None:
-    whole, _ = trained(Policy(), steps=1)
-    whole.state_dict()  # the policy's inside of it
-    step(whole.policy, torch.optim.SGD(whole.parameters(), lr=0.1))
-    both, installation = trained(Policy(), steps=1)
-    both.policy.state_dict(), installation.state_dict()
-    step(both.policy, torch.optim.SGD(both.parameters(), lr=0.1))
-    beside, _ = trained(Policy(), steps=1)
-    beside.policy.state_dict(), beside.save(tmp_path)
-    step(beside.policy, torch.optim.SGD(beside.parameters(), lr=0.1))
-    loaded, _ = trained(Policy(), steps=0)
-    loaded.policy.state_dict(), loaded.load(tmp_path)  # safetensors asks for the keys that it loads
-    loaded.policy.compute_loss(batch())
-    loaded.uninstall()
-    plain = CoTrain(Policy(), Method(weights=lambda samples: torch.ones(6)), seam=SEAM)
-    plain.install(domain=half)
-    plain.policy.state_dict()
-    plain.policy.compute_loss(batch())
+def kept_whole(folder: Path) -> CoTrain:
+    cotrain, _ = trained(Policy(), steps=1)
+    cotrain.state_dict()  # the policy's inside of it
+    return cotrain
+
+
+def kept_by_its_installation(folder: Path) -> CoTrain:
+    cotrain, installation = trained(Policy(), steps=1)
+    cotrain.policy.state_dict(), installation.state_dict()
+    return cotrain
+
+
+def kept_beside(folder: Path) -> CoTrain:
+    cotrain, _ = trained(Policy(), steps=1)
+    cotrain.policy.state_dict(), cotrain.save(folder)
+    return cotrain
+
+
+def loaded(folder: Path) -> CoTrain:
+    kept_beside(folder)
+    cotrain, _ = trained(Policy(), steps=0)
+    cotrain.policy.state_dict(), cotrain.load(folder)  # safetensors asks for the keys that it loads
+    return cotrain
+
+
+def without_a_state(folder: Path) -> CoTrain:
+    cotrain = CoTrain(Policy(), Method(weights=lambda samples: torch.ones(6)), seam=SEAM)
+    cotrain.install(domain=half)
+    cotrain.policy.state_dict()
+    return cotrain
+
+
+@pytest.mark.parametrize("made", [kept_whole, kept_by_its_installation, kept_beside, loaded, without_a_state])
+def test_nothing_is_told_where_there_is_nothing_to_keep_or_it_is_kept(made, tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        cotrain = made(tmp_path)
+        step(cotrain.policy, torch.optim.SGD(cotrain.parameters(), lr=0.1))
+        cotrain.uninstall()
+    assert told == []
 
 
 AT_EXIT = """

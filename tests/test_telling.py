@@ -157,7 +157,10 @@ def test_a_method_that_the_optimizer_does_not_hold_is_told_after_three_of_its_st
 def test_a_method_that_learns_accumulates_or_is_skipped_with_the_policy_is_not_told(
     held: str, accumulate: int, skip: bool
 ) -> None:
-    Loop(both(), held, accumulate).run(9, skip)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Loop(both(), held, accumulate).run(9, skip)
+    assert told == []
 
 
 def test_accumulated_steps_of_a_method_not_held_are_counted_by_the_optimizers_steps() -> None:
@@ -240,10 +243,13 @@ def test_what_is_not_training_is_not_told() -> None:
     p = Elsewhere()
     cotrain = CoTrain(p, Method(regularizer=0.1 * Gap()), seam=SEAM)
     cotrain.install(domain=lambda b: LABELS)
-    p.compute_loss(batch()).backward()
-    p.sample(batch()["observation"])  # no gradient
-    p.eval()
-    p.objective(batch())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        p.compute_loss(batch()).backward()
+        p.sample(batch()["observation"])  # no gradient
+        p.eval()
+        p.objective(batch())
+    assert told == []
 
 
 def test_a_labelled_block_that_trains_around_the_entry_is_an_error_when_it_ends() -> None:

@@ -56,7 +56,7 @@ def tight(name: str) -> float:
     return 1e-14 if "unbalanced" in name or "reach" in name else 1e-9
 
 
-def error(make: Make, source: Rows, target: Rows, tolerance: float = 1e-9) -> tuple[float, bool]:
+def error(make: Make, source: Rows, target: Rows, tolerance: float) -> tuple[float, bool]:
     """|gradient - converged| / |converged| in float64, and whether a kernel was launched."""
     double = [side.map(lambda x: x.double() if x.is_floating_point() else x) for side in (source, target)]
     _, expected = valued(make(tolerance=tolerance), *double)
@@ -86,9 +86,7 @@ def measured(name: str, make: Make, pair: tuple[Rows, Rows]) -> dict[str, Any]:
     began = time.monotonic()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        off, launched = error(
-            make, *pair, tolerance=1e-14 if "unbalanced" in name else 1e-9
-        )  # of a plan of little mass
+        off, launched = error(make, *pair, tolerance=tight(name))
     said = [str(each.message) for each in told if "converge" in str(each.message)]
     return {"what": name, "error": off, "kernels": launched, "seconds": time.monotonic() - began, "said": said}
 

@@ -53,6 +53,7 @@ def spread_out(solution: Solution | Plan, value: Tensor, a: Tensor, b: Tensor) -
 def check_converged(name: str, solution: Solution, settings: Settings) -> None:
     """Warn that the plan is not the one asked for, or that it is next to nothing, with the numbers that matter."""
     if solution.error > settings.tolerance:
-        not_converged(name, solution.error, f"{solution.iterations} iterations", settings)
+        done = f"{solution.iterations} iterations"
+        not_converged(name, solution.error, done, settings, "raise max_iterations, ")
     if not settings.balanced and (carried := solution.mass()) < 1e-3:
         leaves_behind(name, carried)

@@ -34,7 +34,7 @@ def _checked(
     name: str, cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None, flags: Flags
 ) -> Plan:
     plan = launched.solved(cost, a, b, settings, same)
-    done = f"{ROUNDS} rounds" if plan is None else launched.MOST
+    done = f"{ROUNDS} rounds" if plan is None else launched.done()
     plan = solved(cost, a, b, settings, same) if plan is None else plan
     check_solution(name, plan.error, None if settings.balanced else plan.plan.sum(), settings, flags, done)
     return plan

@@ -22,11 +22,11 @@ def check_solution(
         flags.post(f"{name} carries", share, lambda inverse: leaves_behind(name, 1e-3 / inverse))
 
 
-def not_converged(name: str, error: float, done: str, settings: Settings) -> None:
-    """The warning of a solve that stopped before its tolerance."""
+def not_converged(name: str, error: float, done: str, settings: Settings, remedy: str = "") -> None:
+    """The warning of a solve that stopped before its tolerance; `remedy` is one more than those of every solver."""
     warnings.warn(
         f"{name} did not converge: after {done} the plan's marginals are off by {error:.1e} in sum (tolerance "
-        f"{settings.tolerance:.0e}). Raise reg or blur, raise max_iterations, or loosen the tolerance.",
+        f"{settings.tolerance:.0e}). Raise reg or blur, {remedy}or loosen the tolerance.",
         stacklevel=2,
     )
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from . import launched
 from .triton_passes import (
     AHEAD,
     BANNED,
@@ -35,7 +36,7 @@ from .triton_passes import (
     worth,
 )
 
-PASSES = tl.constexpr(3000)  # at most; rows N(0, 1) at C / eps = 3e5 take a few hundred
+PASSES = tl.constexpr(launched.PASSES)
 ROUGH = tl.constexpr(0.03)
 ARMIJO = tl.constexpr(0.25)
 FAR = tl.constexpr(48.0)  # the second length tried, in units of e
