@@ -15,7 +15,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from . import launched
 from .triton_passes import (
     AHEAD,
     BANNED,
@@ -36,7 +35,6 @@ from .triton_passes import (
     worth,
 )
 
-PASSES = tl.constexpr(launched.PASSES)
 ROUGH = tl.constexpr(0.03)
 ARMIJO = tl.constexpr(0.25)
 FAR = tl.constexpr(48.0)  # the second length tried, in units of e
@@ -45,9 +43,9 @@ LITTLE = tl.constexpr(1e-30)  # where less than all is carried, the tolerance is
 SYMMETRIC = tl.constexpr(64)  # iterations from rows to themselves, at most
 
 
-@triton.jit(do_not_specialize=["n", "m", "at_a", "at_b", "to", "mirror", "stride", "limit"])
+@triton.jit(do_not_specialize=["n", "m", "at_a", "at_b", "to", "mirror", "stride", "limit", "longest"])
 def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride, eps, per_a, per_b, tolerance, limit,
-          ONES: tl.constexpr, LINEAR: tl.constexpr, POOLED: tl.constexpr,
+          longest, ONES: tl.constexpr, LINEAR: tl.constexpr, POOLED: tl.constexpr,
           ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
     """Program 0 solves between the sides, 1 and 2 each side with itself; STAT (k, 5) tells how it went.
 
@@ -62,7 +60,7 @@ def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride,
     if p == 0:
         value, linear, error, carried, rounds = _across(
             C + to, S + to, S + mirror, V, POT + at_a, POT + at_b, MASS + at_a, MASS + at_b, n, m, stride,
-            eps, per_a, per_b, tolerance, limit, ONES, POOLED, ROWS, M)  # fmt: skip
+            eps, per_a, per_b, tolerance, limit, longest, ONES, POOLED, ROWS, M)  # fmt: skip
         if LINEAR:
             tl.store(PARTS, linear)
         else:
@@ -82,7 +80,7 @@ def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride,
 
 @triton.jit
 def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, limit,
-            ONES: tl.constexpr, MIRROR: tl.constexpr, ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
+            longest, ONES: tl.constexpr, MIRROR: tl.constexpr, ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
     """The plan between two sides -> its objective, <P, C>, marginal error, mass carried, rounds."""
     j = tl.arange(0, M)
     a, first, stop = masses(A, n, M)
@@ -113,7 +111,7 @@ def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, 
         w = wanted(b, ahead, per_b)
         value1 += tl.sum(worth(b, ahead, per_b))
         passes += 1
-        busy = (value1 == value1) & (passes < PASSES)
+        busy = (value1 == value1) & (passes < longest)
         found = (tries == 0) | (value1 >= value + ARMIJO * length * slope - 1e-7 * e - 1e-13 * tl.abs(value))
         lower, newton = e < 0, e < 0
         if found | (busy == 0):
