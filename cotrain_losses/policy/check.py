@@ -25,6 +25,10 @@ from .step import Labels, Observer, Sides, TrainingStep
 from .untraced import untraced
 
 Sample = Callable[[Any], Any]
+UNMEASURED = (
+    "no parameter of the policy gets a gradient here, so whether weights reach the whole loss and whose rows are whose "
+    "were not measured. Check before parameters are frozen or sharded (fully_shard)."
+)
 
 
 class Check(NamedTuple):
@@ -94,6 +98,7 @@ def checked(
             raise ValueError(_misplaced(owned))
     with untraced(step):
         said = (
+            *([UNMEASURED] if weighs and around is None else []),
             *_unequal(owned),
             *_skipped(losses),
             *_unguided(step, batch, len(labels.domain), sample),
@@ -114,7 +119,7 @@ class _Seen(Observer):
 
 
 def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[str] | None:
-    """Parameters that get a gradient though all weights are zero; None where the policy learns none."""
+    """Parameters that get a gradient though all weights are zero; None where the policy learns none here."""
     named = [(name, p) for name, p in network(step.policy).named_parameters() if p.requires_grad]
     if not named:
         return None
@@ -122,6 +127,8 @@ def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[st
     step.method = replace(step.method, regularizer=None)
     losses = step(batch, weightless)
     gradients = torch.autograd.grad(losses.total, [p for _, p in named], allow_unused=True)
+    if all(g is None for g in gradients):
+        return None
     return [name for (name, _), g in zip(named, gradients, strict=True) if g is not None and bool((g != 0).any())]
 
 

@@ -5,12 +5,13 @@
     turned = 1 - cos(g, g')                               zero where every row is its own sample's
 
 Both with the same random numbers (dropout draws the same masks), BatchNorm on its running statistics, a random domain
-token, and other domain labels for the samples exchanged.  Two steps of the policy.
+token, and other domain labels for the samples exchanged.  Two steps of the policy, whose gradients are held at once.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +34,8 @@ from .training import TrainingPass
 
 LIMIT = 1e-4
 """of 1 - cos, above which rows are not their own samples'"""
+PIECE = 1 << 24
+"""numbers that are multiplied at a time"""
 
 
 class Ownership(NamedTuple):
@@ -77,10 +80,10 @@ def ownership(step: TrainingStep, batch: Any, labels: Labels) -> Ownership | Non
     runs = [(batch, labels.domain), (others, other)]
     passes = [_gradient(step, x, Labels(domain, kept.float())) for x, domain in runs]
     (first, before), (second, after) = passes
-    lengths = before.norm() * after.norm()
+    lengths = _dot(before, before) * _dot(after, after)
     if b < 2 or not lengths:
         return None
-    turned = float(1 - before @ after / lengths)
+    turned = 1 - _dot(before, after) / math.sqrt(lengths)
     if turned <= LIMIT:
         return Ownership(max(turned, 0.0), "", "")
     return Ownership(turned, _misplaced(first, second, kept), coupling(step, runs, kept, _seed))
@@ -142,8 +145,8 @@ def _seed() -> None:
     np.random.seed(0)
 
 
-def _gradient(step: TrainingStep, batch: Any, labels: Labels) -> tuple[Kept, Tensor]:
-    """One step with weights of 0 and 1: what was noted, and the policy's gradient in double precision."""
+def _gradient(step: TrainingStep, batch: Any, labels: Labels) -> tuple[Kept, list[Tensor | None]]:
+    """One step with weights of 0 and 1: what was noted, and the gradient of each of the policy's parameters."""
     parameters = [p for p in network(step.policy).parameters() if p.requires_grad]
     _seed()
     acting = step.begin(batch, labels, Kept)
@@ -153,9 +156,14 @@ def _gradient(step: TrainingStep, batch: Any, labels: Labels) -> tuple[Kept, Ten
         with step.hooks.use(acting):
             returned = step.loss(step.policy, batch)
     loss, _ = acting.weighed(PolicyLoss.of(returned, len(labels.domain)))
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    each = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
-    return acting, torch.cat([g.detach().double().flatten().cpu() for g in each])
+    return acting, list(torch.autograd.grad(loss, parameters, allow_unused=True))
+
+
+def _dot(one: list[Tensor | None], other: list[Tensor | None]) -> float:
+    """The product of two gradients, summed in double precision a piece at a time: policies have 1e9 parameters."""
+    both = ((x, y) for x, y in zip(one, other, strict=True) if x is not None and y is not None)
+    pieces = (zip(torch.split(x.flatten(), PIECE), torch.split(y.flatten(), PIECE), strict=True) for x, y in both)
+    return sum(float(x.cpu().double() @ y.cpu().double()) for pairs in pieces for x, y in pairs)
 
 
 def _misplaced(first: Kept, second: Kept, kept: Tensor) -> str:

@@ -19,6 +19,7 @@ def made(
     cameras: Sequence[str] = (),
     fps: int = 10,
     action: int = ACTION,
+    environment: int = ENVIRONMENT,
     robot: str = "arm",
     more: dict[str, int] | None = None,
     shift: float = 0.0,
@@ -29,7 +30,7 @@ def made(
     """A dataset whose actions are a fixed function of its states, shifted and scaled."""
     widths = {
         "observation.state": STATE,
-        "observation.environment_state": ENVIRONMENT,
+        "observation.environment_state": environment,
         **(more or {}),
         "action": action,
     }

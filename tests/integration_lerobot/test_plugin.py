@@ -72,6 +72,8 @@ def test_a_policy_type_trains_logs_saves_and_acts_under_its_method(
     out, method = tmp_path / "run", "cfg(scale=1.5)"
     with caplog.at_level(logging.INFO), batches() as seen:
         trained(options(merged, out, method=method, target_episodes="0-1", ratio=0.5))
+    assert caplog.text.count("one step tried\n") == 1 and "reach the whole loss: True\n" in caplog.text
+    assert "! " not in caplog.text
     assert len(seen) == 4 and " ratio:" in caplog.text and "samples are weighed to the ratio" in caplog.text
     folder = out / "checkpoints" / "last" / "pretrained_model"
     assert load_file(folder / "model.safetensors")["method.0.table"].abs().sum() > 0
@@ -151,6 +153,9 @@ def served_by_the_policy_server(folder: Path) -> Any:
 
     server, asked = PolicyServer(PolicyServerConfig()), RemotePolicyConfig("cotrain", str(folder), {}, 4)
     server.SendPolicyInstructions(SimpleNamespace(data=pickle.dumps(asked)), SimpleNamespace(peer=lambda: "a client"))
+    for handler in [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]:
+        logging.getLogger().removeHandler(handler)  # the server's log, which LeRobot leaves open
+        handler.close()
     return server.policy
 
 

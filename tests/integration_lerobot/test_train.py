@@ -224,3 +224,9 @@ def test_datasets_that_do_not_fit_together_are_refused(datasets: dict[str, str],
         other = data.made(tmp_path / name, **{"episodes": 1, **how})  # type: ignore[arg-type]
         with pytest.raises(Refused, match=words[name]):
             train(Settings(datasets["real"], (str(other),)), options(tmp_path / f"run_{name}"))
+
+
+def test_a_feature_of_one_number_is_named_where_the_policy_cannot_take_it(tmp_path: Path) -> None:
+    real, sim = (data.made(tmp_path / name, 1, environment=1) for name in ("real", "sim"))
+    with pytest.raises(Refused, match=r"LeRobot loads observation\.environment_state, of one number"):
+        train(Settings(str(real), (str(sim),)), options(tmp_path / "run"))

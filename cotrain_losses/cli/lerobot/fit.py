@@ -75,6 +75,13 @@ def keys_of(name: str, features: Mapping[str, Any], renamed: Mapping[str, str]) 
     return dict(_keys(name, features, renamed))
 
 
+def single(features: Mapping[str, Any]) -> str:
+    """What to try where a policy cannot take a sample: features of one number, which LeRobot loads without an axis."""
+    read = [key for key in features if key == "action" or key.startswith("observation.")]
+    found = ", ".join(key for key in read if tuple(features[key]["shape"]) == (1,))
+    return f" (LeRobot loads {found}, of one number, without its axis: add it to a wider feature.)" if found else ""
+
+
 def _check_actions(features: Mapping[str, Mapping[str, Any]]) -> None:
     shapes = {name: tuple(each["action"]["shape"]) if "action" in each else None for name, each in features.items()}
     if len(set(shapes.values())) > 1 or None in shapes.values():

@@ -16,7 +16,7 @@ from ...mixing.ratios import natural_ratio
 from ...mixing.shares import shares
 from . import files
 from .attach import Trial, attached, drawn_at, method_of
-from .fit import fitted, keys_of
+from .fit import fitted, keys_of, single
 from .frames import MixedFrames
 from .joined import Joined, Sample, Streams, meta_of
 from .reports import Reports
@@ -169,7 +169,7 @@ class Run:
                 self.method = method_of(self.settings.method, policy, trial, cfg.steps, self.given)
                 self.cotrain, found = attached(policy, self.method, trial)
         except (ValueError, TypeError, RuntimeError) as error:
-            raise Refused(str(error)) from error
+            raise Refused(f"{error}{single(self.fit.features)}") from error
         self.say("one step tried\n" + found)
         if cfg.resume:
             files.load(self.method, Path(cfg.checkpoint_path) / "pretrained_model")

@@ -40,6 +40,7 @@ class CotrainPolicy(PreTrainedPolicy):
             self.policy = self.policy.wrap_with_peft(peft_cli_overrides=dict(config.adapters))
         self.policy.to(config.device)
         self._labels = None if dataset_meta is None else _labels(config, dataset_meta)
+        self._tried = False
         self._attach(dataset_meta)
 
     def _attach(self, dataset_meta: Any) -> None:
@@ -68,9 +69,17 @@ class CotrainPolicy(PreTrainedPolicy):
         """The total loss, and what it is made of, for LeRobot's log."""
         if self._labels is None or not (self.training and torch.is_grad_enabled()):
             return self.policy.forward(batch, **kwargs)
-        losses = self.cotrain(batch, domain=self._labels(batch))
+        domain = self._labels(batch)
+        self._try(batch, domain)
+        losses = self.cotrain(batch, domain=domain)
         info = losses.info if isinstance(losses.info, dict) else {}
         return losses.total, {**losses.scalars(self.config.target), **info}
+
+    def _try(self, batch: dict[str, Tensor], domain: Tensor) -> None:
+        """Before the first step: what a step on its batch shows of the seam, or the sentence that ends the run."""
+        if not self._tried:
+            self._tried = True
+            logging.info(f"cotrain: one step tried\n{self.cotrain.check(batch, domain=domain)}")
 
     def get_optim_params(self) -> Any:
         """The base policy's own groups, and one of the method's parameters."""
