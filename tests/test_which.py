@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cotrain_losses.cli.advise.recommend import evidence
 from cotrain_losses.cli.commands import app
-from cotrain_losses.cli.which import amount, choices_table
+from cotrain_losses.cli.which import amount, choices_table, result
 
 ROOT = Path(__file__).parent.parent
 CHOICES = evidence()["choices"]
@@ -67,24 +67,35 @@ def test_a_difference_is_the_mean_over_pairs_that_both_sides_have(tmp_path) -> N
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "much", "said"),
     [
-        ({"difference": 0.1, "low": 0.01, "high": 0.2, "pairs": 5}, "+0.10 [0.01, 0.20], 5 pairs: better"),
-        ({"difference": -0.1, "low": -0.2, "high": -0.01, "pairs": 5}, "-0.10 [-0.20, -0.01], 5 pairs: worse"),
+        ({"difference": 0.1, "low": 0.01, "high": 0.2, "pairs": 5}, "+0.10 [0.01, 0.20], 5 pairs", "better"),
+        ({"difference": -0.1, "low": -0.2, "high": -0.01, "pairs": 5}, "-0.10 [-0.20, -0.01], 5 pairs", "worse"),
         (
             {"difference": 0.1, "low": -0.1, "high": 0.3, "pairs": 5},
-            "+0.10 [-0.10, 0.30], 5 pairs: no difference shown",
+            "+0.10 [-0.10, 0.30], 5 pairs",
+            "no difference shown",
         ),
-        ({"factor": 0.1, "low": 0.05, "high": 0.2, "pairs": 5}, "loss x 0.1 [0.05, 0.2], 5 seeds: better"),
-        ({"factor": 10.0, "low": 5.0, "high": 20.0, "pairs": 5}, "loss x 10 [5, 20], 5 seeds: worse"),
+        ({"factor": 0.1, "low": 0.05, "high": 0.2, "pairs": 5}, "loss x 0.1 [0.05, 0.2], 5 seeds", "better"),
+        ({"factor": 10.0, "low": 5.0, "high": 20.0, "pairs": 5}, "loss x 10 [5, 20], 5 seeds", "worse"),
     ],
 )
-def test_an_interval_says_what_was_shown(found, said) -> None:
-    assert amount({"measured": found}) == said
+def test_an_interval_says_what_was_shown(found, much, said) -> None:
+    assert (amount({"measured": found}), result({"measured": found})) == (much, said)
 
 
 def test_the_command_prints_every_entry() -> None:
     shown = CliRunner().invoke(app, ["which", "--markdown"]).output
     assert shown.count("\n") == len(CHOICES) + 2 and choices_table(CHOICES).cells[0][0][0] in shown
-    assert "not measured" in shown and amount({}) == "not measured"
-    assert "Which method should I take?" in CliRunner().invoke(app, ["which"]).output
+    assert "not measured" in shown and result({}) == "not measured"
+
+
+def test_on_a_terminal_there_is_no_markdown() -> None:
+    shown = CliRunner().invoke(app, ["which"]).output
+    assert "Which method should I take?" in shown and "docs/which-method.md" in shown and "visual" in shown
+    assert "](" not in shown and "`" not in shown
+
+
+def test_frames_without_actions_are_named_where_they_were_used() -> None:
+    used = {**MEASURED[0], "unlabelled": "500 of each seed"}
+    assert choices_table([used]).rows[0][4] == f"{used['target data']}; frames without actions: 500 of each seed"

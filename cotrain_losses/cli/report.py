@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.figure import Figure as Plot
     from rich.console import Console
 
@@ -72,6 +73,14 @@ class Figure:
         kind = "gif" if data.startswith(b"GIF8") else "png"
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
+    @property
+    def inches(self) -> float:
+        """The width that the picture was drawn for, at `as_png`'s 150 dots an inch."""
+        data = self.png if isinstance(self.png, bytes) else Path(self.png).read_bytes()
+        return (
+            int.from_bytes(data[6:8], "little") if data.startswith(b"GIF8") else int.from_bytes(data[16:20], "big")
+        ) / 150
+
 
 Part: TypeAlias = "Text | Code | Points | Table | Figure"
 
@@ -88,7 +97,9 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     """The report as HTML text; `lead` is the first sentence under the title: the finding, in words."""
     from jinja2 import Environment
 
-    template = Environment(autoescape=True).from_string(Path(__file__).with_name("page.html").read_text("utf-8"))
+    environment = Environment(autoescape=True)
+    environment.filters["prose"] = _prose
+    template = environment.from_string(Path(__file__).with_name("page.html").read_text("utf-8"))
     return template.render(title=title, sections=sections, lead=lead)
 
 
@@ -145,6 +156,7 @@ def print_table(table: Table, *, title: str = "", most: int | None = None) -> No
 
     terminal = console()
     grid = Grid(title=title or None, title_justify="left", title_style="bold", caption=table.caption or None)
+    grid.caption_justify = "left"
     cells = table.cells
     for number, column in enumerate(table.columns):
         grid.add_column(Cell(column), justify="right" if cells and cells[0][number][1] else "left", overflow="fold")
@@ -166,6 +178,13 @@ def shown(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"
+
+
+def _prose(text: str) -> Markup:
+    """Escaped text, with `names` between backticks set as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 _NUMBERS = re.compile(r"^(?!.*[^\W\d_]{2}).*\d", re.DOTALL)

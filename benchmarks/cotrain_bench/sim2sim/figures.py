@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from cotrain_losses.cli.report import as_png
+from cotrain_losses.cli.report import SOURCE, TARGET, as_png
 
 from ..results import Row, write
 from .cell import Cell
 from .methods import METHODS
-from .style import BAD, GOOD, GRID, INK, SOURCE, TARGET, bare_space, panels, percent, styled
+from .style import BAD, GOOD, GRID, INK, bare_space, label_left, panels, percent, styled
 from .training import READ_EVERY
 
 
 def write_figures(out: Path, rows: Sequence[Row], cell: Cell) -> list[tuple[str, Path]]:
     """Write the PNG files of a run; returns (caption, path) of each."""
     captions = {
-        "success": "Success in the target domain, with Wilson's 95 % interval over the episodes of one trained policy.",
-        "rollouts": "The first episodes of the evaluation, the same for every method: path of the hand (thin) and of "
-        "the object (thick); stars are goals. Green episodes end in success, red ones do not.",
-        "features": "Features z at the seam, of training frames of both domains, in the plane of their two largest "
-        "principal components (a plane of its own for each policy).",
+        "success": f"Success in the target domain: a dot is one trained policy on n = {cell.episodes} episodes, the "
+        "same for every method; the bar is Wilson's 95 % interval over these episodes.",
+        "rollouts": "The first episodes of the evaluation, the same for every method. Thin: the hand; thick: the "
+        "object, from its dot; star: its goal. A box is .4 m wide and deep and .35 m high.",
+        "features": "Features z at the seam, of training frames of both domains, along their two largest principal "
+        "components (PC 1, PC 2), each policy with components of its own.",
         "balance": "What a balanced strength went by in training: the accuracy of its domain probe, and the share of "
         "the strength that was on. It rises while the probe reads the domain; where it is shaded the target's held-out "
         "loss, or that it was not measured or no longer is, kept it from rising.",
@@ -41,19 +44,19 @@ def write_figures(out: Path, rows: Sequence[Row], cell: Cell) -> list[tuple[str,
 
 def success(rows: Sequence[Row], cell: Cell) -> Figure:
     """One line a method: its rate as a dot, its interval as a bar."""
-    plot, axes = plt.subplots(figsize=(7.2, 0.62 * len(rows) + 1.2))
+    plot, axes = plt.subplots(figsize=(5.6, 0.55 * len(rows) + 1.2))
     for y, row in enumerate(reversed(rows)):
         colour = TARGET if row["method"] == "real_only" else SOURCE
         interval = [row["low"], row["high"]]
-        axes.plot(interval, [y, y], color=colour, alpha=0.35, linewidth=9, clip_on=False, solid_capstyle="round")
-        axes.plot(row["success"], y, "o", color=colour, markersize=9, clip_on=False)
+        axes.plot(interval, [y, y], color=colour, alpha=0.35, linewidth=9, solid_capstyle="butt")
+        axes.plot(row["success"], y, "o", color=colour, markersize=9)
         axes.annotate(f"{row['success']:.0%}", (row["success"], y), (0, 9), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(rows)), [METHODS[row["method"]].title for row in reversed(rows)])
-    axes.set(xlim=(0, 1), ylim=(-0.6, len(rows) - 0.2))
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(rows) - 0.2))
     percent(axes.xaxis)
     axes.grid(axis="x", color=GRID)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"success over {cell.episodes} paired episodes in the target domain")
+    axes.set_xlabel(f"success in the target domain (share of {cell.episodes} episodes)")
     demos = f"{cell.target_demos} target and {cell.source_demos} source demos"
     axes.set_title(f"{cell.task}, gap {cell.gap}: {demos}", loc="left", fontsize=11)
     return plot
@@ -61,14 +64,17 @@ def success(rows: Sequence[Row], cell: Cell) -> Figure:
 
 def rollouts(rows: Sequence[Row]) -> Figure:
     """One box a method: hand and object in space."""
-    plot = plt.figure(figsize=(3.1 * len(rows), 3.3))
+    columns = min(len(rows), 3)
+    high = -(-len(rows) // columns)
+    plot = plt.figure(figsize=(2.2 * columns, 2.3 * high + 0.3))
     for k, row in enumerate(rows):
-        axes = plot.add_subplot(1, len(rows), k + 1, projection="3d")
+        axes = plot.add_subplot(high, columns, k + 1, projection="3d")
         picture = row["picture"]
         for path, goal, solved in zip(picture["paths"], picture["goals"], picture["solved"], strict=True):
-            colour, path = GOOD if solved else BAD, np.asarray(path)
-            axes.plot(*path[:, 0].T, color=colour, linewidth=0.8, alpha=0.7)
-            axes.plot(*path[:, 1].T, color=colour, linewidth=2.4)
+            line: Any = {"color": GOOD} if solved else {"color": BAD, "linestyle": (0, (2, 1))}
+            path = np.asarray(path)
+            axes.plot(*path[:, 0].T, linewidth=0.8, alpha=0.7, **line)
+            axes.plot(*path[:, 1].T, linewidth=2.2, **line)
             axes.plot(*path[0, 1], "o", color=INK, markersize=3)
             axes.plot(*goal, "*", color="#d4a017", markersize=9, markeredgecolor=INK, markeredgewidth=0.4)
         axes.set(xlim=(-0.2, 0.2), ylim=(0.5, 0.9), zlim=(0, 0.35))
@@ -77,18 +83,23 @@ def rollouts(rows: Sequence[Row]) -> Figure:
         bare_space(axes, 0.6)
         solved = f"{sum(picture['solved'])} of {len(picture['solved'])}"
         axes.set_title(f"{METHODS[row['method']].title}: {solved}", fontsize=10)
-    plot.subplots_adjust(left=0, right=1, bottom=0, top=0.92, wspace=0)
+        axes.set(xlabel="x", ylabel="y", zlabel="z")
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.labelpad = -14
+    kinds = [Line2D([], [], color=GOOD, lw=2.2), Line2D([], [], color=BAD, lw=2.2, ls=(0, (2, 1)))]
+    plot.legend(kinds, ["success", "failure"], loc="lower center", ncols=2, frameon=False, fontsize=9)
+    plot.subplots_adjust(left=0, right=1, bottom=0.4 / (2.3 * high + 0.3), top=0.93, wspace=0, hspace=0.15)
     return plot
 
 
 def features(rows: Sequence[Row]) -> Figure:
     """One box a method: source and target features."""
-    plot, across = panels([METHODS[row["method"]].title for row in rows], 2.7, 2.9, shared=False)
+    plot, across = panels([METHODS[row["method"]].title for row in rows], 2.2, 2.3, shared=False)
     for axes, row in zip(across, rows, strict=True):
-        for name, colour in (("source", SOURCE), ("target", TARGET)):
+        for name, colour, mark in (("source", SOURCE, "o"), ("target", TARGET, "^")):
             points = np.asarray(row["picture"]["features"][name])
-            axes.scatter(*points.T[:2], s=11, color=colour, alpha=0.65, linewidths=0, label=name)
-        axes.set(xticks=[], yticks=[])
+            axes.scatter(*points.T[:2], s=12, color=colour, marker=mark, alpha=0.65, linewidths=0, label=name)
+        axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
         axes.spines[["top", "right"]].set_visible(True)
     across[0].legend(frameon=False, loc="best", fontsize=8, handletextpad=0.1)
     plot.tight_layout()
@@ -98,17 +109,18 @@ def features(rows: Sequence[Row]) -> Figure:
 def balance(balanced: Sequence[tuple[Row, str]]) -> Figure:
     """One box a balanced term: its probe, the share of its weight that is on, and its brake over training."""
     titles = [f"{METHODS[row['method']].title}: {term.replace('_', ' ')}" for row, term in balanced]
-    plot, across = panels(titles, 4.6, 2.9)
+    plot, across = panels(titles, 3.3, 2.6)
     for axes, (row, term) in zip(across, balanced, strict=True):
         names = ("discernibility", "factor", "braked")  # a reading that there was not is None, which floats take as NaN
         series = {name: np.array(row[f"reading_{term}/{name}"], dtype=float) for name in names}
         steps = READ_EVERY * np.arange(1, len(series["factor"]) + 1)
         axes.fill_between(steps, 0, 1, where=series["braked"] > 0, step="pre", color=GRID, label="does not rise")
-        axes.plot(steps, series["discernibility"], color=SOURCE, marker=".", label="probe's accuracy")
-        axes.plot(steps, series["factor"], color=TARGET, marker=".", label="share of the strength")
+        axes.plot(steps, series["discernibility"], color=SOURCE, marker="o", markersize=4, label="probe's accuracy")
+        axes.plot(steps, series["factor"], color=TARGET, marker="^", markersize=4, label="share of the strength")
         axes.set(ylim=(-0.02, 1.05), xlabel="optimizer step")
-    across[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    plot.tight_layout()
+    label_left(across, "accuracy, or share")
+    plot.tight_layout(rect=(0, 0.09, 1, 1))
+    plot.legend(*across[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=8)
     return plot
 
 

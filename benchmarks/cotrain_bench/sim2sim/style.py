@@ -10,8 +10,11 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-SOURCE, TARGET, GOOD, BAD, INK = "#3b6fb6", "#e07b39", "#2a9d5c", "#c0392b", "#1c2430"
-GRID = "#e9edf2"
+from cotrain_losses.cli.report import COLOURS, TARGET
+
+GOOD, BAD, INK, GRID = COLOURS[2], TARGET, "#1c2430", "#e9edf2"
+WIDEST = 6.7
+"""inches of a row of boxes: what a window of 500 pixels still shows in letters that can be read"""
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -42,11 +45,22 @@ def boxes(
 
 
 def panels(titles: Sequence[str], width: float, height: float, **how: Any) -> tuple[Figure, list[Any]]:
-    """A row of `boxes`, each under its title."""
-    figure, ((*across,),) = boxes(len(titles), width, height, **how)
-    for axes, title in zip(across, titles, strict=True):
+    """`boxes`, each under its title, as many in a row as fit WIDEST."""
+    columns = max(1, min(len(titles), int((WIDEST - how.get("more", 0.0)) / width)))
+    figure, grid = boxes(columns, width, height, -(-len(titles) // columns), **how)
+    across = list(grid.flat)
+    for axes, title in zip(across, titles, strict=False):
         axes.set_title(title, fontsize=10)
-    return figure, across
+    for axes in across[len(titles) :]:
+        axes.set_visible(False)
+    return figure, across[: len(titles)]
+
+
+def label_left(across: Sequence[Any], text: str) -> None:
+    """Name the vertical axis of the boxes that stand at the left."""
+    for axes in across:
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(text)
 
 
 def percent(axis: Any) -> None:

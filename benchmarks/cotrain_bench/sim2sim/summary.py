@@ -60,7 +60,7 @@ def success_table(rows: Sequence[Row]) -> Table:
         else:
             solved, seconds = f"{row['successes']} / {row['episodes']}", row["train_cpu_s"] + row["evaluation_cpu_s"]
             interval = f"{row['low']:.0%} to {row['high']:.0%}"
-            values = [round(row["ratio"], 3), solved, f"{row['success']:.0%}", interval, round(seconds, 1)]
+            values = [f"{row['ratio']:.3g}", solved, f"{row['success']:.0%}", interval, f"{seconds:.1f}"]
         lines.append([METHODS[row["method"]].title, *values])
     return Table(["method", "ratio", "solved", "success", "95 % interval", "CPU s"], lines)
 
@@ -111,6 +111,7 @@ def knobs(differences: Mapping[str, Any]) -> str:
 def settings_table(settings: Mapping[str, Any]) -> Table:
     """One line a setting."""
     texts = {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in settings.items()}
+    texts = {name: "none" if text in ("", "None") else text for name, text in texts.items()}
     return Table(["setting", "value"], [list(line) for line in texts.items()])
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def figure(report: dict[str, Any]) -> Figure:
     """The four panels."""
     from matplotlib.figure import Figure  # not pyplot: no window system is asked for
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    canvas = Figure(figsize=(10, 8), layout="constrained")
+    canvas = Figure(figsize=(10, 8.4), layout=ConstrainedLayoutEngine(h_pad=0.12))
     for axes, panel in zip(canvas.subplots(2, 2).flat, (_contribution, _overlap, _shifts, _range), strict=True):
         panel(axes, report)
     return canvas
@@ -51,7 +52,7 @@ def _shifts(axes: Axes, report: dict[str, Any]) -> None:
     many = len({r["source"] for r in rows}) > 1
     labels = [f"{r['name']} ({r['source']})" if many else r["name"] for r in rows]
     axes.barh(range(len(rows)), [r["shift"] for r in rows], color=COLOURS[0], height=0.6)
-    axes.set_ylim(-0.8, max(len(rows), 5) - 0.2)
+    axes.set_ylim(-0.8, max(len(rows), 2) - 0.2)
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(title="Shift of action means", xlabel="source - target (deviations)", ylabel="action dimension")

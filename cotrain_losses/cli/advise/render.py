@@ -15,6 +15,12 @@ CAPTION = (
     "right: how much one target frame counts beside one source frame. The upper curves are of one draw of at most {} "
     "frames of each domain, without intervals."
 )
+RATIOS = "natural: every frame counts equally. crossing: a target frame counts as sqrt(source / target) source frames."
+BATCHES = "too few: the share of batches with fewer than {} target rows."
+SHIFTS = "shift: source mean - target mean, in deviations within a domain. scale: source std / target std."
+CLASSIFIER = (
+    "classifier: how often a linear one recognises the domain, in fitted and in unseen episodes (by chance: 50%)."
+)
 
 
 def text(report: dict[str, Any]) -> None:
@@ -42,15 +48,18 @@ def html(report: dict[str, Any], png: Path) -> str:
 def tables(report: dict[str, Any]) -> dict[str, Table]:
     """Every table under its title."""
     settings, ratio = report["settings"], report["ratio"]
-    few = f"with fewer than {settings['enough']}"
-    drawn = ["ratio", "target rows", f"{few}, independent draws", f"{few}, MixedBatchSampler"]
+    drawn = ["ratio", "target rows", "too few: drawn alone", "too few: MixedBatchSampler"]
     drawn += ["batches per epoch", "uses of a target frame"]
     sizes = ["role", "name", "format", "episodes", "frames", "frames per episode"]
     guideline = [f"{ratio[name]:.4f}" for name in ("natural", "lower", "upper", "crossing")]
     named = {
         "Datasets": Table(sizes, list(map(_dataset, report["datasets"]))),
-        "Ratio (share of target samples)": Table(["natural", "search from", "search to", "crossing"], [guideline]),
-        f"Batches of {settings['batch_size']}": Table(drawn, list(map(_batch, report["batches"]))),
+        "Ratio (share of target samples)": Table(
+            ["natural", "search from", "search to", "crossing"], [guideline], RATIOS
+        ),
+        f"Batches of {settings['batch_size']}": Table(
+            drawn, list(map(_batch, report["batches"])), BATCHES.format(settings["enough"])
+        ),
     }
     for what in ("action", "state"):
         if report[f"{what}_shift"]:
@@ -88,9 +97,13 @@ def _shifts(report: dict[str, Any], what: str) -> Table:
         [r["source"], r["name"], *("-" if r[key] is None else f"{r[key]:.3g}" for key in (*moments, "shift", "scale"))]
         for r in report[f"{what}_shift"]
     ]
-    return Table(["source", what, *columns], rows)
+    return Table(["source", what, *columns], rows, SHIFTS)
 
 
 def _density_ratio(ratio: dict[str, Any]) -> Table:
-    row = [ratio["on"], f"{ratio['ess']:.0f} of {ratio['samples']}", f"{ratio['domain_accuracy']:.0%}"]
-    return Table(["weights on", "effective source samples", "accuracy of a domain classifier"], [row])
+    held = ratio["held_out_accuracy"]
+    read = [f"{ratio['domain_accuracy']:.0%}", "-" if held is None else f"{held:.0%}"]
+    row = [ratio["on"], f"{ratio['ess']:.0f} of {ratio['samples']}", *read]
+    return Table(
+        ["weights on", "effective source samples", "classifier, fitted", "classifier, unseen"], [row], CLASSIFIER
+    )

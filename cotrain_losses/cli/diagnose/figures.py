@@ -44,7 +44,7 @@ def curves(layers: Sequence[Layer]) -> Figure:
     """Distance and accuracy of the probe, side by side."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
     _draw_curves(figure, layers)
     return figure
 
@@ -58,10 +58,10 @@ def _draw_curves(figure: Figure | SubFigure, layers: Sequence[Layer]) -> None:
         _plot_lines(axes, layers, what, over_ratio)
         axes.set(ylabel=label, xlabel="mixing ratio w (share of target)" if over_ratio else "layer")
         axes.grid(alpha=0.3)
-    left.set_ylim(bottom=0)
+    left.set_ylim(bottom=-0.04 * left.get_ylim()[1])  # a distance of zero is off the axis
     right.axhline(0.5, color="grey", lw=1, ls=":", label="chance")
     right.legend(fontsize=8)
-    right.set_ylim(0.4, 1.03)
+    right.set_ylim(min(0.4, right.get_ylim()[0]), 1.03)
     if left.get_legend_handles_labels()[0]:
         left.legend(fontsize=8)
 
@@ -102,13 +102,14 @@ def literal(name: str) -> str:
 
 
 def views(layer: Layer) -> Figure:
-    """2-D and 3-D views of every embedding of a layer, side by side."""
+    """2-D and 3-D views of every embedding of a layer, a row an embedding."""
     from matplotlib.figure import Figure
 
     pairs = [(e, k) for e in layer.embeddings for k in (2, 3)]
-    figure = Figure(figsize=(3.6 * len(pairs), 3.5), layout="constrained")
+    rows = len(layer.embeddings)
+    figure = Figure(figsize=(6.4, 3.1 * rows), layout="constrained")
     for i, (embedding, dimensions) in enumerate(pairs):
-        _scatter(figure, (1, len(pairs), i + 1), embedding, dimensions, f"{embedding.method}, {dimensions}-D")
+        _scatter(figure, (rows, 2, i + 1), embedding, dimensions, f"{embedding.method}, {dimensions}-D")
     return figure
 
 
@@ -117,13 +118,15 @@ def _scatter(figure: Any, place: tuple[int, int, int], embedding: Embedding, dim
     points = embedding.points[dimensions]
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
     colours = [TARGET if t else SOURCE for t in embedding.is_target[order].tolist()]
-    axes.scatter(*points[order].T.tolist(), c=colours, s=4, alpha=0.5, linewidths=0)
+    axes.scatter(*points[order].T.tolist(), c=colours, s=6, alpha=0.6, linewidths=0)
     for name, colour in (("source", SOURCE), ("target", TARGET)):
-        axes.scatter(*[[] for _ in range(dimensions)], c=colour, s=4, label=name)
+        axes.scatter(*[[] for _ in range(dimensions)], c=colour, s=6, label=name)
     axes.set_title(title, fontsize=9)
     if place[2] == 1:
         axes.legend(fontsize=8, markerscale=3)
+    axes.set(xlabel=f"{embedding.method} 1", ylabel=f"{embedding.method} 2")
     axes.tick_params(labelbottom=False, labelleft=False, length=0)
     if dimensions == 3:
+        axes.set_zlabel(f"{embedding.method} 3")
         axes.tick_params(labelright=False)
         axes.set_zticklabels([])

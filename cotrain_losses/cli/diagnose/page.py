@@ -11,7 +11,7 @@ SHORT = ("regime", "W debiased", "x split-half", "u", "mixing", "probe")
 LEAD = "A policy transfers best where its features are structured: both domains are close and can be told apart."
 CURVES = (
     "Left: the debiased Wasserstein distance of the two domains. Right: the accuracy of a probe that reads the domain "
-    "from the features of episodes that it has not seen. Bars are 95 % intervals."
+    "from the features of episodes that it has not seen. Bars are 95 % intervals over episodes: {}."
 )
 EMBEDDED = "{}: {} rows of both domains, projected to two and three dimensions without regard to the domain."
 CAPTION = (
@@ -46,7 +46,7 @@ def html(layers: Sequence[Layer], command: str) -> str:
 
     first: list[Part] = [Table(("layer", *HEADINGS), [[layer.title, *layer.cells()] for layer in layers], CAPTION)]
     if any(layer.transport is not None or layer.accuracy is not None for layer in layers):
-        first.append(Figure(as_png(curves(layers)), CURVES))
+        first.append(Figure(as_png(curves(layers)), CURVES.format(_episodes(layers))))
     sections = [Section("Layers", first), *(_section(layer) for layer in layers if layer.diagnosis)]
     if uncertain := notes(layers):
         points = Points([(note, ", ".join(titles)) for note, titles in uncertain.items()])
@@ -61,6 +61,12 @@ def notes(layers: Sequence[Layer]) -> dict[str, list[str]]:
         for note in [layer.error] if layer.error else layer.diagnosis.notes if layer.diagnosis else []:
             titles.setdefault(note, []).append(layer.title)
     return titles
+
+
+def _episodes(layers: Sequence[Layer]) -> str:
+    """On how many episodes of both domains the probes' intervals rest."""
+    counts = sorted({x.diagnosis.probe.episodes for x in layers if x.diagnosis and x.diagnosis.probe})
+    return f"n = {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}" if counts else "no probe was fitted"
 
 
 def _sentence(text: str) -> str:

@@ -12,12 +12,15 @@ from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cotrain_losses.cli.report import COLOURS, SOURCE, TARGET
 
 from ...paired import mean_interval
 from ..cell import Cell
 from ..gaps import GAPS
 from ..methods import METHODS
-from ..style import GRID, INK, SOURCE, TARGET, bare_space, boxes, panels, percent
+from ..style import GRID, INK, bare_space, boxes, label_left, panels, percent
 from .claims import BALANCED, related
 from .findings import Result, distinct, select
 from .plans import OWN_SCALE, title
@@ -26,6 +29,7 @@ from .tables import interval
 
 SIDES = ("seen", "unseen")
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}
+CURVE = "A small dot is a pair ({}), the line their mean, the band its 95 % bootstrap interval."
 Picture: TypeAlias = "tuple[str, str, Figure]"  # name, caption, plot
 
 
@@ -39,13 +43,16 @@ def by_method(results: Sequence[Result]) -> Picture:
             values = [r["success"] for c, r in select(results, gap=gap) if _arm(c) == name]
             _line(axes, y, values, TARGET if name == METHODS["real_only"].title else SOURCE)
         percent(axes.xaxis)
-        axes.set_xlim(-0.03, 1.03)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(names) - 0.4))
         axes.grid(axis="x", color=GRID)
         axes.set_axisbelow(True)
     across[0].set_yticks(range(len(names)), names)
     plot.supxlabel("success in the target domain", fontsize=9)
     plot.tight_layout()
-    caption = "Success by gap and method: dots are pairs, the bar is the bootstrap interval of their mean."
+    caption = (
+        f"Success by gap and method: a dot is a pair ({_pairs(results)}), the tick their mean, the bar its 95 % "
+        "bootstrap interval."
+    )
     return "success", caption, plot
 
 
@@ -55,46 +62,51 @@ def over_ratio(results: Sequence[Result]) -> Picture:
     ratios = sorted({ratio for ratio, _, _ in asked})
     inside = [k for k, ratio in enumerate(ratios) if BALANCED[0] <= ratio <= BALANCED[1]]
     gaps = distinct(results, "gap")
-    plot, across = panels(gaps, 3.9, 3.2)
+    plot, across = panels(gaps, 3.3, 2.9)
     for gap, axes in zip(gaps, across, strict=True):
         if inside:
             axes.axvspan(min(inside) - 0.4, max(inside) + 0.4, color="#eaf1e6", linewidth=0, zorder=0)
         _curve(axes, [[r["success"] for ratio, c, r in asked if (ratio, c.gap) == (x, gap)] for x in ratios], SOURCE)
         axes.set_xticks(range(len(ratios)), [f"{ratio:g}" for ratio in ratios])
-        axes.set_xlabel("ratio: share of target samples")
-    across[0].set_ylabel("success")
+        axes.set_xlabel("ratio (share of target samples)")
+        axes.tick_params(axis="x", labelrotation=60)
+    label_left(across, "success in the target domain")
     plot.tight_layout()
-    caption = "Plain co-training over the mixing ratio; 1 is target only, 0 source only; shaded, [.016, .3]."
+    caption = (
+        f"Plain co-training over the mixing ratio; 1 is target only, 0 source only. {CURVE.format(_pairs(results))} "
+        "Shaded upright: [.016, .3]."
+    )
     return "ratios", caption, plot
 
 
 def over_scale(results: Sequence[Result]) -> Picture:
     """Success over the guidance scale, a box a gap, a colour a method."""
     gaps = distinct(results, "gap")
-    plot, across = panels(gaps, 3.9, 3.2)
+    plot, across = panels(gaps, 3.3, 2.9)
     for gap, axes in zip(gaps, across, strict=True):
-        for name, colour in zip(distinct(results, "method"), (SOURCE, TARGET), strict=False):
+        for name, (colour, mark) in zip(distinct(results, "method"), ((SOURCE, "o"), (TARGET, "^")), strict=False):
             rows = [{str(OWN_SCALE): r["success"], **r["scales"]} for _, r in select(results, gap=gap, method=name)]
             scales = sorted({float(scale) for row in rows for scale in row})
             columns = [[row[str(scale)] for row in rows] for scale in scales]
-            _curve(axes, columns, colour, x=scales, label=METHODS[name].title)
+            _curve(axes, columns, colour, mark, x=scales, label=METHODS[name].title)
         axes.axvline(OWN_SCALE, color="#aab3c0", linewidth=1, linestyle=":")
-        axes.set_xlabel("scale = 1 + lambda")
-    across[0].set_ylabel("success")
+        axes.set_xlabel("guidance scale (1 + lambda)")
+    label_left(across, "success in the target domain")
     across[0].legend(frameon=False, fontsize=8)
     plot.tight_layout()
-    return "scales", "Success over the guidance scale: 0 ignores the label, 1 is the label alone; dotted, .5.", plot
+    caption = f"Success over the guidance scale: 0 ignores the label, 1 is the label alone, dotted line .5. {CURVE}"
+    return "scales", caption.format(_pairs(results)), plot
 
 
 def by_side(results: Sequence[Result]) -> Picture:
     """Seen beside unseen, a line an arm: pairs as dots, mean and interval as a bar."""
     lines = list(reversed(arms(results).items()))
-    plot, across = panels(SIDES, 3.2, 0.3 * len(lines) + 1.3, more=2.4)
+    plot, across = panels(SIDES, 2.1, 0.3 * len(lines) + 1.3, more=2.4)
     for side, colour, axes in zip(SIDES, (SOURCE, TARGET), across, strict=True):
         for y, (_, some) in enumerate(lines):
             _line(axes, y, [getattr(each, side) for each in some], colour)
         percent(axes.xaxis)
-        axes.set_xlim(-0.03, 1.03)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(lines) - 0.4))
         axes.grid(axis="x", color=GRID)
     names = [f"{name} (n = {len(some)}), {gap}" for (gap, name), some in lines]
     across[0].set_yticks(range(len(lines)), names, fontsize=7)
@@ -112,16 +124,16 @@ def by_side(results: Sequence[Result]) -> Picture:
 def over_angle(results: Sequence[Result]) -> Picture:
     """Success over the cameras' turn, seen beside unseen, a colour an arm."""
     names = list(dict.fromkeys(name for _, name in arms(results)))
-    plot, across = panels(SIDES, 3.9, 3.2)
+    plot, across = panels(SIDES, 3.3, 2.9)
     for side, axes in zip(SIDES, across, strict=True):
-        for name, colour in zip(names, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False):
+        for name, (colour, mark) in zip(names, zip(COLOURS, "o^sDvP*", strict=True), strict=False):
             own = {GAPS[gap].camera_yaw: some for (gap, arm), some in arms(results).items() if arm == name}
             columns = [[getattr(each, side) for each in own[angle]] for angle in sorted(own)]
-            _curve(axes, columns, colour, x=sorted(own), label=name)
-        axes.set_xlabel("turn of the cameras, degrees")
-    across[0].set_ylabel("success")
-    across[0].legend(frameon=False, fontsize=7)
-    plot.tight_layout()
+            _curve(axes, columns, colour, mark, x=sorted(own), label=name)
+        axes.set_xlabel("turn of the cameras (degrees)")
+    label_left(across, "success in the target domain")
+    plot.tight_layout(rect=(0, 0.06 + 0.05 * len(names) / 2, 1, 1))
+    plot.legend(*across[0].get_legend_handles_labels(), loc="lower center", ncols=2, frameon=False, fontsize=8)
     pairs = max(len(some) for some in arms(results).values())
     caption = (
         "Success over the angle by which the target's cameras are turned: a small dot is a pair, the line their mean "
@@ -137,7 +149,7 @@ def scatter(results: Sequence[Result]) -> Picture | None:
     names = {"log_wasserstein": "log Wasserstein distance", "probe_accuracy": "held-out probe accuracy"}
     if all(row[of] is None for _, row in results for of in names):
         return None
-    plot, grid = boxes(len(gaps), 3.3, 2.8, rows=2, more=0.8)
+    plot, grid = boxes(len(gaps), 2.6, 2.7, rows=2, more=0.8)
     for axes in grid[:, 0]:
         axes.set_ylabel("success")
     for axes, ((of, name), gap) in zip(grid.flat, product(names.items(), gaps), strict=True):
@@ -149,12 +161,17 @@ def scatter(results: Sequence[Result]) -> Picture | None:
         axes.set_title(gap + (f"\nr = {interval(correlation)}" if correlation else ""), fontsize=9)
         axes.set_xlabel(name, fontsize=9)
         percent(axes.yaxis)
-    plot.tight_layout()
+    plot.tight_layout(rect=(0, 0.07, 1, 1))
     bar = plot.colorbar(ScalarMappable(norm), ax=grid, fraction=0.025, ticks=[-3, -2, -1, 0])
     bar.ax.set_yticklabels([".001", ".01", ".1", "1"])
     bar.set_label("ratio")
-    shapes = "circle disjoint, square structured, triangle overlapping, small dot uncertain"
-    caption = f"Alignment (above) and discernibility (below) against success, a cell a point: {shapes}."
+    met = [name for name in REGIMES if any(row["regime"] == name for _, row in results)]
+    marks = [Line2D([], [], color=INK, linestyle="", marker=REGIMES[name], label=f"{name} features") for name in met]
+    plot.legend(handles=marks, loc="lower center", ncols=len(met), frameon=False, fontsize=8)
+    caption = (
+        f"Alignment (above) and discernibility (below) against success, a trained policy a point (n = {len(results)}). "
+        "r: the correlation with its 95 % bootstrap interval over pairs."
+    )
     return "correlation", caption, plot
 
 
@@ -170,15 +187,17 @@ def latents(results: Sequence[Result]) -> Picture | None:
     for c, row in {(c.gap, c.method, c.label, c.ratio): (c, row) for c, row in reversed(some)}.values():
         k = places[c.gap, (c.method, c.label, c.ratio)]
         axes = plot.add_subplot(len(gaps), len(columns), k, projection="3d")
-        for name, colour in (("source", SOURCE), ("target", TARGET)):
-            axes.scatter(*np.asarray(row["picture"]["features"][name]).T, s=3, color=colour, alpha=0.6, linewidths=0)
+        for name, colour, mark in (("source", SOURCE, "o"), ("target", TARGET, "^")):
+            axes.scatter(
+                *np.asarray(row["picture"]["features"][name]).T, s=3, color=colour, marker=mark, alpha=0.6, linewidths=0
+            )
         bare_space(axes, 0.4)
         seen, ratio = ", label" if c.label else "", "" if c.method == "real_only" else f"{c.ratio:g}"
         axes.set_title(f"{c.gap}\n{METHODS[c.method].title}{seen} {ratio}", fontsize=7)
     plot.subplots_adjust(left=0, right=1, bottom=0, top=0.93, wspace=0, hspace=0.16)
     caption = (
         "Features z of the first pair's policies on fresh frames, along their three largest principal components (axes "
-        "of their own): source blue, target orange."
+        "of their own): source blue circles, target orange triangles."
     )
     return "latents", caption, plot
 
@@ -188,20 +207,33 @@ def _arm(cell: Cell) -> str:
     return title(cell) + (f", ratio {cell.ratio:g}" if cell.ratio != Cell.ratio else "")
 
 
+def _pairs(results: Sequence[Result]) -> str:
+    """The number of pairs, and of episodes of each policy, in words."""
+    pairs, episodes = len({(c.task, c.seed) for c, _ in results}), results[0][1]["episodes"]
+    return f"n = {pairs} draws of demonstrations with a training seed, {episodes} episodes each"
+
+
 def _line(axes: Any, y: float, values: Sequence[float], colour: str) -> None:
     if not values:
         return
     low, high = mean_interval(values)
-    axes.plot([low, high], [y, y], color=colour, alpha=0.35, linewidth=8, solid_capstyle="round")
+    axes.plot([low, high], [y, y], color=colour, alpha=0.35, linewidth=8, solid_capstyle="butt")
     axes.plot(values, np.full(len(values), y), "o", color=colour, markersize=3.5, alpha=0.8)
     axes.plot(np.mean(values), y, "|", color=INK, markersize=11, markeredgewidth=2)
 
 
-def _curve(axes: Any, columns: Sequence[Sequence[float]], colour: str, x: Any = None, label: str | None = None) -> None:
+def _curve(
+    axes: Any,
+    columns: Sequence[Sequence[float]],
+    colour: str,
+    mark: str = "o",
+    x: Any = None,
+    label: str | None = None,
+) -> None:
     x = range(len(columns)) if x is None else x
     intervals = [mean_interval(values) for values in columns]
     axes.fill_between(x, *zip(*intervals, strict=True), color=colour, alpha=0.15, linewidth=0)
-    axes.plot(x, [np.mean(values) for values in columns], "o-", color=colour, markersize=5, label=label)
+    axes.plot(x, [np.mean(values) for values in columns], f"{mark}-", color=colour, markersize=5, label=label)
     for place, values in zip(x, columns, strict=True):
         axes.plot(np.full(len(values), place), values, ".", color=colour, markersize=4, alpha=0.5)
     axes.set_ylim(-0.03, 1.03)
