@@ -149,6 +149,23 @@ def test_exchanged_dimensions_are_named(tmp_path):
     assert [f["dimensions"] for f in report["findings"] if f["kind"] == "swapped"] == [["1", "5"]]
 
 
+@pytest.mark.parametrize("seed", [0, 24, 25])
+def test_exchanged_dimensions_are_named_in_one_episode(tmp_path, seed):
+    home = 0.6 * np.arange(7)  # three deviations of an episode's mean from one to the next
+    exchange = lambda x: x[:, [0, 2, 1, 3, 4, 5, 6]]
+    one, many = reaches(seed, 1, home), reaches(seed + 100, 40, home)
+    assert "swapped" not in kinds(found(tmp_path, one, many))
+    report = found(tmp_path, changed(one, of_action=exchange), many)
+    assert [f["dimensions"] for f in report["findings"] if f["kind"] == "swapped"] == [["1", "2"]]
+
+
+@pytest.mark.parametrize("factor", [1e-3, 57.3, 1e3])
+def test_other_units_are_no_exchange(tmp_path, factor):
+    one, many = reaches(0, 1, 0.6 * np.arange(7)), reaches(1, 40, 0.6 * np.arange(7))
+    report = found(tmp_path, changed(one, of_action=lambda x: x * factor), many)
+    assert "units" in kinds(report) and "swapped" not in kinds(report)
+
+
 # --- conventions ---
 
 

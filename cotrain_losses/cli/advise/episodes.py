@@ -2,6 +2,7 @@
 
 mean       of its frames                       deviation  of its frames from that mean
 step       root mean square change of a frame  jump       the largest change
+first      frame                               low, high  the least and the largest value
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ class Episodes:
     deviation: Array
     step: Array
     jump: Array
+    first: Array
+    low: Array
+    high: Array
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -32,7 +36,7 @@ class Episodes:
 
     def of(self, dimensions: Array) -> Episodes:
         """The same episodes, of some dimensions."""
-        parts = (self.mean, self.deviation, self.step, self.jump)
+        _, *parts = (getattr(self, part) for part in self.__dataclass_fields__)
         return Episodes(self.frames, *(part[:, dimensions] for part in parts))
 
 
@@ -43,7 +47,9 @@ class Collected:
     reference: Any = None
     labels: list[Array] = field(default_factory=list)
     sums: list[Array] = field(default_factory=list)
-    """of each stretch of one episode: [count, changes, sum, sum of squares, sum of squared changes, largest change]"""
+    """of each stretch of one episode: [count, changes, sum, sum of squares, sum of squared changes]"""
+    extremes: list[Array] = field(default_factory=list)
+    """[first, least, largest, largest change]"""
 
     def add(self, episode: Array, values: Array) -> None:
         """A piece: (n,) episodes and (n, d) values."""
@@ -55,13 +61,15 @@ class Collected:
         change[starts] = 0.0
         count = np.diff(np.r_[starts, len(x)])[:, None] * np.ones_like(x[0])
         total = (np.add.reduceat(part, starts) for part in (x, np.square(x), np.square(change)))
-        self.sums.append(np.stack([count, count - 1, *total, np.maximum.reduceat(change, starts)], 1))
+        self.sums.append(np.stack([count, count - 1, *total], 1))
+        ends = np.minimum.reduceat(x, starts), *(np.maximum.reduceat(part, starts) for part in (x, change))
+        self.extremes.append(np.stack([x[starts], *ends], 1))
         self.labels.append(episode[starts])
 
     @property
     def finished(self) -> Episodes:
         """The table, in the order of the episodes' labels."""
-        labels, sums = np.concatenate(self.labels), np.concatenate(self.sums)
+        labels, sums, extremes = (np.concatenate(part) for part in (self.labels, self.sums, self.extremes))
         order = np.argsort(labels, kind="stable")
         starts = np.flatnonzero(np.r_[True, np.diff(labels[order]) != 0])
         count, changes, x, square, moved = (np.add.reduceat(sums[order, k], starts) for k in range(5))
@@ -69,5 +77,7 @@ class Collected:
         variance = square / count - np.square(mean)
         variance[variance <= 1e-12 * square / count] = 0.0  # what rounding leaves of a constant
         step = np.sqrt(moved / np.maximum(changes, 1))
-        jump = np.maximum.reduceat(sums[order, 5], starts)
-        return Episodes(count[:, 0].astype(int), mean + self.reference, np.sqrt(variance), step, jump)
+        first, low, high, jump = np.moveaxis(extremes[order], 1, 0)
+        low, high, jump = np.minimum.reduceat(low, starts), *(np.maximum.reduceat(x, starts) for x in (high, jump))
+        places = (place + self.reference for place in (first[starts], low, high))
+        return Episodes(count[:, 0].astype(int), mean + self.reference, np.sqrt(variance), step, jump, *places)

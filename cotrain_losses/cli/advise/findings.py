@@ -9,9 +9,9 @@ import numpy as np
 
 from .conventions import CHECKS, rotations, wrapped
 from .lags import lags
-from .mismatch import swapped
 from .spread import Spread, spread
 from .statistics import Summary
+from .swaps import swapped
 from .units import units
 from .views import Finding, View, listed, view
 
@@ -53,14 +53,9 @@ def _pair(source: View, target: View, apart: Spread) -> Compared:
     excluded = wrapped(source) | wrapped(target) | rotations(source, target) | np.isin(source.names, list(taken))
     if not any(finding.kind == "relative actions" for finding in findings):
         findings = units(source, target, apart, excluded) + findings
-        others = {name for finding in findings if finding.kind == "units" for name in finding.dimensions}
-        ordered = source.moves & target.moves & ~excluded & ~np.isin(source.names, list(others))
-        findings += [_swap(source, target, pair) for pair in _swaps(source, target, ordered)]
+        ordered = np.flatnonzero(source.moves & target.moves & ~excluded)
+        findings += [_swap(source, target, pair) for pair in swapped(source.episodes, target.episodes, ordered)]
     return Compared(source, target, apart, findings)
-
-
-def _swaps(source: View, target: View, ordered: np.ndarray) -> list[tuple[int, int]]:
-    return [swap[:2] for swap in swapped(source.episodes, target.episodes, np.flatnonzero(ordered))]
 
 
 def _swap(source: View, target: View, pair: tuple[int, int]) -> Finding:

@@ -1,4 +1,4 @@
-"""How likely the episodes of one dataset are under those of another, after a change of units or a swap of dimensions.
+"""How likely the episodes of one dataset are under those of another, after a change of units.
 
     l_k(episode)  =  (ln p(ln s) + ln p(ln v)) / 2 + ln p(m)        s deviation, v step, m mean of dimension k
     evidence      =  sum_episodes l_k(episode / factor) - ln factor - l_k(episode)
@@ -42,18 +42,12 @@ class Model:
         # a dimension that no episode moves has one value: any scale far below other values would do
         return cls(np.where(count > 0, location, np.nan), np.sqrt(np.where(variance > 0, variance, 1e-12)))
 
-    def apart(self, first: int, second: int) -> float:
-        """How many deviations between episodes the means of two dimensions differ by."""
-        step, scales = self.location[2, first] - self.location[2, second], self.scale[2, [first, second]]
-        return float(abs(step) / math.sqrt(np.square(scales).mean()))
-
-    def log_density(self, values: Array, log_factor: float = 0.0, order: Array | None = None) -> Array:
-        """(episodes, d) of episodes' features once divided by a factor, each read as dimension order[k]."""
-        order = np.arange(values.shape[2]) if order is None else order
+    def log_density(self, values: Array, log_factor: float = 0.0) -> Array:
+        """(episodes, d) of episodes' features once divided by a factor."""
         logs, means = values[:, :2] - log_factor, values[:, 2:] * math.exp(-log_factor)
         shifted = np.concatenate([logs, means], 1)
-        z = (shifted - self.location[:, order]) / self.scale[:, order]
-        terms = -(FREEDOM + 1) / 2 * np.log1p(np.square(z) / FREEDOM) - np.log(self.scale[:, order])
+        z = (shifted - self.location) / self.scale
+        terms = -(FREEDOM + 1) / 2 * np.log1p(np.square(z) / FREEDOM) - np.log(self.scale)
         weight = np.array([0.5, 0.5, 1.0])[None, :, None]
         return np.asarray(np.nansum(weight * terms, axis=1) - log_factor)
 
