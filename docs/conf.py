@@ -78,6 +78,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib",),
     "min_reported_time": 1,
     "show_memory": False,
+    "capture_repr": (),
     "show_signature": False,
     "remove_config_comments": True,
     "abort_on_example_error": True,

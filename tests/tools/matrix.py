@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import time
 from configparser import ConfigParser
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 HEAD = """# Versions
 
 Written by `make matrix`: the quick tier (`make quick`) with each Python that is promised, with the oldest torch that
-setup.cfg promises for it and with the newest that pip takes. Everything else is the newest that fits.
+setup.cfg promises for it and with the newest that pip takes. Everything else is the newest that fits. A row names the commit
+and the day of its run.
 
-| Python | torch promised | torch | Outcome | Installation | Tests |
-|---|---|---|---|---:|---:|
+| Python | torch promised | torch | Outcome | Installation | Tests | Commit, day |
+|---|---|---|---|---:|---:|---|
 """
 
 
@@ -57,6 +59,7 @@ def pair(version: str, which: str, tests: list[str], *, keep: bool) -> dict[str,
     """One row: what came of a Python with the oldest or the newest torch promised for it."""
     promised = f"torch=={floor(version)}" if which == "oldest" else f"torch>={floor(version)}"
     row = {"python": version, "promised": promised, "torch": "", "outcome": "", "install": 0.0, "tests": 0.0}
+    row |= {"run": f"{commit()}, {datetime.now(timezone.utc):%F}"}
     interpreter = found(version)
     if interpreter is None:
         return row | {"outcome": f"python{version} is not on this machine"}
@@ -74,6 +77,14 @@ def pair(version: str, which: str, tests: list[str], *, keep: bool) -> dict[str,
     finally:
         if not keep:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def commit() -> str:
+    """The commit that is tried; a plus says that files differ from it."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    return said.stdout.strip() or "no commit"
 
 
 def floor(version: str) -> str:
@@ -138,7 +149,9 @@ def _run(command: list[Any]) -> subprocess.CompletedProcess[str]:
 def line(row: dict[str, Any]) -> str:
     """A row of the table."""
     times = " | ".join(f"{row[name]:.0f} s" if row[name] else "" for name in ("install", "tests"))
-    return f"| {row['python']} | {row['promised']} | {row['torch']} | {row['outcome']} | {times} |"
+    return (
+        f"| {row['python']} | {row['promised']} | {row['torch']} | {row['outcome']} | {times} | {row.get('run', '')} |"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def page(results: list[dict[str, Any]], *, seed: int, commit: str) -> str:
             "# Mutants",
             "",
             "Written by `make mutants`. Each mutant is one change of one line; it is killed when a test fails.",
-            f"The library is that of commit {commit}. Seed {seed}, {len(rows)} mutants: {killed} killed, "
+            f"The library is that of commit {commit}; run on {datetime.now(timezone.utc):%F}. Seed {seed}, {len(rows)} mutants: {killed} killed, "
             f"{same} equivalent (no result changes), "
             f"{left - killed} survive. Killed of those that change something: {100 * killed / max(left, 1):.1f} %.",
             "",
