@@ -28,8 +28,8 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 HEAD = """# Versions
 
 Written by `make matrix`: the quick tier (`make quick`) with each Python that is promised, with the oldest torch that
-setup.cfg promises for it and with the newest that pip takes. Everything else is the newest that fits. A row names the commit
-and the day of its run.
+setup.cfg promises for it and with the newest that pip takes. Everything else is the newest that fits. A row names the
+commit and the day of its run.
 
 | Python | torch promised | torch | Outcome | Installation | Tests | Commit, day |
 |---|---|---|---|---:|---:|---|
@@ -81,9 +81,7 @@ def pair(version: str, which: str, tests: list[str], *, keep: bool) -> dict[str,
 
 def commit() -> str:
     """The commit that is tried; a plus says that files differ from it."""
-    said = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    said = _run(["git", "describe", "--always", "--dirty=+"])
     return said.stdout.strip() or "no commit"
 
 

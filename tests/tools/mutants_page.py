@@ -22,7 +22,8 @@ def page(results: list[dict[str, Any]], *, seed: int, commit: str) -> str:
             "# Mutants",
             "",
             "Written by `make mutants`. Each mutant is one change of one line; it is killed when a test fails.",
-            f"The library is that of commit {commit}; run on {datetime.now(timezone.utc):%F}. Seed {seed}, {len(rows)} mutants: {killed} killed, "
+            f"The library is that of commit {commit}; run on {datetime.now(timezone.utc):%F}. Seed {seed}, "
+            f"{len(rows)} mutants: {killed} killed, "
             f"{same} equivalent (no result changes), "
             f"{left - killed} survive. Killed of those that change something: {100 * killed / max(left, 1):.1f} %.",
             "",
