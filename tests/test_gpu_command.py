@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cotrain_bench.gpu import limits, speed
+from cotrain_bench.gpu import limits, speed, tokens
 from cotrain_bench.gpu.__main__ import PARTS, ran
 from cotrain_bench.gpu.bundle import own
 from cotrain_bench.gpu.machine import Machine
@@ -58,6 +59,14 @@ def test_bytes_held_are_those_of_tensors_that_are_alive() -> None:
 
     assert Machine("cpu").peak(call) == 4 * (100 + 100)
     assert Machine("cpu").peak(lambda: [torch.zeros(10) for _ in range(3)]) == 4 * 30
+
+
+def test_pooled_tokens_are_held_once_and_a_policy_that_is_not_here_is_a_row() -> None:
+    rows = list(tokens.measured(Machine("cpu", tiny=True)))
+    held = [row["value"] for row in rows if row.get("figure") == "copies of the tokens"]
+    assert len(held) == 2 and max(held) < 0.01
+    if importlib.util.find_spec("lerobot") is None:
+        assert all("No module named 'lerobot'" in row["status"] for row in rows[2:]) and len(rows) == 8
 
 
 def test_a_part_that_dies_is_a_row_and_the_parts_after_it_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import lerobot_policies
 import pytest
@@ -106,3 +107,27 @@ def sampled(policy: Any, data: dict[str, Any]) -> Tensor:
         now = {name: x[:, 0] if "language" not in name else x for name, x in data.items() if "observation" in name}
         return torch.stack([policy.select_action(dict(now)) for _ in range(4)], 1)
     return policy.predict_action_chunk({name: x for name, x in data.items() if name != "action"})  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler's doings while it traces
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_a_compiled_step_under_checkpointing_is_the_plain_one(checkpointed: bool) -> None:
+    method = Method(
+        regularizer=0.1 * MMD(),
+        guidance=DomainGuidance(drop=0.0),
+        weights=lambda samples: 1.0 + samples.is_target.float(),
+    )
+    found, real = [], torch.compile
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        torch.compiler.reset()
+        with patch.object(torch, "compile", lambda call, mode: real(call, backend="aot_eager")):
+            policy = vlas.pi("pi05", gradient_checkpointing=checkpointed, compile_model=compiled).train()
+        cotrain, data = CoTrain(policy, method.fresh()), vlas.batch(policy)
+
+        def total(cotrain: CoTrain = cotrain, data: Any = data) -> Tensor:
+            torch.manual_seed(1)
+            return cotrain(data, domain=HALF).total
+
+        found.append({"total": total().detach(), **gradients(policy, total)})
+    torch.testing.assert_close(*found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.scripts import lerobot_train
+from processes import LAUNCHERS, printed
 from safetensors.torch import load_file
 
 from cotrain_losses.cli.lerobot.launch import train
@@ -164,23 +164,15 @@ def test_streams_are_mixed_exactly(datasets: dict[str, str], tmp_path: Path) -> 
     assert [int((each["index"] == 0).sum()) for each in seen] == [3, 3, 3]
 
 
-LAUNCHERS = {
-    "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"],
-    "accelerate": ["accelerate.commands.launch", "--multi_gpu", *("--num_processes=2", "--main_process_port=0", "-m")],
-}
-"""two processes, on the CPU too"""
-
-
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_share_each_step_and_its_ratio(launcher: str, datasets: dict[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", *LAUNCHERS[launcher], "cotrain_losses.cli", "lerobot-train"]
     command += ["--target", datasets["real"], "--source", datasets["sim"], "--ratio", "0.25", "--method", "cfg + probe"]
     command += ["--", *options(tmp_path / "run", steps=3, log_freq=1)]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    assert "Effective batch size: 10 x 2 = 20" in ran.stderr
-    assert ran.stderr.count(" ratio:0.250") == 3  # 2 and 3 samples of 10, since the 20 of both are one batch
-    assert ran.stderr.count("Checkpoint policy after step") == 1
+    said = printed(command, tmp_path / "log")
+    assert "Effective batch size: 10 x 2 = 20" in said
+    assert said.count(" ratio:0.250") == 3  # 2 and 3 samples of 10, since the 20 of both are one batch
+    assert said.count("Checkpoint policy after step") == 1
     assert (tmp_path / "run" / "checkpoints" / "last" / "pretrained_model" / FILE).is_file()
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from ..results import write
-from . import correctness, limits, speed, steps, suite
+from . import correctness, limits, speed, steps, suite, tokens
 from .machine import Machine, Row
 from .table import table
 
@@ -31,6 +31,7 @@ PARTS: dict[str, tuple[float, Callable[[Machine], Iterator[Row]]]] = {
     "speed": (45.0, speed.measured),
     "overhead": (45.0, steps.overhead),
     "graphs": (12.0, steps.graphs),
+    "tokens": (20.0, tokens.measured),
     "memory": (10.0, limits.memory),
     "bad batches": (8.0, limits.bad_batches),
     "tests": (45.0, suite.measured),

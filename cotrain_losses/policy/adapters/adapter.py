@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..entries import InstalledStep
@@ -69,13 +70,18 @@ def _learns(policy: object, seam: Seam) -> bool:
 
 
 def over_tokens(z: Tensor) -> Tensor:
-    """(b, tokens, d) -> (b, d), their mean."""
-    return z.mean(1)
+    """(b, tokens, d) -> (b, d), their mean; no second copy of the tokens is held."""
+    return _mean(z, 1)
 
 
 def over_pixels(z: Tensor) -> Tensor:
-    """(b, d, h, w) -> (b, d), their mean."""
-    return z.flatten(2).mean(2)
+    """(b, d, h, w) -> (b, d), their mean; no second copy of the pixels is held."""
+    return _mean(z.flatten(2), 2)
+
+
+def _mean(z: Tensor, axis: int) -> Tensor:
+    """The gradient of a sum is a view, that of a mean a tensor as large as z; but a sum of float16 overflows."""
+    return z.mean(axis) if z.dtype == torch.float16 else z.sum(axis) / z.shape[axis]
 
 
 def unet_width(policy: object, path: str = "") -> int:
