@@ -9,11 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
+NUMBER = re.compile(r"\d+\.\d+")
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch) -> None:
+def test_the_blocks_of_a_page_run_and_print_what_it_says(page, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text()
     namespace: dict[str, object] = {"__name__": page.stem}
@@ -21,6 +22,16 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch) -> None:
         line = text[: block.start()].count("\n") + 1
         exec(compile("\n" * line + block.group(1), str(page), "exec"), namespace)
     assert text.startswith("#"), "a page begins with its title"
+    printed = capsys.readouterr().out.splitlines()
+    for said in re.findall(r"It prints `([^`]+)`", text):
+        assert any(alike(line, said) for line in printed), f"{page.name} says {said!r}"
+
+
+def alike(line: str, said: str) -> bool:
+    """The same words; numbers may differ by what another machine's arithmetic changes."""
+    words = [NUMBER.sub("#", text) for text in (line, said)]
+    numbers = [[float(x) for x in NUMBER.findall(text)] for text in (line, said)]
+    return words[0] == words[1] and numbers[0] == pytest.approx(numbers[1], abs=0.02)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

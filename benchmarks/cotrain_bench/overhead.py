@@ -37,7 +37,7 @@ def overhead(
     policies: Annotated[str, typer.Option(help=POLICIES)] = ",".join(SUBJECTS),
     batch_size: Annotated[int, typer.Option(min=4, help="Samples in a step.")] = 64,
     repeats: Annotated[int, typer.Option(min=3, help="Pairs of steps for each method.")] = 15,
-    only: Annotated[str, typer.Option(help="Comma-separated methods, where not all are wanted.")] = "",
+    only: Annotated[str, typer.Option(help="Methods, comma-separated [all].")] = "",
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
     out: Annotated[Path, typer.Option(help="Folder for results.json and results.csv.")] = Path("results/overhead"),
 ) -> None:

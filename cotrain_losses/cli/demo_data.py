@@ -24,7 +24,7 @@ def demo_data(
     out: Annotated[Path, typer.Argument(help="Folder for real.npz and sim.npz.")],
     real: Annotated[int, typer.Option(min=1, help="Episodes in real.npz.")] = 4,
     sim: Annotated[int, typer.Option(min=1, help="Episodes in sim.npz.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Of starts, goals and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of starts, goals and noise.")] = 0,
 ) -> None:
     """Write two small datasets, real.npz and sim.npz, to try the other commands on.
 

@@ -24,7 +24,7 @@ SECONDS = 60
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON, for a report of a problem")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a report of a problem.")] = False,
 ) -> None:
     """Say what is installed, which devices and extras there are, and whether a term runs on each device.
 

@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m cotrain_bench.gpu", description=(__doc__ or "").partition("\n\n")[2]
     )
-    parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="folder for results.json and table.md")
+    parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="Folder for results.json and table.md.")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu is a trial of the command")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, comma-separated")
     parser.add_argument("--tiny", action="store_true", help="small problems: does everything run?")

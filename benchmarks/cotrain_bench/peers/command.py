@@ -15,16 +15,18 @@ def peers(
     ] = None,
     pytorch_adapt: Annotated[str | None, typer.Option(help="Interpreter that has pytorch-adapt.")] = None,
     ott_jax: Annotated[str | None, typer.Option(help="Interpreter that has ott-jax.")] = None,
-    losses: Annotated[str, typer.Option(help="Comma-separated.")] = "balanced,unbalanced,divergence,exact,mmd",
+    losses: Annotated[
+        str, typer.Option(help="Losses to time, comma-separated.")
+    ] = "balanced,unbalanced,divergence,exact,mmd",
     sizes: Annotated[str, typer.Option(help="Rows on each side, comma-separated.")] = "32,64,128,256,512,1024",
     widths: Annotated[str, typer.Option(help="Widths of the features, comma-separated.")] = "64,512",
     repeats: Annotated[int, typer.Option(min=5, help="Repetitions at n <= 128; fewer above, never under 5.")] = 31,
-    seed: Annotated[int, typer.Option(help="Decides the rows.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the rows.")] = 0,
     device: Annotated[
         str, typer.Option(help="`cpu`, or `cuda`, where KeOps, flash-sinkhorn and mdot-tnt are timed too.")
     ] = "cpu",
     failures: Annotated[
-        bool, typer.Option("--failures", help="Instead of timing: what comes out where such losses fail.")
+        bool, typer.Option("--failures", help="Time nothing; try inputs on which such losses fail.")
     ] = False,
 ) -> None:
     """Time the terms beside POT, geomloss, skada, pytorch-adapt and OTT-JAX, with the error of every gradient.

@@ -37,9 +37,9 @@ def sim2sim(
             "Of a study: `smoke`, `standard` (under an hour on two cores), `overnight`, `paper` (a cluster)."
         ),
     ] = None,
-    study: Annotated[str | None, Option(help=f"A question over many cells: {', '.join(STUDIES)}.")] = None,
+    study: Annotated[str | None, Option(help=f"A question that many cells answer: {', '.join(STUDIES)}.")] = None,
     seed: Annotated[
-        int | None, Option(help="Decides demonstrations, first weights and evaluation episodes; 0 if left out.")
+        int | None, Option(help="Seed of demonstrations, first weights and evaluation episodes [0].")
     ] = None,
     out: Annotated[Path, Option(help="Folder for results, pictures and report; run again to continue.")] = Path(
         "results/sim2sim"
@@ -64,10 +64,8 @@ def sim2sim(
     steps: Annotated[int | None, Option(help="Optimizer steps of each policy.")] = None,
     episodes: Annotated[int | None, Option(help="Evaluation episodes, the same for all methods.")] = None,
     policy: Annotated[str | None, Option(help=f"{_quoted(READY)}, or module:factory of your own.")] = None,
-    workers: Annotated[int, Option(min=1, help="Processes of one thread each, or jobs at the same time.")] = 2,
-    so_far: Annotated[
-        bool, Option(help="Of a study: write the report of the cells that are finished, and compute none.")
-    ] = False,
+    workers: Annotated[int, Option(min=1, help="Processes of one thread each, or Slurm jobs, at once.")] = 2,
+    so_far: Annotated[bool, Option(help="Of a study: report the finished cells and compute none.")] = False,
     executor: Annotated[str, Option(help=f"Where cells are computed: {_quoted(EXECUTORS)}.")] = "local",
     slurm: Annotated[str, Option(help="What Slurm's jobs ask for, as name=value pairs: `partition=cpu,time=60`.")] = "",
     export: Annotated[
@@ -80,10 +78,10 @@ def sim2sim(
     domain, which differs by a declared gap. Each method trains the same policy on the same demonstrations through
     `CoTrain`; all are evaluated in the target domain on the same episodes.
 
-    Options left out keep the preset's value. Demonstrations are cached in `$COTRAIN_CACHE`, else in
+    An option that is left out has the preset's value. Demonstrations are cached in `$COTRAIN_CACHE`, else in
     `~/.cache/cotrain_losses`.
 
-    With `--study` a question of the paper is put to many such cells, and every published finding gets a verdict.
+    `--study` answers a question of the paper with many such cells and gives a verdict on each published finding.
     Studies in one folder share their cells.
 
     Examples: `cotrain bench sim2sim --gap hard --methods cotraining,cfg --ratio 0.3 --out results/hard`;

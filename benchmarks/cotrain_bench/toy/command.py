@@ -16,7 +16,7 @@ def toy(
             "and 1, three seeds, trained three times longer; about ten minutes."
         ),
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Decides all draws; repeat it for several grids.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed of all draws; repeat for several grids.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results, pictures and report.")] = Path("results/toy"),
     compare_single: Annotated[
         bool, typer.Option("--compare-single", help="Also measure what training the cells one by one would cost.")
@@ -24,11 +24,11 @@ def toy(
     study: Annotated[
         str | None,
         typer.Option(
-            help="`grid`: thirteen arms, what cures which regime; half an hour on one core. `strengths`: what its "
-            "terms' strengths were chosen from. Interrupted, the same command goes on."
+            help="`grid`: thirteen methods in each regime; half an hour on one core. `strengths`: the runs from "
+            "which the strengths of its terms were chosen. Interrupted, the same command continues."
         ),
     ] = None,
-    so_far: Annotated[bool, typer.Option(help="Of a study: report what is finished, and compute nothing.")] = False,
+    so_far: Annotated[bool, typer.Option(help="Of a study: report the finished cells and compute none.")] = False,
 ) -> None:
     """Train the paper's toy on a grid of distances and mixing ratios.
 

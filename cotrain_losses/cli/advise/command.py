@@ -11,18 +11,20 @@ import typer
 
 def advise(
     target: Annotated[Path, typer.Option(help="Dataset of the domain the policy is for.")],
-    source: Annotated[list[Path], typer.Option(help="Dataset that is to help; give it once per dataset.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch of the training to come.")] = 64,
-    ratio: Annotated[list[float] | None, typer.Option(help="Share of target to look at [search range and .5].")] = None,
+    source: Annotated[list[Path], typer.Option(help="Dataset of a source domain; repeat for more.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Batch size of the training.")] = 64,
+    ratio: Annotated[
+        list[float] | None, typer.Option(help="Ratio to tabulate; repeat for more [search range, .5].")
+    ] = None,
     enough: Annotated[int, typer.Option(min=1, help="Target rows that a batch needs.")] = 2,
     action_key: Annotated[str, typer.Option(help="Key of the actions, where it is not the format's own.")] = "",
-    state_key: Annotated[str, typer.Option(help="Key of the proprioception.")] = "",
+    state_key: Annotated[str, typer.Option(help="Key of the states, where it is not the format's own.")] = "",
     partial: Annotated[bool, typer.Option("--partial", help="Read datasets that are not whole, with a note.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Directory for advise.json, advise.png and advise.html.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the frames that distances and overlaps are taken on.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the frames that distances are measured on.")] = 0,
 ) -> None:
-    """What the datasets alone imply for co-training: ratio, shifts, overlap, batches.
+    """Say what the datasets alone imply for co-training: ratio, shifts, overlap, batches.
 
     Reads LeRobot, robomimic, Minari, ALOHA, D4RL, zarr, RLDS and npz; never decodes video.  Settings of
     one dataset follow its path: `::domain=NAME`, `::episodes=0-49,60`, `::action=KEY`, `::state=KEY+KEY`.

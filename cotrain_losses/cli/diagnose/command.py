@@ -25,14 +25,12 @@ def diagnose(
     target: Annotated[list[Path], typer.Option(help="Features of the target domain; repeat for more checkpoints.")],
     source: Annotated[list[Path], typer.Option(help="Features of the source domain, one file for each target.")],
     ratio: Annotated[list[float] | None, typer.Option(help="Share of target per checkpoint; else from names.")] = None,
-    layer: Annotated[list[str] | None, typer.Option(help="Layers to look at; all if left.")] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="Layer to diagnose; repeat for more [all].")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the page ['diagnosis'; none with --json].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")] = False,
-    rows: Annotated[
-        int, typer.Option(min=2, help="Most rows of the halves that distances are measured between.")
-    ] = 1024,
+    rows: Annotated[int, typer.Option(min=2, help="Largest halves that distances are measured between.")] = 1024,
     repeats: Annotated[int, typer.Option(min=1, help="Halvings that distances are averaged over.")] = 5,
-    neighbours: Annotated[int, typer.Option(min=1, help="Neighbours that mixing looks at.")] = 10,
+    neighbours: Annotated[int, typer.Option(min=1, help="Neighbours that the measure of mixing counts.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Say for every layer whether sim and real are disjoint, structured or overlapping.

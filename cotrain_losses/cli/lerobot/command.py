@@ -15,14 +15,14 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": False}
 def lerobot_train(
     context: typer.Context,
     target: Annotated[str, typer.Option(help="Dataset of the domain the policy is for: a folder or a Hub id.")] = "",
-    source: Annotated[list[str] | None, typer.Option(help="Dataset that is to help; once per dataset.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Dataset of a source domain; repeat for more.")] = None,
     ratio: Annotated[str, typer.Option(help="The target's share: 0.1, real=0.1,sim=0.9, or 0.5@0,0.1@5000.")] = "",
     method: Annotated[str, typer.Option(help="A recipe by name: cfg(scale=1.0), ot + cfg [cotraining].")] = "",
     rename: Annotated[list[str] | None, typer.Option(help="OLD=NEW or NAME:OLD=NEW, a feature or a camera.")] = None,
     episodes: Annotated[list[str] | None, typer.Option(help="NAME=0-19,25: the episodes of a dataset.")] = None,
     stats: Annotated[str, typer.Option(help="Normalise by: target, pooled or per-domain [pooled].")] = "",
 ) -> None:
-    """LeRobot's own training script on several datasets, mixed by a method.
+    """Run LeRobot's own training script on several datasets, mixed by a method.
 
         cotrain lerobot-train --target my/real --source my/sim --ratio 0.1 --method cfg -- --policy.type=diffusion
 
@@ -54,10 +54,10 @@ def _settings(given: dict[str, Any], arguments: list[str]) -> Settings:
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of lerobot-train: its folder or pretrained_model.")],
-    out: Annotated[Path, typer.Option(help="The new folder.")],
-    bare: Annotated[bool, typer.Option("--bare", help="Without guidance, also where there is one.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the exported checkpoint.")],
+    bare: Annotated[bool, typer.Option("--bare", help="Leave the method's guidance out.")] = False,
 ) -> None:
-    """A checkpoint for deployment: one that stock LeRobot loads, or a guided one that names its plugin."""
+    """Write a checkpoint for deployment: one that stock LeRobot loads, or a guided one that names its plugin."""
     from .export import exported
 
     try:
