@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cotrain_losses import CoTrain, DomainGuidance, Method, Seam
+from cotrain_losses._core.device import drawn_on
 from cotrain_losses.policy.watch import tensorboard
 from tests.toy import Policy, batch
 from tests.training import Gap
@@ -108,3 +110,9 @@ def test_a_watch_writes_every_number_of_its_record_to_tensorboard() -> None:
     watch = cotrain.watch(every=1, to=tensorboard(writer))
     cotrain(batch(), domain=LABELS, step=3)
     assert written == [(name, value, 3) for name, value in watch.values.items()] != []
+
+
+def test_a_rank_forks_the_random_numbers_of_its_own_gpu_alone() -> None:
+    with FakeTensorMode():
+        weight = torch.nn.Parameter(torch.empty(2, device="cuda:1"))
+    assert drawn_on(torch.nn.ParameterList([weight]), torch.nn.Linear(2, 2)) == [torch.device("cuda:1")]
