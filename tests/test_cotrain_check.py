@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cotrain_losses import CoTrain, DomainGuidance, Method, Seam
 from cotrain_losses._core.device import drawn_on
@@ -113,6 +113,8 @@ def test_a_watch_writes_every_number_of_its_record_to_tensorboard() -> None:
 
 
 def test_a_rank_forks_the_random_numbers_of_its_own_gpu_alone() -> None:
-    with FakeTensorMode():
-        weight = torch.nn.Parameter(torch.empty(2, device="cuda:1"))
-    assert drawn_on(torch.nn.ParameterList([weight]), torch.nn.Linear(2, 2)) == [torch.device("cuda:1")]
+    class There(nn.Linear):
+        def parameters(self, recurse: bool = True) -> Any:
+            return [SimpleNamespace(device=torch.device("cuda:1"))]
+
+    assert drawn_on(There(2, 2), nn.Linear(2, 2)) == [torch.device("cuda:1")]
