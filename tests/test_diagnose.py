@@ -43,6 +43,8 @@ def test_json_alone_is_printed_one_object_for_each_layer(folder):
         assert isinstance(layer["alignment"]["wasserstein"], float)
         assert isinstance(layer["discernibility"]["accuracy"], float)
         assert layer["regime"] in ("disjoint", "structured", "overlapping", "uncertain")
+    said = [line for line in result.stderr.splitlines() if " of 2, " in line]  # piped, so lines for bars
+    assert [line.split(":")[0] for line in said] == ["w0 shallow", "w0 deep"]
     assert not (folder / "diagnosis").exists()
 
 
@@ -61,6 +63,7 @@ def test_checkpoints_in_folders_give_a_page_a_figure_and_numbers_over_the_ratio(
     assert found["w0"]["alignment"]["wasserstein"] > found["w0.1"]["alignment"]["wasserstein"]
     page = (folder / "diagnosis/diagnosis.html").read_text()
     assert page.count("data:image/png;base64,") == 3 and "http" not in page
+    assert "95 % intervals over episodes: n = 24." in page
     assert (folder / "diagnosis/diagnosis.png").read_bytes().startswith(b"\x89PNG")
 
 

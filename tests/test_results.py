@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import io
 import json
 import math
 import re
@@ -27,6 +28,7 @@ from cotrain_bench.results import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from cotrain_losses.cli import report
 
@@ -156,6 +158,19 @@ def test_a_report_is_one_page_that_needs_no_other_file():
     assert "0.500" in html and "\N{EN DASH}" in html and "why" in html and "cotrain bench" in html
     assert re.findall(r'(?:src|href)="(.*?),', html) == ["data:image/png;base64"]
     assert base64.b64decode(re.search(r'base64,([^"]*)"', html)[1]) == png
+
+
+def test_names_between_backticks_are_code_and_nothing_becomes_html():
+    html = report.page("Title", [report.Section("A", [report.Text("run `a<b`, not <i>")])])
+    assert "run <code>a&lt;b</code>, not &lt;i&gt;" in html
+
+
+@pytest.mark.parametrize("kind", ["png", "gif"])
+def test_a_picture_knows_the_width_that_it_was_drawn_for(kind):
+    file = io.BytesIO()
+    Image.new("P", (600, 300)).save(file, kind)
+    html = report.page("Title", [report.Section("A", [report.Figure(file.getvalue())])])
+    assert "--most: 520px" in html  # 600 dots at 150 an inch, 130 pixels an inch
 
 
 def test_a_table_in_markdown_has_a_line_per_row():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from cotrain_bench import terminal
 from rich.console import Console
+
+from cotrain_losses.cli import progress as terminal
 
 
 @pytest.fixture

@@ -22,12 +22,13 @@ import typer
 from torch import Tensor
 
 import cotrain_losses as ctl
+from cotrain_losses.cli.progress import progress
 from cotrain_losses.cli.report import Table
 
 from .overhead_subjects import SUBJECTS, Subject, subject
 from .peers.problems import alternating
 from .results import check_one_of, write_results
-from .terminal import cli_errors, progress, show_table
+from .terminal import cli_errors, show_table
 from .weights_cost import weights_cost
 
 POLICIES = f"Comma-separated: {', '.join(SUBJECTS)}; all but the first are LeRobot's."

@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from cotrain_losses import importance
+from cotrain_losses.cli.progress import progress
 from cotrain_losses.cli.report import Figure, Section, Table, Text, as_png
 
 from ..results import Cells, Row, check_one_of, source_digest, write_report, write_results
-from ..terminal import cli_errors, progress, show_table
+from ..terminal import cli_errors, show_table
 from .measure import ESTIMATORS, NAMES, measured
 
 

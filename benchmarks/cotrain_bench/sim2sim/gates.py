@@ -17,11 +17,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from cotrain_losses.cli.progress import progress
 from cotrain_losses.cli.report import Table
 
 from ..executors import executor
 from ..results import Row, write_results
-from ..terminal import cli_errors, progress, show_table
+from ..terminal import cli_errors, show_table
 from .demos import GATE_SEEDS, attempt
 from .gaps import GAPS, Gap
 from .tasks import TASKS, meta_world

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cotrain_losses.cli.progress import progress, say
+
 from ..executors import executor
 from ..results import Cells, Row, check_folder
 from ..sweep import sweep
-from ..terminal import progress, say
 from .cell import Cell, compute
 from .demos import Demos, Request, demonstrations
 from .image_cell import ImageCell

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cotrain_losses.cli.progress import progress
+
 from ..results import Row, write, write_results
-from ..terminal import progress
 from . import estimators, games, guided, kernels, sampled, step_edges, term_edges, transports, weighted  # noqa: F401
 from .case import CASES, Case, shown_code, shown_expression
 from .edges import EDGES, Edge

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 import cotrain_losses as ctl
+from cotrain_losses.cli.progress import progress, say
 
 from ..executors import executor
 from ..results import Cells, Row, check_one_of, source_digest, versions
 from ..sweep import sweep
-from ..terminal import progress, say
 from . import arms, curves, encoded, flow
 from .arms import ARMS
 from .encoded import Budget, Experiment

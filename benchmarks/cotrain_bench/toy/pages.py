@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cotrain_losses.cli.progress import progress
 from cotrain_losses.cli.report import Code, Figure, Section, Table, Text, as_markdown, as_png
 
 from ..results import Row, plain, write, write_report, write_results
-from ..terminal import progress
 from . import curves, experiment, figures
 from .experiment import BANDWIDTH, Outcome
 from .findings import ALIGNED, DISJOINT, OVERLAP, PUBLISHED, Check, Variance, checks, grid, variance, variances

@@ -80,12 +80,12 @@ def _layers(
     given: Sequence[Checkpoint], wanted: Sequence[str], options: dict[str, int], *, pictures: bool
 ) -> Iterator[Layer]:
     """A `Layer` for every layer of every checkpoint; a bad one holds its error."""
-    from rich.console import Console
     from rich.markup import escape
-    from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("files", total=len(given))
+    from ..progress import progress
+
+    with progress(transient=True) as bars:
+        task, total = bars.add_task("layers", total=len(given)), len(given)
         for each in given:
             title = each.name if len(given) > 1 else ""
             try:
@@ -97,10 +97,12 @@ def _layers(
             for name in sorted(left_out):
                 where = f"one of {each.target.name} and {each.source.name} only"
                 typer.echo(f"{shown(name)} is in {where} and was left out.", err=True)
+            total += len(names) - 1
+            bars.update(task, total=total)
             for name in names:
-                progress.update(task, description=escape(shown(f"{each.name} {name}")))
+                bars.update(task, description=escape(shown(f"{each.name} {name}")))
                 yield _layer(Layer(title, name, each.ratio), source, target, options, pictures)
-            progress.advance(task)
+                bars.advance(task)
 
 
 def _layer(layer: Layer, source: Features, target: Features, options: dict[str, int], pictures: bool) -> Layer:
