@@ -82,7 +82,7 @@ for row, (_, method) in enumerate(methods.items()):
         marker="o" if row else "^",
     )
 axis.set_yticks(range(len(methods)), list(methods))
-axis.set(xlabel="mean distance from the recorded command (1/40 m)", xlim=(0, None))
-axis.invert_yaxis()
+axis.set(xlabel="mean distance from the recorded command (1/40 m)", xlim=(0, 0.4))
+axis.set_ylim(len(methods) - 0.5, -0.5)
 axis.grid(axis="x", alpha=0.3)
 plt.show()

@@ -8,7 +8,9 @@ far apart, `late` is close and can be read. 24 source and 12 target episodes of 
 
 import contextlib
 import io
+import re
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -44,12 +46,10 @@ axis.axis("off")
 figure.subplots_adjust(0, 0, 1, 1)
 
 # %%
-# What it says on the terminal:
+# What it says on the terminal, below its table:
 
-print(
-    "\n".join(line[:88] for line in said.getvalue().splitlines() if "──" not in line)[
-        -1400:
-    ]
-)
+text = said.getvalue()
+sentences = re.sub(r"\s+", " ", text[text.index("early: disjoint.") :])
+print(textwrap.fill(sentences, 84))
 
 plt.show()

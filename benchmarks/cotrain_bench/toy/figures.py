@@ -15,12 +15,14 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from cotrain_losses.cli.report import COLOURS, SOURCE, TARGET
+
 from . import curves
 from .findings import ALIGNED, DISJOINT, OVERLAP, PUBLISHED
 from .flow import Cell
 from .settings import RATIOS
 
-SOURCE, TARGET, UNSEEN, INK = "#3b6fb6", "#e07b39", "#7a3fa0", "#1c2430"
+UNSEEN, INK = COLOURS[3], "#1c2430"
 STYLE: Any = {"font.size": 9, "text.color": INK, "axes.edgecolor": "#aab3c0", "axes.labelcolor": INK}
 
 REGIMES = {
@@ -50,13 +52,13 @@ def loss_grids(losses: Sequence[Sequence[float]], distances: Sequence[float], ra
 def regimes(positions: Tensor, samples: dict[Cell, Tensor], seed: int) -> Figure:
     """Outputs generated on the target plane by one policy of each regime, over both curves."""
     with plt.rc_context(STYLE):
-        plot, boxes = plt.subplots(1, len(REGIMES), figsize=(12.4, 3.7), sharex=True, sharey=True, layout="constrained")
+        plot, boxes = plt.subplots(2, 2, figsize=(6.6, 7.2), sharex=True, sharey=True, layout="constrained")
         known = curves.data(seed).outputs[curves.N_SOURCE :]
-        for axes, (name, (dz, ratio)) in zip(boxes, REGIMES.items(), strict=True):
+        for axes, (name, (dz, ratio)) in zip(boxes.flat, REGIMES.items(), strict=True):
             _generated(axes, positions[:, 0], samples[Cell(dz, ratio, seed)], known)
             axes.set_title(f"{name}\ndz = {dz:g}, w = {ratio:g}", loc="left")
-        handles, labels = boxes[0].get_legend_handles_labels()
-        plot.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        handles, labels = boxes.flat[0].get_legend_handles_labels()
+        plot.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
         return plot
 
 
@@ -68,13 +70,15 @@ def masses(rows: Sequence[tuple[float, float, float, float]]) -> Figure:
     """
     with plt.rc_context(STYLE):
         plot, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-        for colour, dz in zip((SOURCE, UNSEEN, TARGET, INK), sorted({row[0] for row in rows}), strict=False):
+        distances = sorted({row[0] for row in rows})
+        for dz, colour, mark in zip(distances, COLOURS, "o^sDv*P", strict=False):
             _, ratios, closed, trained = zip(*[row for row in rows if row[0] == dz], strict=True)
-            axes.plot(ratios, closed, color=colour, linewidth=1.6, label=f"dz = {dz:g}")
-            axes.plot(ratios, trained, "o", color=colour, markersize=5)
+            axes.plot(ratios, closed, color=colour, linewidth=1.6)
+            axes.plot(ratios, trained, mark, color=colour, markersize=5)
+            axes.plot([], [], f"{mark}-", color=colour, label=f"dz = {dz:g}")
         axes.set(xlabel="w, share of target samples in training", ylabel="share of outputs from the target")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, title="closed form: lines\ntrained: dots", loc="lower right")
+        axes.legend(frameon=False, title="closed form: lines\ntrained: markers", loc="lower right")
         return plot
 
 
@@ -100,6 +104,9 @@ def _generated(axes: Any, u: Tensor, outputs: Tensor, known: Tensor) -> None:
         axes.plot(*curves.curve(line, target=target).T, color=colour, linewidth=1.4, label=name)
     seen = u <= curves.SEEN
     axes.scatter(*outputs[seen].T, s=7, color=INK, linewidths=0, alpha=0.75, label="generated, u < .8")
-    axes.scatter(*outputs[~seen].T, s=9, color=UNSEEN, linewidths=0, label="generated, u > .8 (no target data)")
+    axes.scatter(
+        *outputs[~seen].T, s=14, marker="^", color=UNSEEN, linewidths=0, label="generated, u > .8 (no target data)"
+    )
     axes.scatter(*known.T, s=26, marker="+", color=TARGET, linewidths=1.2, label="target training data")
-    axes.set(xlim=(-18, 24), ylim=(-18, 24), aspect="equal", xticks=[], yticks=[])
+    axes.set(xlim=(-18, 24), ylim=(-18, 24), aspect="equal", xlabel="output 1", ylabel="output 2")
+    axes.label_outer()

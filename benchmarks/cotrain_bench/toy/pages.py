@@ -66,10 +66,12 @@ def write_pages(out: Path, preset: str, settings: Settings, outcome: Outcome, ti
     write(out / "table.md", (as_markdown(table) + "\n").encode())
     over = f"median over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     read_grid = f"Squared error to the target curve per dimension, {over}. {READ_GRID}"
-    generated = f"What policies generate on the target plane, seed {seeds[0]}."
-    masses = Figure(pictures["target_mass"], "Mean over seeds.")
+    generated = (
+        f"What policies generate on the target plane, one policy a box, seed {seeds[0]}; axes in the toy's units."
+    )
+    masses = Figure(pictures["target_mass"], f"Markers are means over n = {len(seeds)} seeds, without intervals.")
     sections = [
-        Section("Figures to reach", [table]),
+        Section("Numbers to reach", [table]),
         Section("Loss by distance and ratio", [Figure(pictures["loss_grid"], read_grid), Text(READ_PUBLISHED)]),
         Section("Which of the two decides", [variance_table(variances(rows)), Text(READ_VARIANCE)]),
         Section("Three regimes, and the target alone", [Figure(pictures["regimes"], generated), Text(READ_REGIMES)]),
