@@ -53,6 +53,9 @@ def test_the_help_of_a_benchmark_names_its_choices():
         (["--steps", "0"], "steps counts optimizer steps from 1, got 0."),
         (["--episodes", "0"], "episodes counts from 1, got 0."),
         (["--seed", "-1"], "seed lies in [0, 999]"),
+        (["--executor", "x"], "an executor is one of local, slurm, got 'x'."),
+        (["--slurm", "time=3"], "--slurm is what jobs of --executor slurm ask for, got 'time=3' with local."),
+        (["--so-far"], "--so-far reports the finished cells of a study, got no study."),
         (["--export", "rlds"], "an export is one of lerobot, robomimic, got 'rlds'."),
     ],
 )
@@ -98,6 +101,26 @@ def test_without_the_simulator_the_benchmark_says_how_to_install_it(tmp_path):
         'Install it with: pip install "cotrain-losses[bench]"',
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["peers", "--sizes", "a,b"], "--sizes are numbers from 1 to 65536, comma-separated, got 'a,b'."),
+        (["peers", "--sizes", ""], "--sizes are numbers from 1 to 65536"),
+        (["peers", "--sizes", "8,-5"], "--sizes are numbers from 1 to 65536"),
+        (["peers", "--widths", "0"], "--widths are numbers from 1 to 65536"),
+        (["peers", "--widths", "1" + "0" * 6000], "--widths are numbers from 1 to 65536"),
+        (["peers", "--losses", "mmd,x"], "a loss is one of balanced, unbalanced, divergence, exact, mmd, got 'x'."),
+        (["peers", "--torch-peers", "none"], "--torch-peers is a Python that can be run, got 'none', which cannot."),
+        (["overhead", "--device", "x"], "a device is one of cpu, cuda, got 'x'."),
+        (["estimators", "--peers", "none"], "--peers is a Python that can be run, got 'none', which cannot."),
+    ],
+)
+def test_a_setting_that_cannot_be_ends_a_measurement_in_one_sentence(arguments, sentence, tmp_path):
+    ran = CliRunner().invoke(app, ["bench", *arguments, "--out", str(tmp_path)])
+    assert ran.exit_code == 1 and isinstance(ran.exception, SystemExit)
+    assert sentence in ran.output and ran.output.count("\n") == 1
 
 
 def test_a_module_that_no_extra_brings_is_a_defect_and_keeps_its_traceback():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
+import typer
 
 from cotrain_losses.cli.demo_data import demo_data, demonstrations
 from cotrain_losses.datasets import open_demonstrations
@@ -25,3 +29,20 @@ def test_the_files_are_datasets_that_the_commands_read(tmp_path, capsys) -> None
     assert capsys.readouterr().out.count("wrote") == 2
     again = demonstrations("real", 3, seed=1)["action"]
     assert np.array_equal(np.concatenate([part.action for part in real.read()]), again)
+
+
+def test_files_of_others_are_never_replaced_and_folders_are_refused_in_one_sentence(tmp_path, capsys) -> None:
+    demo_data(tmp_path, real=1, sim=1)
+    demo_data(tmp_path, real=1, sim=1)  # the same again
+    held = (tmp_path / "sim.npz").read_bytes()
+    (tmp_path / "real.npz").write_bytes(b"mine")
+    (tmp_path / "folder/sim.npz").mkdir(parents=True)
+    refused = {tmp_path: "which exists", tmp_path / "real.npz": "Not a directory", tmp_path / "folder": "which exists"}
+    refused |= {tmp_path / ("x" * 300): "too long", Path("/proc/none"): "nothing can be written"}
+    for out, words in refused.items():
+        capsys.readouterr()
+        with pytest.raises(typer.Exit):
+            demo_data(out, real=2, sim=2)
+        said = capsys.readouterr().err
+        assert said.startswith("cotrain demo-data: ") and words in said and said.count("\n") == 1
+    assert (tmp_path / "real.npz").read_bytes() == b"mine" and (tmp_path / "sim.npz").read_bytes() == held

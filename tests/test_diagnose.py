@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from cotrain_losses.cli.diagnose import diagnose
-from cotrain_losses.measures import Features
+from cotrain_losses.measures import Features, diagnosis
 
 app = typer.Typer()
 app.command()(diagnose)
@@ -130,10 +130,71 @@ def test_a_collapsed_layer_is_a_finding_and_not_a_failure(folder):
     assert "collapsed" in result.stdout and "collapsed" in (folder / "diagnosis/diagnosis.html").read_text()
 
 
-@pytest.mark.parametrize("option", [["--rows", 1], ["--repeats", 0], ["--neighbours", 0], ["--seed", -1]])
+RANGES = [["--rows", 1], ["--repeats", 0], ["--repeats", 10**8], ["--neighbours", 0], ["--seed", -1], ["--seed", 2**63]]
+
+
+@pytest.mark.parametrize("option", RANGES)
 def test_options_have_ranges(folder, option):
     result = run("--target", "target/w0.npz", "--source", "source/w0.npz", *option)
     assert result.exit_code == 2 and option[0] in result.stderr and not (folder / "diagnosis").exists()
+
+
+BAD = {
+    "text": ({"deep": np.full((60, 4), "x")}, "real numbers, one row per sample"),
+    "dates": ({"deep": np.zeros((60, 4), "datetime64[s]")}, "real numbers, one row per sample"),
+    "records": ({"deep": np.zeros(60, [("x", "f4")])}, "real numbers, one row per sample"),
+    "beyond float64": ({"deep": np.full((60, 4), np.longdouble("1e4000"))}, "features are finite"),
+    "episodes that are no numbers": ({"groups": np.full(60, np.nan)}, "NaN or infinity in 60 rows"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_layer_that_is_no_numbers_is_refused_in_one_sentence(folder, name):
+    changed, sentence = BAD[name]
+    np.savez(folder / "bad.npz", **{"deep": np.ones((60, 4))} | changed)
+    result = run("--target", "bad.npz", "--source", "source/w0.npz", "--layer", "deep", "--json", *QUICK)
+    assert result.exit_code == 1 and sentence in json.loads(result.stdout)["error"]
+
+
+def header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+HEADERS = {
+    "29 TiB": "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 4), }\n",
+    "an open bracket": "__import__('os').abort(",
+    "no dictionary": "[1, 2]\n",
+    "another type": "{'descr': '<q77', 'fortran_order': False, 'shape': (3, 4), }\n",
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_file_whose_header_lies_is_named(folder, name):
+    (folder / "bad.npy").write_bytes(header(HEADERS[name]) + bytes(100))
+    result = run("--target", "bad.npy", "--source", "source/w0.npz", "--json", *QUICK)
+    assert result.exit_code == 1 and "got bad.npy, which is damaged or another kind" in result.stderr
+
+
+def test_numbers_of_any_byte_order_are_read(folder):
+    for side in ("source", "target"):
+        held = np.load(folder / side / "w0.npz")
+        np.savez(folder / side / "big.npz", deep=held["deep"].astype(">f8"), groups=held["groups"])
+    little, big = (
+        run("--target", f"target/{n}.npz", "--source", f"source/{n}.npz", "--layer", "deep", "--json", *QUICK).stdout
+        for n in ("w0", "big")
+    )
+    assert json.loads(little)["alignment"] == json.loads(big)["alignment"]
+
+
+def test_one_file_is_no_two_domains(folder):
+    result = run("--target", "target/w0.npz", "--source", folder / "target/../target/w0.npz")
+    assert result.exit_code == 2 and "files of two domains" in result.stderr
+
+
+@pytest.mark.parametrize("made", [torch.eye(4).to_sparse(), torch.empty(4, 4, device="meta")])
+def test_features_without_values_of_their_own_are_refused(made):
+    with pytest.raises(TypeError, match="dense and hold values"):
+        diagnosis(made, torch.eye(4))
 
 
 def test_a_file_that_is_missing_is_said_before_anything_is_measured_or_written(folder):

@@ -256,14 +256,60 @@ def test_images_are_not_moved() -> None:
     }
 
 
+def checkpoint(folder: Path, **changed: str | bytes) -> Path:
+    """A checkpoint of a policy without weights; `changed` files are others."""
+    written = {"config.json": '{"type": "act"}', "model.safetensors": b"\2\0\0\0\0\0\0\0{}", **changed}
+    for name, held in written.items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(held.encode() if isinstance(held, str) else held)
+    return folder
+
+
 def test_export_reads_whole_checkpoints_and_writes_new_folders(tmp_path: Path) -> None:
-    for held, words in (([], "config.json"), (["config.json"], "Merge adapters"), (["model.safetensors"], "exists")):
+    for held, words in (([], "config.json"), (["config.json"], "Merge adapters")):
         for name in held:
             (tmp_path / name).write_text("{}")
         with pytest.raises(Refused, match=words):
             exported(tmp_path, tmp_path)
-    ran = CliRunner().invoke(app, ["export", str(tmp_path / "none"), "--out", str(tmp_path / "new")])
-    assert ran.exit_code == 1 and "cotrain export reads a LeRobot checkpoint" in ran.output
+    whole = checkpoint(tmp_path / "whole")
+    assert "without this package" in exported(whole, tmp_path / "new")
+    for taken in (tmp_path / "new", whole / "inside", whole):
+        with pytest.raises(Refused, match="new folder"):
+            exported(whole, taken)
+    ran = CliRunner().invoke(app, ["export", str(tmp_path / "none"), "--out", str(tmp_path / "newer")])
+    assert ran.exit_code == 1 and "a LeRobot checkpoint holds a config.json" in ran.output
+
+
+PLUGIN = '{"type": "cotrain", "base_type": "act", "base_args": {}, "method": "cotraining"}'
+DAMAGED: dict[str, dict[str, str | bytes]] = {
+    "no JSON": {"config.json": "{"},
+    "bytes": {"config.json": b'{"type": "\xff'},
+    "a list": {"config.json": "[]"},
+    "deep": {"config.json": "[" * 100_000},
+    "no type": {"config.json": "{}"},
+    "a number for a type": {"config.json": '{"type": 3}'},
+    "no method": {"config.json": '{"type": "cotrain"}'},
+    "another method": {"config.json": PLUGIN.replace("cotraining", "sorcery(")},
+    "code for a method": {"config.json": PLUGIN.replace("cotraining", "__import__('os').abort()")},
+    "a list for arguments": {"config.json": PLUGIN.replace("{}", "[]")},
+    "no weights": {"model.safetensors": b""},
+    "a pointer": {"model.safetensors": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"},
+    "a long header": {"model.safetensors": b"\xff" * 8 + b"{}"},
+    "settings are no JSON": {"cotrain.json": "{"},
+    "settings are a list": {"cotrain.json": "[]"},
+    "settings are empty": {"cotrain.json": "{}"},
+    "settings are numbers": {"cotrain.json": '{"target": 1, "source": [2], "method": 3}'},
+    "guided, no method's state": {"cotrain.json": '{"target": "a", "source": ["b"], "method": "cfg", "domains": {}}'},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_export_refuses_a_damaged_checkpoint_in_one_sentence_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    damaged = checkpoint(tmp_path / "damaged", **DAMAGED[name])
+    ran = CliRunner().invoke(app, ["export", str(damaged), "--out", str(tmp_path / "new")])
+    assert ran.exit_code == 1 and isinstance(ran.exception, SystemExit)
+    assert ran.output.startswith("cotrain export: ") and ran.output.count("\n") == 1
+    assert not (tmp_path / "new").exists()
 
 
 def test_without_lerobot_one_sentence_says_what_to_install() -> None:

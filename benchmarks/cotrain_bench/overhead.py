@@ -36,7 +36,7 @@ POLICIES = f"Comma-separated: {', '.join(SUBJECTS)}; all but the first are LeRob
 
 def overhead(
     policies: Annotated[str, typer.Option(help=POLICIES)] = ",".join(SUBJECTS),
-    batch_size: Annotated[int, typer.Option(min=4, help="Samples in a step.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=4, max=65536, help="Samples in a step.")] = 64,
     repeats: Annotated[int, typer.Option(min=3, help="Pairs of steps for each method.")] = 15,
     only: Annotated[str, typer.Option(help="Methods, comma-separated [all].")] = "",
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
@@ -48,6 +48,7 @@ def overhead(
     """
     with cli_errors(out), progress() as bars:
         torch.set_num_threads(1)
+        check_one_of("a device", device, ("cpu", "cuda"))
         settings = {"batch_size": batch_size, "repeats": repeats, "device": device, "threads": 1}
         rows: list[dict[str, Any]] = []
         wanted = only.split(",") if only else [*METHODS, *EXTRA]

@@ -18,6 +18,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
@@ -42,6 +43,13 @@ def check_one_of(what: str, value: str, known: Iterable[str]) -> None:
     """Raise WrongSetting unless a setting is one of those there are; `what` is its name, with an article."""
     if value not in known:
         raise WrongSetting(f"{what} is one of {', '.join(known)}, got {value!r}.")
+
+
+def check_interpreters(given: Mapping[str, str | None]) -> None:
+    """Raise WrongSetting unless every interpreter that an option names can be run."""
+    for name, python in given.items():
+        if python is not None and shutil.which(python) is None:
+            raise WrongSetting(f"--{name} is a Python that can be run, got {python!r}, which cannot.")
 
 
 def check_folder(

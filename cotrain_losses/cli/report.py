@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..datasets.names import shown as printable
+
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure as Plot
@@ -138,14 +140,17 @@ def check_writable(folder: Path | None, rule: str = "results are written to a fo
     """Raise ValueError where nothing could be written to a folder later; nothing is made."""
     if folder is None:
         return
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    there = folder.absolute()
     try:
+        while not there.exists():
+            there = there.parent
         with TemporaryFile(dir=there):
             pass
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = getattr(error, "strerror", None) or str(error)
         raise ValueError(
-            f"{rule}, got {folder}, where nothing can be written: {there}: {reason}.{remedy and f' {remedy}'}"
+            f"{rule}, got {printable(folder)}, where nothing can be written: {printable(there)}: {reason}."
+            f"{remedy and f' {remedy}'}"
         ) from None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,12 +37,7 @@ class Side:
     @classmethod
     def of(cls, name: str, features: Any, groups: Any = None) -> Side:
         """Checked rows on the CPU in float64: (n, ...) is folded to (n, d), groups may be integers or names."""
-        x = torch.as_tensor(features).detach().cpu()
-        if x.is_complex() or x.dtype == torch.bool or x.ndim == 0:
-            raise TypeError(
-                f"features are real numbers, one row per sample, got {name} of shape {tuple(x.shape)} and type "
-                f"{str(x.dtype).removeprefix('torch.')}. Pass (samples, width)."
-            )
+        x = _real(name, features)
         if len(x) < 2 or x.numel() == 0:
             raise ValueError(
                 f"a diagnosis compares two samples of features, got {name} of shape {tuple(x.shape)}. "
@@ -131,15 +127,34 @@ def replicates(source: Side, target: Side, *, rows: int, repeats: int, seed: int
         yield Replicate((c, d), (a, b))
 
 
+def _real(name: str, features: Any) -> Tensor:
+    """Features as a dense tensor of real numbers in rows, on the CPU."""
+    x = features if isinstance(features, Tensor) else np.asarray(features)
+    given = f"{name} of shape {tuple(x.shape)} and type {str(x.dtype).removeprefix('torch.')}"
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fiu":
+        with np.errstate(over="ignore"):  # what is infinite then is refused
+            x = torch.from_numpy(x.astype(np.float64))
+    if not isinstance(x, Tensor) or x.is_complex() or x.is_quantized or x.dtype == torch.bool or x.ndim == 0:
+        raise TypeError(f"features are real numbers, one row per sample, got {given}. Pass (samples, width).")
+    if x.layout != torch.strided or x.is_meta:
+        raise TypeError(
+            f"features are dense and hold values, got {given}, {x.layout} on {x.device}. Save x.to_dense()."
+        )
+    return x.detach().cpu()
+
+
 def _episodes(name: str, groups: Any, rows: int) -> Tensor:
     if groups is None:
         return torch.arange(rows)
-    import numpy as np
-
     labels = np.asarray(groups.detach().cpu() if isinstance(groups, Tensor) else groups)
     if labels.shape != (rows,):
         raise ValueError(
             f"groups name the episode of each row, shape ({rows},), got shape {labels.shape} for {name}. "
             "Repeat the episode's number for every frame of it."
+        )
+    if labels.dtype.kind in "fc" and not np.isfinite(labels).all():
+        raise ValueError(
+            f"groups name the episode of each row, got NaN or infinity in {int((~np.isfinite(labels)).sum())} rows for "
+            f"{name}. Number every episode."
         )
     return torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64))

@@ -15,7 +15,7 @@ from cotrain_losses import importance
 from cotrain_losses.cli.progress import progress
 from cotrain_losses.cli.report import Figure, Section, Table, Text, as_png
 
-from ..results import Cells, Row, check_one_of, source_digest, write_report, write_results
+from ..results import Cells, Row, check_interpreters, check_one_of, source_digest, write_report, write_results
 from ..terminal import cli_errors, show_table
 from .measure import ESTIMATORS, NAMES, measured
 
@@ -154,5 +154,6 @@ def estimators(
     """
     with cli_errors(out):
         check_one_of("a preset", preset, PRESETS)
+        check_interpreters({"peers": peers})
         show_table(summary(study(preset, out, peers or sys.executable)))
         typer.echo(out / "report.html")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ def peers(
     sizes: Annotated[str, typer.Option(help="Rows on each side, comma-separated.")] = "32,64,128,256,512,1024",
     widths: Annotated[str, typer.Option(help="Widths of the features, comma-separated.")] = "64,512",
     repeats: Annotated[int, typer.Option(min=5, help="Repetitions at n <= 128; fewer above, never under 5.")] = 31,
-    seed: Annotated[int, typer.Option(help="Seed of the rows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the rows.")] = 0,
     device: Annotated[
         str, typer.Option(help="`cpu`, or `cuda`, where KeOps, flash-sinkhorn and mdot-tnt are timed too.")
     ] = "cpu",
@@ -52,16 +52,31 @@ def peers(
     from ..terminal import cli_errors
 
     with cli_errors(out):
-        from ..results import check_one_of
+        from ..results import check_interpreters, check_one_of
         from ..terminal import show_table
+        from .problems import LOSSES
         from .study import failure_table, study
 
-        settings = {"losses": losses.split(","), "repeats": repeats, "seed": seed, "device": device}
-        settings |= {"sizes": [int(n) for n in sizes.split(",")], "widths": [int(d) for d in widths.split(",")]}
+        settings: dict[str, Any] = {"losses": losses.split(","), "repeats": repeats, "seed": seed, "device": device}
+        settings |= {"sizes": _counts("sizes", sizes), "widths": _counts("widths", widths)}
         check_one_of("a device", device, ("cpu", "cuda"))
+        for loss in settings["losses"]:
+            check_one_of("a loss", loss, LOSSES)
+        check_interpreters({"torch-peers": torch_peers, "pytorch-adapt": pytorch_adapt, "ott-jax": ott_jax})
         pythons = {"torch peers": torch_peers, "pytorch-adapt": pytorch_adapt, "OTT-JAX": ott_jax}
         if failures:
             show_table(failure_table(out, seed, pythons))
         else:
             show_table(study(out, settings, pythons)[0])
         typer.echo(str(out / "report.html"))
+
+
+def _counts(name: str, text: str) -> list[int]:
+    from ..results import WrongSetting
+
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and 1 <= int(word[:9]) <= 65536 and len(word) < 9 for word in words):
+        raise WrongSetting(
+            f"--{name} are numbers from 1 to 65536, comma-separated, got {text!r}. For one: --{name} 64."
+        )
+    return [int(word) for word in words]

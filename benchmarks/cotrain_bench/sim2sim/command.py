@@ -12,7 +12,7 @@ from typer import Option
 from cotrain_losses.cli.report import Table
 
 from ..executors import EXECUTORS
-from ..results import CannotContinue
+from ..results import CannotContinue, WrongSetting, check_one_of
 from ..terminal import cli_errors, show_table
 from .export import FORMATS
 from .gaps import GAPS
@@ -90,6 +90,7 @@ def sim2sim(
     with cli_errors(out):
         from .run import Runner
 
+        _check(executor, slurm, study is None and so_far)
         runner = Runner(workers, executor, slurm)
         changes: dict[str, Any] = {"seed": seed, "task": task, "gap": gap, "ratio": ratio}
         changes |= {"methods": None if methods is None else tuple(methods.split(","))}
@@ -101,6 +102,14 @@ def sim2sim(
             )
         else:
             _comparison(preset or "demo", {**changes, "policy": policy}, export, out, runner)
+
+
+def _check(executor: str, slurm: str, so_far_alone: bool) -> None:
+    check_one_of("an executor", executor, EXECUTORS)
+    if slurm and executor != "slurm":
+        raise WrongSetting(f"--slurm is what jobs of --executor slurm ask for, got {slurm!r} with {executor}.")
+    if so_far_alone:
+        raise WrongSetting("--so-far reports the finished cells of a study, got no study. Name one: --study methods.")
 
 
 def _comparison(preset: str, changes: dict[str, Any], export: str | None, out: Path, runner: Runner) -> None:

@@ -11,7 +11,7 @@ import typer
 def special_cases(
     out: Annotated[Path, typer.Option(help="Folder for results and pages.")] = Path("results/special-cases"),
     draws: Annotated[int, typer.Option(min=1, help="Drawn inputs per case and per edge.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the first draw.")] = 0,
 ) -> None:
     """Compare each recipe with the formula it was published as, and check which setting turns one into another.
 

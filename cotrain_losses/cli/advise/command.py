@@ -22,7 +22,9 @@ def advise(
     partial: Annotated[bool, typer.Option("--partial", help="Read datasets that are not whole, with a note.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Directory for advise.json, advise.png and advise.html.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the frames that distances are measured on.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the frames that distances are measured on.")
+    ] = 0,
 ) -> None:
     """Say what the datasets alone imply for co-training: ratio, shifts, overlap, batches.
 

@@ -29,9 +29,9 @@ def diagnose(
     out: Annotated[Path | None, typer.Option(help="Folder of the page ['diagnosis'; none with --json].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")] = False,
     rows: Annotated[int, typer.Option(min=2, help="Largest halves that distances are measured between.")] = 1024,
-    repeats: Annotated[int, typer.Option(min=1, help="Halvings that distances are averaged over.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Halvings that distances are averaged over.")] = 5,
     neighbours: Annotated[int, typer.Option(min=1, help="Neighbours that the measure of mixing counts.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every draw.")] = 0,
 ) -> None:
     """Say for every layer whether sim and real are disjoint, structured or overlapping.
 

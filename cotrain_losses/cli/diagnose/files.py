@@ -30,6 +30,10 @@ def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequen
             f"every checkpoint has a file of target and one of source features, got {len(targets)} target and "
             f"{len(sources)} source files. Repeat --target and --source in the same order."
         )
+    if same := [target for target, source in zip(targets, sources, strict=True) if target.samefile(source)]:
+        raise ValueError(
+            f"target and source are files of two domains, got {shown(same[0])} for both. Name one of each."
+        )
     names = _names(targets)
     return [Checkpoint(*each) for each in zip(names, sources, targets, _ratios(names, ratios), strict=True)]
 

@@ -62,6 +62,6 @@ def export(
 
     try:
         typer.echo(exported(checkpoint, out, bare))
-    except Refused as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"cotrain export: {error}", err=True)
         raise typer.Exit(1) from error

@@ -10,30 +10,66 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from ...guidance import DomainGuidance
 from ...policy import keeping
+from ..report import check_writable
 from . import files
 from .attach import sketched
-from .settings import Refused, Settings
+from .settings import Refused, Settings, json_object
 
 PLUGIN = "lerobot_policy_cotrain"
 KEPT = ("input_features", "output_features", "device", "use_amp", "repo_id", "private", "tags", "license")
 
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, EOFError, UnpicklingError)
+"""what JSON, torch, safetensors and the copying of files raise on files that are not theirs"""
+
 
 def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
-    """Write a checkpoint's policy to a new folder, and say what it is."""
+    """Write a checkpoint's policy to a new folder, and say what it is; nothing is left of one that cannot be read."""
     inside = checkpoint / "pretrained_model"
     folder = inside if inside.is_dir() else checkpoint
-    if not (folder / "config.json").is_file():
-        raise Refused(f"cotrain export reads a LeRobot checkpoint (config.json), got {checkpoint}.")
-    if not (folder / "model.safetensors").is_file():
-        raise Refused(f"cotrain export reads a whole policy (model.safetensors), got {folder}. Merge adapters into it.")
-    if out.exists():
-        raise Refused(f"cotrain export writes a new folder, got {out}, which exists.")
-    shutil.copytree(folder, out, ignore=shutil.ignore_patterns("cotrain.*", keeping.FILE))
-    config = json.loads((folder / "config.json").read_text())
+    config = _config(folder)
+    if out.exists() or folder.resolve() in out.resolve().parents:
+        raise Refused(f"a policy is written to a new folder beside its checkpoint, got {out}. Name another.")
+    check_writable(out, "a policy is written to a folder", "Name another.")
+    try:
+        shutil.copytree(folder, out, ignore=shutil.ignore_patterns("cotrain.*", keeping.FILE))
+        return _converted(config, folder, out, bare)
+    except DAMAGED as error:
+        shutil.rmtree(out, ignore_errors=True)
+        if isinstance(error, Refused):
+            raise
+        told = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise Refused(
+            f"a checkpoint is read as LeRobot and cotrain lerobot-train write it, got {checkpoint}, which is damaged "
+            f"or has other files ({told}). Copy it again."
+        ) from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The configuration of a policy whose files look whole."""
+    path, weights = folder / "config.json", folder / "model.safetensors"
+    if not path.is_file():
+        raise Refused(f"a LeRobot checkpoint holds a config.json, got {folder}, which has none.")
+    if not weights.is_file():
+        raise Refused(f"a whole policy is in model.safetensors, got {folder} without. Merge adapters into it.")
+    config = json_object(path.read_text(errors="replace"), str(path))
+    if not isinstance(config.get("type"), str):
+        raise Refused(f'a policy\'s config.json has its "type", got {config.get("type")!r} in {path}.')
+    with weights.open("rb") as file:
+        length, first = int.from_bytes(file.read(8), "little"), file.read(1)
+    if first != b"{" or length > weights.stat().st_size - 8:
+        raise Refused(
+            f"weights are read from a safetensors file, got {weights}, which is damaged or a Git LFS pointer. Copy it "
+            "again, or run git lfs pull."
+        )
+    return config
+
+
+def _converted(config: dict[str, Any], folder: Path, out: Path, bare: bool) -> str:
     if config["type"] == "cotrain":
         return _of_plugin(config, out, bare)
     text = files.read_settings(folder)
@@ -65,8 +101,7 @@ def _of_plugin(config: dict[str, Any], out: Path, bare: bool) -> str:
     if sketched(config["method"], ratio=0.5).guidance is not None and not bare:
         return _needs_plugin(out)
     if config.get("adapters"):
-        shutil.rmtree(out)
-        raise Refused(f"cotrain export --bare writes a policy without adapters, got {out.name} with. Merge them first.")
+        raise Refused(f"--bare writes a policy without adapters, got {out.name} with. Merge them first.")
     base = {"type": config["base_type"], **config["base_args"], **{k: config[k] for k in KEPT if k in config}}
     (out / "config.json").write_text(json.dumps(base, indent=4))
     _renamed(out, lambda key: key.removeprefix("policy.") if key.startswith("policy.") else None, {})
@@ -74,10 +109,14 @@ def _of_plugin(config: dict[str, Any], out: Path, bare: bool) -> str:
 
 
 def _renamed(out: Path, name: Any, more: dict[str, Any]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file  # LeRobot's; this file runs beside it
 
     path = out / "model.safetensors"
-    renamed = {name(key): value for key, value in load_file(path).items()}
+    try:
+        renamed = {name(key): value for key, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path.name}: {error}") from error
     save_file({key: value for key, value in renamed.items() if key is not None} | more, path)
 
 

@@ -27,7 +27,7 @@ def write(folder: Path, settings: Settings, facts: dict[str, Any], method: Metho
 def read_settings(folder: Path) -> str | None:
     """The settings of the run that wrote a checkpoint, as JSON; None where there are none."""
     path = folder / SETTINGS
-    return path.read_text() if path.is_file() else None
+    return path.read_text(errors="replace") if path.is_file() else None
 
 
 def load(method: Method, folder: Path) -> None:

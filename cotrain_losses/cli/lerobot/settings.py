@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...datasets.episodes import numbers
+from ...datasets.names import shown
 from ...mixing.shares import shares
 
 Ratio: TypeAlias = "float | Mapping[str, float]"
@@ -82,9 +83,26 @@ class Settings:
     @classmethod
     def of(cls, text: str, **given: Any) -> Settings:
         """From JSON; what is given goes before."""
-        known = {name: value for name, value in json.loads(text).items() if name in cls.__annotations__}
+        held = json_object(text, "cotrain.json")
+        known = {name: value for name, value in held.items() if name in cls.__annotations__}
         lists: dict[str, Any] = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        words = [word for value in known.values() for word in (value if isinstance(value, list) else [value])]
+        if not {"target", "source"} <= set(known) or not all(isinstance(word, str) for word in words):
+            raise Refused(
+                f"a run's cotrain.json names its target, its source and its options, got {shown(known)}. Copy it again."
+            )
         return replace(cls(**{**known, **lists}), **{name: value for name, value in given.items() if value})
+
+
+def json_object(text: str, name: str) -> dict[str, Any]:
+    """What a file of a checkpoint holds; Refused if that is no JSON object."""
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{name} is JSON, got a file that is not ({error}). Copy it again.") from error
+    if not isinstance(held, dict):
+        raise Refused(f"{name} is a JSON object, got {type(held).__name__}. Copy it again.")
+    return held
 
 
 def ratios(text: str, names: tuple[str, ...], target: str) -> dict[int, Ratio]:
