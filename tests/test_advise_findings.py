@@ -274,3 +274,51 @@ def test_a_label_is_recommended_where_near_states_ask_for_other_actions_and_plai
     for report in (agree, differ):
         names = {"recipes": recipes, "ctl": ctl, "cotrain_losses": ctl, "width": 32}
         assert isinstance(eval(report["recommended"]["method"]["code"], names), ctl.Method)
+
+
+# --- what cannot be ---
+
+NORMAL = (independent(0, 4), independent(1, 9))
+WRONG = {
+    "half a row": ({"batch_size": 64.5}, "integers from 1 to 1000000000, got 64.5 and 2"),
+    "a word": ({"batch_size": "64"}, "integers from 1 to"),
+    "yes": ({"enough": True}, "integers from 1 to"),
+    "no rows": ({"batch_size": 0}, "integers from 1 to"),
+    "ten billion rows": ({"batch_size": 10**10}, "integers from 1 to"),
+    "more than enough": ({"enough": 10**13}, "integers from 1 to"),
+    "a number that is none": ({"batch_size": float("nan")}, "integers from 1 to"),
+    "a seed below zero": ({"seed": -1}, "seed is an integer from 0 on"),
+    "half a seed": ({"seed": 1.5}, "seed is an integer from 0 on"),
+    "a source that is no list": ({"source": "sim.npz"}, "source is a list of paths"),
+    "no target": ({"target": None}, "target is one path"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_argument_that_cannot_be_is_refused_in_one_sentence(tmp_path, name):
+    changed, sentence = WRONG[name]
+    given = {"source": [npz(tmp_path / "sim.npz", NORMAL[1])], "target": npz(tmp_path / "real.npz", NORMAL[0])}
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        advice(**given | changed)
+
+
+def test_one_dataset_is_no_two_domains_unless_parts_are_named(tmp_path):
+    both = npz(tmp_path / "both.npz", NORMAL[1])
+    for source in ([both], [tmp_path / "." / "both.npz"], [f"{both}::episodes=0-3"] * 2):
+        with pytest.raises(ValueError, match=r"twice\. Give each once"):
+            advice(source=source, target=both)
+    assert advice(source=[f"{both}::episodes=4-8"], target=f"{both}::episodes=0-3")["datasets"][0]["episodes"] == 4
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_numbers_of_1e200_are_refused(tmp_path, part):
+    large = [tuple(x * 1e200 if k == part else x for k, x in enumerate(episode)) for episode in NORMAL[1]]
+    with pytest.raises(ValueError, match=r"far too large \(beyond 1e\+100\)"):
+        found(tmp_path, NORMAL[0], large)
+
+
+@pytest.mark.parametrize("step", [1e-320, 1e-200, 0.0, -1.0, 1e300, float("nan")])
+def test_times_that_can_be_no_clocks_give_no_rate_and_no_finding(tmp_path, step):
+    with np.errstate(over="ignore"):
+        times = np.tile(np.arange(80) * step, 9)
+    assert "control rate" not in kinds(found(tmp_path, NORMAL[0], NORMAL[1], timestamp=times))

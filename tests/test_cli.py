@@ -85,7 +85,8 @@ def test_a_benchmark_whose_results_cannot_be_written_ends_before_it_computes(com
 def test_caches_of_libraries_that_cannot_be_written_stop_no_command(tmp_path):
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "MPLCONFIGDIR", "HF_HOME"), "/dev/null/x")
     np.savez(path := tmp_path / "a.npz", action=np.random.default_rng(0).normal(size=(40, 2)), episode_lengths=[10] * 4)
-    arguments = ["advise", "--target", str(path), "--source", str(path), "--out", str(tmp_path / "out")]
+    parts = [f"{path}::episodes={part}" for part in ("0-1", "2-3")]
+    arguments = ["advise", "--target", parts[0], "--source", parts[1], "--out", str(tmp_path / "out")]
     code, there = "from cotrain_losses.cli import main; main()", {**os.environ, **nowhere}
     ran = subprocess.run([sys.executable, "-c", code, *arguments], env=there, capture_output=True, text=True)
     assert ran.returncode == 0 and "Traceback" not in ran.stderr

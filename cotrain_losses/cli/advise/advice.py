@@ -14,6 +14,7 @@ The answer is a plain dict of numbers, lists and text, so that it can be printed
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,24 @@ from .statistics import SAMPLE, Summary, summarised
 
 MOST = 10**9
 """rows of a batch"""
+
+
+def _check(source: Sequence[str | Path], target: str | Path, batch_size: int, enough: int, seed: int) -> None:
+    if isinstance(source, str | Path) or not isinstance(target, str | Path):
+        raise TypeError(f"source is a list of paths and target is one path, got {source!r} and {target!r}.")
+    if not source:
+        raise ValueError("co-training needs at least one source dataset, got none. Pass --source PATH.")
+    for number in (batch_size, enough):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 1 <= number <= MOST:
+            raise ValueError(f"batch_size and enough are integers from 1 to {MOST}, got {batch_size} and {enough}.")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed is an integer from 0 on, got {seed!r}.")
+    places = [os.path.realpath(path) for path in (target, *source)]
+    if twice := [path for path, place in zip((target, *source), places, strict=True) if places.count(place) > 1]:
+        raise ValueError(
+            f"target and sources are datasets of their own, got {shown(twice[0])} twice. Give each once; parts of one "
+            "dataset are told apart by ::domain=NAME or ::episodes=0-49."
+        )
 
 
 def advice(
@@ -61,10 +80,7 @@ def advice(
     Every dataset is read once, in pieces; moments are of all frames, distances and overlaps of 3000 frames each.
     Raises Unreadable, a ValueError that names the dataset and what is wrong with it.
     """
-    if not source:
-        raise ValueError("co-training needs at least one source dataset, got none. Pass --source PATH.")
-    if not (1 <= batch_size <= MOST and 1 <= enough <= MOST):
-        raise ValueError(f"batch_size and enough are between 1 and {MOST}, got {batch_size} and {enough}.")
+    _check(source, target, batch_size, enough, seed)
     settings: dict[str, Any] = {"action": action_key, "state": state_key, "partial": partial}
     opened = named_apart([open_demonstrations(path, **settings) for path in (target, *source)])
     own, *others = (summarised(d, sample=SAMPLE, seed=seed + k) for k, d in enumerate(opened))
