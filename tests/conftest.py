@@ -7,10 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from hypothesis import settings
+
+sys.modules["tests"] = ModuleType("tests")  # other libraries bring a package of this name (draccus, with LeRobot)
+sys.modules["tests"].__path__ = [str(Path(__file__).parent)]
 
 TIERS = {
     "integration": "integration",
@@ -48,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "ignore")
     config.device = torch.device("cpu")  # type: ignore[attr-defined]
     if (named := config.getoption("--device")) != "cpu":
-        from tests.device import place  # other libraries bring a package of this name into their environments
+        from tests.device import place
 
         config.device = place(named)  # type: ignore[attr-defined]
         config.option.reportchars += "s"  # what is skipped there, and why

@@ -66,7 +66,14 @@ PACKAGES = {
     "sortedcontainers": "sortedcontainers==2.4.0",
 }
 """by the module whose absence asks for it"""
-LEFT_OUT: tuple[str, ...] = ("*/tests/*", "ot/bsp/bsp_wrap*", "diffusers/pipelines/*/*", "pillow.libs/libavif*")
+LEFT_OUT: tuple[str, ...] = (
+    "tests/*",
+    "examples/*",
+    "*/tests/*",
+    "ot/bsp/bsp_wrap*",
+    "diffusers/pipelines/*/*",
+    "pillow.libs/libavif*",
+)
 LEFT_OUT += ("pygments/lexers/[a-ce-oq-z]*", "pygments/lexers/_*_builtins.py")
 LEFT_OUT += ("*.pyi", "*.pxd", "*.a", "*/include/*", "*.data/*")
 """POT's solver for bottleneck problems is 31 MB"""

@@ -18,7 +18,7 @@ import cotrain_losses as ctl
 from cotrain_losses.policy.adapters import over_tokens
 
 from ..peers.problems import alternating, repeat
-from .machine import Machine, Row
+from .machine import Machine, NotHere, Row
 from .policies import methods
 
 WIDTH, CAMERAS, WORDS, ACTIONS, HORIZON = 2048, ("top", "wrist"), 1024, 7, 50
@@ -102,9 +102,12 @@ def _stepper(on: Machine, method: ctl.Method | None, size: Size, compiled: bool)
 
 def pi05(device: str, compiled: bool, side: int) -> Any:
     """LeRobot's pi0.5, made as its code makes it but for the number of layers and words."""
-    from lerobot.configs.types import FeatureType, PolicyFeature
-    from lerobot.policies.pi05 import modeling_pi05 as pi
-    from lerobot.policies.pi05.configuration_pi05 import PI05Config
+    try:
+        from lerobot.configs.types import FeatureType, PolicyFeature
+        from lerobot.policies.pi05 import modeling_pi05 as pi
+        from lerobot.policies.pi05.configuration_pi05 import PI05Config
+    except ImportError as error:
+        raise NotHere(str(error)) from error
 
     vlm, expert, sizes = pi.PaliGemmaForConditionalGenerationWithPiGemma, pi.PiGemmaForCausalLM, pi.get_gemma_config
     compile = torch.compile
