@@ -26,7 +26,7 @@ WHERE := -c 'import sys; print(sys.executable)' 2>/dev/null
 PYTHON312 ?= $(shell python3.12 $(WHERE) || \
   PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.12' | tail -n 1) python3.12 $(WHERE))
 
-.PHONY: help demo quick test long matrix wheel oldest mutants lines calls gpu gpu-bundle lint types docs integration integration-lerobot \
+.PHONY: help demo quick test long matrix wheel oldest mutants lines calls gpu gpu-bundle lint types docs integration integration-lerobot notebook \
   python312 robosuite slurm clean
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make oldest  the quick tier with Python 3.11 and the oldest versions that are promised"
 	@echo "make integration   real LeRobot and robomimic policies, wrapped, trained and rolled out (an environment of its own)"
 	@echo "make integration-lerobot   LeRobot of today, with Python 3.12: adapters, lerobot-train and cotrain lerobot-train"
+	@echo "make notebook   the notebook of a whole run with LeRobot, run again with its outputs"
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
 	@echo "make wheel   the wheel, installed in an environment of its own and tested from elsewhere"
 	@echo "make gpu     every number that needs a GPU, in about 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
@@ -104,6 +105,11 @@ python312:
 
 integration-lerobot: $(LEROBOT)/.installed
 	$(LEROBOT)/bin/python -m pytest -m integration_lerobot tests/integration_lerobot
+
+# A whole sim-and-real run with LeRobot: the script is run, its outputs are written into the page and the notebook.
+notebook: $(LEROBOT)/.installed
+	PATH="$(CURDIR)/$(LEROBOT)/bin:$$PATH" $(LEROBOT)/bin/python tests/tools/notebook.py examples/lerobot/sim_and_real.py \
+	  docs/sim-and-real.md examples/lerobot/sim_and_real.ipynb
 
 # A real Slurm node is started by the tests, on loopback; only its programs are installed here.
 slurm:
