@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._core.checks import whole
 from ._core.device import capturing, moved
 
 
@@ -68,7 +69,7 @@ class DomainGuidance(nn.Module):
 
     def build(self, width: int, domains: int) -> None:
         """Make the zero table of (domains, width); one-hot columns need none."""
-        self.domains = domains
+        self.domains, width = whole("domains", domains, 1), whole("width", width, 1)
         if not self.one_hot:
             self.table = nn.Parameter(torch.zeros(domains, width))
 

@@ -112,3 +112,9 @@ def test_a_drop_that_is_no_probability_is_refused() -> None:
 def test_a_scale_that_is_not_finite_is_refused(scale) -> None:
     with pytest.raises(ValueError, match=rf"scale .* is a finite number, got {scale}\."):
         DomainGuidance(width=2, scale=scale)
+
+
+@pytest.mark.parametrize("width", [0, -4, 2.5, True, "4"])
+def test_a_width_counts_from_one(width):
+    with pytest.raises(ValueError, match="width is a whole number, 1 or more"):
+        DomainGuidance(width)

@@ -157,3 +157,9 @@ def test_at_a_ratio_below_one_row_a_batch_the_target_comes_in_every_so_often():
 def test_one_frame_may_be_drawn_many_times_in_a_batch():
     is_target = torch.tensor([True] + [False] * 9)
     assert target_counts(list(MixedBatchSampler(is_target, 10, 0.7)), is_target) == [7, 7, 7]
+
+
+@pytest.mark.parametrize("rows", [10**7 + 1, 10**18])
+def test_a_batch_of_absurd_size_is_refused_at_once(rows):
+    with pytest.raises(ValueError, match="batch_size counts the rows of a step"):
+        MixedBatchSampler(torch.arange(60) >= 50, rows, 0.25)

@@ -17,6 +17,9 @@ from .ratios import ratio_weights
 from .rounding import ONE, Counts
 from .shares import Ratio, check_drawn, shares
 
+MOST = 10**7
+"""rows of a batch"""
+
 
 class MixedBatchSampler(Sampler[list[int]]):
     """Batches in which every domain has its exact share: `DataLoader(data, batch_sampler=...)`.
@@ -69,6 +72,8 @@ class MixedBatchSampler(Sampler[list[int]]):
         world_size: int = 1,
     ) -> None:
         self.batch_size, self.world_size = whole("batch_size", batch_size, 1), whole("world_size", world_size, 1)
+        if self.batch_size > MOST:
+            raise ValueError(f"batch_size counts the rows of a step, {MOST} at most, got {batch_size}. Use 64.")
         self.rank, self.seed, self.target = whole("rank", rank), whole("seed", seed), target
         self._global = self.batch_size * self.world_size
         if self.rank >= self.world_size:
