@@ -41,6 +41,12 @@ def test_an_observation_is_both_views_the_hand_and_the_gripper():
     assert seen[-1] == np.float32(plain.observation()[-1])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton is there on Linux alone")
+def test_triton_can_be_imported_after_a_picture_was_drawn():
+    code = "from cotrain_bench.sim2sim.rendering import check_drawing; check_drawing(); import triton"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_the_same_episode_gives_the_same_pixels_in_any_renderer_closed_or_alive():
     with ImageWorld("pick-place", GAPS["none"]) as first:
         once = moved(first).views()

@@ -9,10 +9,11 @@ OpenGL is EGL or OSMesa from the system's packages; the variable MUJOCO_GL says 
 from __future__ import annotations
 
 import atexit
-import importlib
+import importlib.util
 import math
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,10 +118,18 @@ def _gl_context(pixels: int) -> Any:
     name = os.environ.get("MUJOCO_GL", "egl").lower()
     if name not in PACKAGES:
         raise CannotContinue(f"images are drawn with MUJOCO_GL set to {' or '.join(PACKAGES)}, got {name!r}.")
+    _load_triton()
     try:
         return importlib.import_module(f"mujoco.{name}").GLContext(pixels, pixels)
     except Exception as error:  # PyOpenGL and the drivers each have errors of their own for a missing library
         raise _without_gl("images are drawn through OpenGL without a screen", name, error) from error
+
+
+def _load_triton() -> None:
+    """Mesa's OpenGL loads LLVM, after which Triton's own ends the process; torch's optimizers import Triton."""
+    if importlib.util.find_spec("triton") is not None:
+        with suppress(Exception):  # a Triton that cannot be imported ends nothing later either
+            importlib.import_module("triton")
 
 
 def check_simulator() -> None:
