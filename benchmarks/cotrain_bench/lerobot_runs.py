@@ -31,7 +31,7 @@ app = typer.Typer(add_completion=False, help=__doc__.split("\n")[0])
 
 
 @app.command("time")
-def took(steps: int = 200, batch: int = 64, threads: int = 2) -> None:
+def took(steps: int = 200, batch: int = 8, threads: int = 2) -> None:
     """Seconds from the command to its checkpoint, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         real, sim = (str(_dataset(Path(folder) / name, n)) for name, n in (("real", 4), ("sim", 20)))
