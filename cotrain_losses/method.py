@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from ._core.checks import check_share
 from .guidance import DomainGuidance
 from .importance.samples import SampleWeights
 from .terms.term import Regularizer, Term
@@ -28,7 +29,7 @@ class Method:
 
     Raises:
         TypeError: a regularizer, guidance or weights of another kind.
-        ValueError: a sum of methods that make one choice differently.
+        ValueError: a ratio outside [0, 1]; a sum of methods that make one choice differently.
 
     >>> aligned = Method(ratio=0.1, regularizer=0.1 * Term())
     >>> both = aligned + Method(ratio=0.1, guidance=DomainGuidance(width=8))
@@ -51,6 +52,9 @@ class Method:
             if value is not None and (isinstance(value, type) or not kind(value)):
                 received = value if isinstance(value, type | str | int | float) else type(value).__name__
                 raise TypeError(f"Method({name}=...) takes {remedy}, got {received!r}.")
+        named = self.ratio if isinstance(self.ratio, Mapping) else {"": self.ratio}
+        for name, share in named.items() if self.ratio is not None else ():
+            check_share(f"ratio[{name!r}]" if name else "ratio", share)
 
     def __add__(self, other: Method | int) -> Method:
         if isinstance(other, int) and other == 0:  # so that sum(...) works

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cotrain_losses import CoTrain, DomainGuidance, Method, Seam
+from cotrain_losses import (
+    CoTrain,
+    DomainAdversary,
+    DomainClassifier,
+    DomainGuidance,
+    Method,
+    OptimalTransport,
+    Seam,
+)
 from tests.drawn import seeds
 from tests.toy import batch
 from tests.training import Gap
@@ -179,3 +191,29 @@ def test_three_domains_pooled_and_each_in_turn() -> None:
     losses = each(batch(), domain=torch.tensor([1, 2, 0, 0, 1, 2]))
     torch.testing.assert_close(losses.raw["gap[sim_b]"], Gap()(b, real).detach())
     torch.testing.assert_close(losses.regularizer, (Gap()(a, real) + Gap()(b, real)).detach())
+
+
+SURPRISES: list[tuple[str, Callable[[], Any], str]] = [
+    ("a ratio above one", lambda: Method(ratio=3), r"ratio is the share .* got 3\. .* use 0\.25"),
+    ("a ratio in words", lambda: Method(ratio="a"), "ratio is the share"),
+    ("a share that is none", lambda: Method(ratio={"real": 0.5, "sim": math.nan}), r"ratio\['sim'\] is the share"),
+    ("a cost in words", lambda: OptimalTransport(cost="zz"), "are functions .* got cost='zz'"),
+    ("half an iteration", lambda: OptimalTransport(max_iterations=1.5), "max_iterations is a whole number"),
+    ("no width", lambda: DomainClassifier(0), "width is a whole number, 1 or more"),
+    ("a hidden layer below none", lambda: DomainAdversary(4, hidden=(-1,)), "hidden is a whole number"),
+    ("no policy", lambda: CoTrain(None, Method()), "a policy that was made, got None"),
+    ("a class of policies", lambda: CoTrain(type(policy()), Method()), "a policy that was made"),
+    ("a method by name", lambda: CoTrain(policy(), "mmd"), "takes a Method, got 'mmd'"),
+    ("a seam by name", lambda: CoTrain(policy(), Method(), seam="head"), r"Write Seam\(head='head', \.\.\.\)"),
+    ("a number for a loss", lambda: CoTrain(policy(), Method(), loss=3), "a method's name or a function"),
+    ("a word for a switch", lambda: CoTrain(policy(), Method(), gather="yes"), "is True or False, got 'yes'"),
+    ("a number for a reader", lambda: CoTrain(policy(), Method(), extras=3), r"extras=\.\.\.\) is a function"),
+    ("half a row", lambda: CoTrain(policy(), Method(), memory=1.5), "memory is a whole number, 0 or more"),
+    ("a step in words", lambda: CoTrain(policy(), Method(), seam=SEAM)(batch(), domain=LABELS, step="a"), "step is"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), [each[1:] for each in SURPRISES], ids=[each[0] for each in SURPRISES])
+def test_what_cannot_be_is_refused_in_one_sentence(make: Callable[[], Any], words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        make()

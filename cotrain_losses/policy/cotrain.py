@@ -22,7 +22,7 @@ from ..mixing.domains import Domains
 from ..terms.term import Term
 from . import adapters, keeping
 from .check import Check, checked
-from .fitting import check_fit, check_synchronised
+from .fitting import check_fit, check_kinds, check_synchronised
 from .guided import GuidedPass, guided_sampling
 from .held_out import HeldOut
 from .install import Installation
@@ -79,6 +79,7 @@ class CoTrain(nn.Module):
         memory: int = 0,
     ) -> None:
         super().__init__()
+        check_kinds(policy, method, seam, loss, gather)
         named = Domains.named(domains, target, sources)
         if isinstance(method.regularizer, Term):
             method = replace(method, regularizer=1.0 * method.regularizer)

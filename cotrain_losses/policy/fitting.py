@@ -18,6 +18,20 @@ from .seam import Seam
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
+def check_kinds(policy: Any, method: Any, seam: Any, loss: Any, gather: Any) -> None:
+    """What CoTrain joins is of the kinds that it can join."""
+    if policy is None or isinstance(policy, type | str):
+        raise TypeError(f"CoTrain(policy, ...) takes a policy that was made, got {policy!r}.")
+    if not isinstance(method, Method):
+        raise TypeError(f"CoTrain(policy, method) takes a Method, got {method!r}. Take one of recipes, or Method().")
+    if not (seam is None or isinstance(seam, Seam)):
+        raise TypeError(f"CoTrain(seam=...) takes a Seam, got {seam!r}. Write Seam(head={seam!r}, ...).")
+    if not (loss is None or isinstance(loss, str) or callable(loss)):
+        raise TypeError(f"CoTrain(loss=...) is a method's name or a function (policy, batch), got {loss!r}.")
+    if not isinstance(gather, bool):
+        raise TypeError(f"CoTrain(gather=...) is True or False, got {gather!r}.")
+
+
 def check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains, near: Callable[[Any], str]) -> None:
     """A method that acts at a seam has one, its token the seam's width, its modules the policy's device."""
     if seam is None and not (method.regularizer is None and method.guidance is None):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._core.checks import whole
 from .._core.device import moved
 from .._core.rows import Rows
 
@@ -19,9 +20,7 @@ class Memory:
     """The latest `size` rows of each domain."""
 
     def __init__(self, size: int) -> None:
-        if size < 0:
-            raise ValueError(f"memory is a number of rows kept of each domain, got {size}. 0 keeps none.")
-        self.size = size
+        self.size = whole("memory", size)
         self.kept: dict[int, Rows] = {}
 
     def filled(self, rows: Rows, labels: Tensor) -> tuple[Rows, Tensor]:

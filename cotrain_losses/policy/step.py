@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor
 
+from .._core.checks import whole
 from .._core.device import follow, moved
 from .._core.rows import Rows, wide
 from ..importance.samples import Samples
@@ -50,6 +51,10 @@ class Labels:
     step: int | None = None
     has_action: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        if not (self.step is None or isinstance(self.step, SupportsIndex)):
+            whole("step", self.step)
+
 
 @dataclass(frozen=True)
 class LabelReaders:
@@ -70,6 +75,11 @@ class BatchReaders:
     groups: Callable[[Any], Tensor] | None = None
     valid: Callable[[Any], Tensor] | None = None
     mass: Callable[[Any], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for name, read in vars(self).items():
+            if not (read is None or callable(read)):
+                raise TypeError(f"CoTrain({name}=...) is a function of the batch, got {read!r}.")
 
     def rows(self, features: Tensor, batch: Any) -> Rows:
         """The features with all that is said of them."""

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._core.checks import whole
 from .._core.rows import Rows
 from .pair import Pair
 from .term import Term
@@ -151,6 +152,7 @@ class _Join(nn.Module):
 
     def __init__(self, width: int, conditional: dict[str, int], combine: str) -> None:
         super().__init__()
+        width = whole("width", width, 1)
         self.conditional, self.combine = conditional, combine
         extra = 1 + sum(conditional.values())
         self.width = width + extra - 1
@@ -190,7 +192,7 @@ class _Join(nn.Module):
 
 def _head(width: int, hidden: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for wide in hidden:
+    for wide in (whole("hidden", each, 1) for each in hidden):
         layers += [nn.Linear(width, wide), nn.LayerNorm(wide), nn.ReLU()]
         width = wide
     return nn.Sequential(*layers, nn.Linear(width, 1))

@@ -92,6 +92,10 @@ class OptimalTransport(Term):
         rho = prices("unbalanced", unbalanced)
         self.settings = Settings(float(reg), rho, reference == "ones", tolerance, max_iterations)
         blocks: Sequence[Callback] = (Block(),) if cost is None else (cost,) if callable(cost) else tuple(cost)
+        if not all(callable(each) for each in (*blocks, *([] if pairing is None else [pairing]))):
+            raise TypeError(
+                f"cost and pairing are functions (source, target) -> (n, m), got cost={cost!r} and pairing={pairing!r}."
+            )
         self.cost, self.reference, self.pairing, self.value = blocks, reference, pairing, value
         self._told = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..._core.checks import whole
 from .problem import INF
 
 EXACT_ABOVE = 1e6  # C / eps beyond which entropy is below float64's rounding and the exact plan is taken
@@ -23,11 +24,9 @@ class Settings:
     limit: int = 1000
 
     def __post_init__(self) -> None:
-        if not self.tolerance > 0 or self.limit < 1:
-            raise ValueError(
-                "tolerance bounds the marginals' error and max_iterations counts, both are > 0, "
-                f"got {self.tolerance} and {self.limit}."
-            )
+        whole("max_iterations", self.limit, 1)
+        if not self.tolerance > 0:
+            raise ValueError(f"tolerance bounds the marginals' error and is > 0, got {self.tolerance}.")
 
     @property
     def balanced(self) -> bool:
