@@ -114,7 +114,7 @@ def test_a_check_keeps_no_rows_and_a_memory_is_a_number_of_rows() -> None:
     cotrain = CoTrain(policy(), Method(regularizer=0.1 * Gap()), seam=SEAM, memory=4)
     cotrain.check(batch(), domain=LABELS)
     assert cotrain(batch(), domain=torch.zeros(6, dtype=torch.bool)).skipped == ("gap",)
-    with pytest.raises(ValueError, match="memory is a number of rows kept of each domain, got -1"):
+    with pytest.raises(ValueError, match="memory is a whole number, 0 or more, got memory=-1"):
         CoTrain(policy(), Method(), memory=-1)
 
 

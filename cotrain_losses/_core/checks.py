@@ -125,7 +125,8 @@ def whole(name: str, value: object, least: int = 0) -> int:
     """A whole number of at least `least`, as a plain integer."""
     number = _number(value)
     if number is None or not number.is_integer() or number < least:
-        raise ValueError(f"{name} is a whole number, {least} or more, got {name}={value!r}. Pass int({name}).")
+        remedy = "" if number is None or number < least else f" Pass int({name})."
+        raise ValueError(f"{name} is a whole number, {least} or more, got {name}={value!r}.{remedy}")
     return int(value) if isinstance(value, SupportsIndex) else int(number)
 
 
