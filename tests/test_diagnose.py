@@ -55,6 +55,14 @@ def test_one_layer_of_one_checkpoint_is_the_object_itself(folder):
     assert {"alignment", "discernibility", "regime"} <= set(found)
 
 
+def test_two_lone_layers_under_two_names_are_compared_and_told(folder):
+    for side, name in (("target", "decoder"), ("source", "encoder")):
+        np.savez(folder / f"{side}.npz", **{name: np.load(folder / side / "w0.npz")["deep"]})
+    result = run("--target", "target.npz", "--source", "source.npz", "--json", *QUICK)
+    assert "alignment" in json.loads(result.stdout)
+    assert "decoder of target.npz is compared with encoder of source.npz: the only layers there are" in result.stderr
+
+
 def test_checkpoints_in_folders_give_a_page_a_figure_and_numbers_over_the_ratio(folder):
     result = run("--target", folder / "target", "--source", folder / "source", "--layer", "deep", *QUICK)
     assert result.exit_code == 0, result.output

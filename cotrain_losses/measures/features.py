@@ -55,7 +55,8 @@ class Features:
                 "Save them with numpy.savez(path, layer_name=features, groups=episode_of_each_row)."
             )
         if not path.is_file():
-            raise ValueError(f"features are read from a file, got {path}, which does not exist.")
+            kind = "is no file" if path.exists() else "does not exist"
+            raise ValueError(f"features are read from a file, got {path}, which {kind}.")
         arrays = _read_numpy(path) if path.suffix in (".npy", ".npz") else _read_torch(path)
         groups = next((arrays.pop(name) for name in GROUPS if name in arrays), None)
         if isinstance(groups, Exception):

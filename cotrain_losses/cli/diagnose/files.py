@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import typer
+
 from ...datasets.names import shown
 from ...measures.features import SUFFIXES, Features
 
@@ -46,6 +48,9 @@ def common_layers(
     if not both and len(source.layers) == len(target.layers) == 1:
         (only,), both = source.layers, list(target.layers)
         source.layers[both[0]] = source.layers.pop(only)
+        if ".npy" not in (of.source.suffix, of.target.suffix):  # which name no layers
+            told = f"{shown(both[0])} of {shown(of.target)} is compared with {shown(only)} of {shown(of.source)}"
+            typer.echo(f"{told}: the only layers there are, under two names.", err=True)
     missing = [name for name in wanted if name not in both]
     if missing or not both:
         raise ValueError(
