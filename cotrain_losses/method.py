@@ -52,9 +52,11 @@ class Method:
             if value is not None and (isinstance(value, type) or not kind(value)):
                 received = value if isinstance(value, type | str | int | float) else type(value).__name__
                 raise TypeError(f"Method({name}=...) takes {remedy}, got {received!r}.")
-        named = self.ratio if isinstance(self.ratio, Mapping) else {"": self.ratio}
-        for name, share in named.items() if self.ratio is not None else ():
-            check_share(f"ratio[{name!r}]" if name else "ratio", share)
+        if isinstance(self.ratio, Mapping):
+            for name, share in self.ratio.items():
+                check_share(f"ratio[{name!r}]", share)
+        elif self.ratio is not None:
+            check_share("ratio", self.ratio)
 
     def __add__(self, other: Method | int) -> Method:
         if isinstance(other, int) and other == 0:  # so that sum(...) works

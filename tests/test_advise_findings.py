@@ -280,15 +280,15 @@ def test_a_label_is_recommended_where_near_states_ask_for_other_actions_and_plai
 
 NORMAL = (independent(0, 4), independent(1, 9))
 WRONG = {
-    "half a row": ({"batch_size": 64.5}, "integers from 1 to 1000000000, got 64.5 and 2"),
-    "a word": ({"batch_size": "64"}, "integers from 1 to"),
-    "yes": ({"enough": True}, "integers from 1 to"),
-    "no rows": ({"batch_size": 0}, "integers from 1 to"),
-    "ten billion rows": ({"batch_size": 10**10}, "integers from 1 to"),
-    "more than enough": ({"enough": 10**13}, "integers from 1 to"),
-    "a number that is none": ({"batch_size": float("nan")}, "integers from 1 to"),
-    "a seed below zero": ({"seed": -1}, "seed is an integer from 0 on"),
-    "half a seed": ({"seed": 1.5}, "seed is an integer from 0 on"),
+    "half a row": ({"batch_size": 64.5}, "batch_size is a whole number, 1 or more, got batch_size=64.5"),
+    "a word": ({"batch_size": "64"}, "batch_size is a whole number"),
+    "yes": ({"enough": True}, "enough is a whole number"),
+    "no rows": ({"batch_size": 0}, "batch_size is a whole number"),
+    "ten billion rows": ({"batch_size": 10**10}, "at most 1000000000"),
+    "more than enough": ({"enough": 10**13}, "at most 1000000000"),
+    "a number that is none": ({"batch_size": float("nan")}, "batch_size is a whole number"),
+    "a seed below zero": ({"seed": -1}, "seed is a whole number, 0 or more"),
+    "half a seed": ({"seed": 1.5}, "seed is a whole number, 0 or more"),
     "a source that is no list": ({"source": "sim.npz"}, "source is a list of paths"),
     "no target": ({"target": None}, "target is one path"),
 }

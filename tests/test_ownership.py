@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cotrain_bench.gpu.machine import Machine
 from torch import Tensor, nn
 
 from cotrain_losses import MMD, CoTrain, DomainGuidance, Method, Seam
@@ -191,3 +192,15 @@ def test_terms_that_a_batch_skips_are_told_with_the_cure() -> None:
         "mmd was skipped: this batch has 0 source, 6 target. "
         "Mix the domains in a batch, or keep rows of earlier ones: CoTrain(memory=64).",
     )
+
+
+def test_a_check_holds_a_step_and_one_gradient_more() -> None:
+    wide = nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(8, 300), nn.Tanh(), nn.Linear(300, 300))})
+    wide["head"] = nn.Linear(300, 2)
+    loss, x = lambda policy, x: policy.head(policy.encoder(x)).square().mean(), torch.randn(2000, 8)
+    cotrain = CoTrain(wide, Method(), seam=Seam(feature="encoder", head="head"), loss=loss)
+    gradient = 4 * sum(p.numel() for p in wide.parameters())
+    domain, on = torch.arange(2000) % 4 == 0, Machine("cpu")
+    step = on.peak(lambda: cotrain(x, domain=domain).total.backward())
+    pieces = 4 * 8 * 300 * 300  # of the largest parameter, in double precision
+    assert on.peak(lambda: cotrain.check(x, domain=domain)) < step + 1.2 * gradient + pieces

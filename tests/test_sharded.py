@@ -60,22 +60,14 @@ def _sharded() -> CoTrain:
     return cotrain
 
 
-def _trained(rank: int) -> dict[str, Any]:
-    return trained(_sharded(), slice(4 * rank, 4 * rank + 4))
-
-
-def _checked(rank: int) -> tuple[bool | None, tuple[str, ...]]:
+def _both(rank: int) -> tuple[dict[str, Any], bool | None, tuple[str, ...]]:
     part = {name: x[4 * rank : 4 * rank + 4] for name, x in batch(b=8).items()}
     found = _sharded().check(part, domain=LABELS[:4])
-    return found.weights_reach_all, found.told
+    return trained(_sharded(), slice(4 * rank, 4 * rank + 4)), found.weights_reach_all, found.told
 
 
-def test_two_processes_with_shards_train_as_one_with_all(tmp_path: Path) -> None:
+def test_two_processes_with_shards_train_as_one_and_are_told_what_a_check_cannot_measure(tmp_path: Path) -> None:
     expected = trained(joined(gather=False), slice(None))
-    for found in in_processes(_trained, tmp_path):
+    for found, reach, told in in_processes(_both, tmp_path):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
-
-
-def test_what_cannot_be_measured_on_shards_is_told(tmp_path: Path) -> None:
-    for reach, told in in_processes(_checked, tmp_path):
         assert reach is None and "Check before parameters are frozen or sharded" in " ".join(told)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from .._core.rows import Rows
 from .guided import GuidedPass, guided_sampling
@@ -84,7 +85,7 @@ def checked(
     head, seen = None if step.seam is None or not step.seam.heads else step.seam.left, _Seen()
     with untraced(step):
         step.observers = [seen]
-        losses = step(batch, labels)
+        losses = tree_map_only(Tensor, Tensor.detach, step(batch, labels))  # whose graph would be held to the end
         calls = None if step.hooks is None or head is None else step.hooks.fired["head"]
         weighs = head is not None and step.seam is not None and not step.seam.dormant(unwrapped(step.policy))
         around = _gradients_around(step, batch, labels) if weighs else None
@@ -105,17 +106,16 @@ def checked(
             *_unheld(step),
             *told,
         )
-    z, reaches = seen.features, None if around is None else True
-    shape, gradient = (None, None) if z is None else ((len(z), z.shape[1]), z.requires_grad)
-    turned = None if owned is None else owned.turned
-    return Check(shape, gradient, calls, reaches, losses.counts, losses, turned, said)
+    turned, reaches = None if owned is None else owned.turned, None if around is None else True
+    return Check(seen.shape, seen.gradient, calls, reaches, losses.counts, losses, turned, said)
 
 
 class _Seen(Observer):
-    features: Tensor | None = None
+    shape: tuple[int, int] | None = None
+    gradient: bool | None = None
 
     def on_rows(self, rows: Rows, sides: Sides) -> None:
-        self.features = rows.features
+        self.shape, self.gradient = (len(rows.features), rows.features.shape[1]), rows.features.requires_grad
 
 
 def _gradients_around(step: TrainingStep, batch: Any, labels: Labels) -> list[str] | None:

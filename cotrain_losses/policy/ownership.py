@@ -28,13 +28,13 @@ from .fitting import BATCH_NORM
 from .losses import PolicyLoss
 from .passes import HeadCall
 from .paths import network
-from .sites import WHOLE, Captured, Owners, Site
+from .sites import WHOLE, Owners, Site
 from .step import Labels, TrainingStep
 from .training import TrainingPass
 
 LIMIT = 1e-4
 """of 1 - cos, above which rows are not their own samples'"""
-PIECE = 1 << 24
+PIECE = 1 << 20
 """numbers that are multiplied at a time"""
 
 
@@ -50,16 +50,11 @@ class Ownership(NamedTuple):
 
 
 class Kept(TrainingPass):
-    """A training pass without drawing labels, that notes features and predictions."""
+    """A training pass without drawing labels, that notes predictions."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.token, self.predictions = self.samples.domain, list[tuple[Tensor, Owners]]()
-
-    def on_features(self, z: Tensor, captured: Captured | None) -> Tensor:
-        if captured is not None:
-            self.features.append(captured._replace(z=captured.z.detach()))
-        return z
 
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
         tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim]

@@ -52,8 +52,8 @@ class Labels:
     has_action: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not (self.step is None or isinstance(self.step, SupportsIndex)):
-            whole("step", self.step)
+        if not (self.step is None or isinstance(self.step, SupportsIndex)):  # whose number a device may hold
+            object.__setattr__(self, "step", whole("step", self.step))
 
 
 @dataclass(frozen=True)

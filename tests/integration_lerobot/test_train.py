@@ -22,6 +22,7 @@ from lerobot.scripts import lerobot_train
 from processes import LAUNCHERS, printed
 from safetensors.torch import load_file
 
+from cotrain_losses.cli.lerobot.export import exported
 from cotrain_losses.cli.lerobot.launch import train
 from cotrain_losses.cli.lerobot.settings import Refused, Settings
 from cotrain_losses.policy.keeping import FILE
@@ -216,6 +217,22 @@ def test_datasets_that_do_not_fit_together_are_refused(datasets: dict[str, str],
         other = data.made(tmp_path / name, **{"episodes": 1, **how})  # type: ignore[arg-type]
         with pytest.raises(Refused, match=words[name]):
             train(Settings(datasets["real"], (str(other),)), options(tmp_path / f"run_{name}"))
+
+
+def test_three_datasets_have_their_shares_and_are_exported_as_three_domains(
+    datasets: dict[str, str], tmp_path: Path
+) -> None:
+    sources = (datasets["sim"], str(data.made(tmp_path / "lab", 5, seed=2)))
+    settings = Settings(datasets["real"], sources, ratio="real=0.2,sim=0.5,lab=0.3", method="cfg(scale=1.5) + probe")
+    with batches() as seen:
+        train(settings, options(tmp_path / "run", steps=3))
+    ends = torch.tensor([len(LeRobotDataset("local/any", root=each)) for each in (datasets["real"], *sources)]).cumsum(
+        0
+    )
+    counts = [torch.bucketize(each["index"], ends, right=True).bincount(minlength=3).tolist() for each in seen]
+    assert counts == [[2, 5, 3]] * 3
+    assert "lerobot_policy_cotrain" in exported(tmp_path / "run" / "checkpoints" / "last", tmp_path / "deployed")
+    assert json.loads((tmp_path / "deployed" / "config.json").read_text())["domains"] == ["real", "sim", "lab"]
 
 
 def test_a_feature_of_one_number_is_named_where_the_policy_cannot_take_it(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._core.checks import check_share
+from ..._core.checks import check_share, whole
 from ...datasets import Unreadable, named_apart, open_demonstrations
 from ...datasets.names import decoded, shown
 from ...mixing import crossing_ratio, natural_ratio, ratio_range
@@ -42,11 +42,9 @@ def _check(source: Sequence[str | Path], target: str | Path, batch_size: int, en
         raise TypeError(f"source is a list of paths and target is one path, got {source!r} and {target!r}.")
     if not source:
         raise ValueError("co-training needs at least one source dataset, got none. Pass --source PATH.")
-    for number in (batch_size, enough):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 1 <= number <= MOST:
-            raise ValueError(f"batch_size and enough are integers from 1 to {MOST}, got {batch_size} and {enough}.")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed is an integer from 0 on, got {seed!r}.")
+    if max(whole("batch_size", batch_size, 1), whole("enough", enough, 1)) > MOST:
+        raise ValueError(f"batch_size and enough are at most {MOST}, got {batch_size} and {enough}.")
+    whole("seed", seed)
     places = [os.path.realpath(path) for path in (target, *source)]
     if twice := [path for path, place in zip((target, *source), places, strict=True) if places.count(place) > 1]:
         raise ValueError(

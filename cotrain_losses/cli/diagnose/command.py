@@ -90,13 +90,12 @@ def _layers(
             title = each.name if len(given) > 1 else ""
             try:
                 source, target = Features.read(each.source), Features.read(each.target)
-                names, left_out = common_layers(source, target, wanted, each)
+                names, told = common_layers(source, target, wanted, each)
             except ValueError as error:
                 yield Layer(title or each.name, "file", each.ratio, error=str(error))
-                names, left_out = [], set()
-            for name in sorted(left_out):
-                where = f"one of {each.target.name} and {each.source.name} only"
-                typer.echo(f"{shown(name)} is in {where} and was left out.", err=True)
+                names, told = [], []
+            for sentence in told:
+                typer.echo(sentence, err=True)
             total += len(names) - 1
             bars.update(task, total=total)
             for name in names:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import typer
-
 from ...datasets.names import shown
 from ...measures.features import SUFFIXES, Features
 
@@ -42,22 +40,25 @@ def checkpoints(sources: Sequence[Path], targets: Sequence[Path], ratios: Sequen
 
 def common_layers(
     source: Features, target: Features, wanted: Sequence[str], of: Checkpoint
-) -> tuple[list[str], set[str]]:
-    """The layers both files hold (their only ones whatever the names) or those asked for; those only one file holds."""
+) -> tuple[list[str], list[str]]:
+    """The layers both files hold (their only ones whatever the names) or those asked for; what a user should know."""
+    told = list[str]()
     both = [name for name in target.layers if name in source.layers]
     if not both and len(source.layers) == len(target.layers) == 1:
         (only,), both = source.layers, list(target.layers)
         source.layers[both[0]] = source.layers.pop(only)
         if ".npy" not in (of.source.suffix, of.target.suffix):  # which name no layers
-            told = f"{shown(both[0])} of {shown(of.target)} is compared with {shown(only)} of {shown(of.source)}"
-            typer.echo(f"{told}: the only layers there are, under two names.", err=True)
+            pair = f"{shown(both[0])} of {shown(of.target)} is compared with {shown(only)} of {shown(of.source)}"
+            told.append(f"{pair}: the only layers there are, under two names.")
     missing = [name for name in wanted if name not in both]
     if missing or not both:
         raise ValueError(
             f"a layer is compared under one name in both files, got {', '.join(source.layers)} in {of.source.name} and "
             f"{', '.join(target.layers)} in {of.target.name}{', but not ' + ', '.join(missing) if missing else ''}."
         )
-    return list(wanted) or both, (set(source.layers) | set(target.layers)) - set(both)
+    where = f"is in one of {of.target.name} and {of.source.name} only and was left out."
+    told += [f"{shown(name)} {where}" for name in sorted({*source.layers, *target.layers} - set(both))]
+    return list(wanted) or both, told
 
 
 def _files(path: Path) -> list[Path]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from ...guidance import DomainGuidance
@@ -22,9 +21,6 @@ from .settings import Refused, Settings, json_object
 
 PLUGIN = "lerobot_policy_cotrain"
 KEPT = ("input_features", "output_features", "device", "use_amp", "repo_id", "private", "tags", "license")
-
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, EOFError, UnpicklingError)
-"""what JSON, torch, safetensors and the copying of files raise on files that are not theirs"""
 
 
 def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
@@ -38,9 +34,9 @@ def exported(checkpoint: Path, out: Path, bare: bool = False) -> str:
     try:
         shutil.copytree(folder, out, ignore=shutil.ignore_patterns("cotrain.*", keeping.FILE))
         return _converted(config, folder, out, bare)
-    except DAMAGED as error:
+    except Exception as error:  # JSON, torch and safetensors raise what they like on files that are not theirs
         shutil.rmtree(out, ignore_errors=True)
-        if isinstance(error, Refused):
+        if isinstance(error, Refused | ImportError):
             raise
         told = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise Refused(
@@ -109,14 +105,10 @@ def _of_plugin(config: dict[str, Any], out: Path, bare: bool) -> str:
 
 
 def _renamed(out: Path, name: Any, more: dict[str, Any]) -> None:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file  # LeRobot's; this file runs beside it
 
     path = out / "model.safetensors"
-    try:
-        renamed = {name(key): value for key, value in load_file(path).items()}
-    except SafetensorError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+    renamed = {name(key): value for key, value in load_file(path).items()}
     save_file({key: value for key, value in renamed.items() if key is not None} | more, path)
 
 

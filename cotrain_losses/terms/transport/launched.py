@@ -114,8 +114,9 @@ def _solved(
     vectors = numbers.new_empty(problems, 10, wide)
     kernels.launch(
         solve, (problems,), cost, plan, mass, potentials, vectors, parts, told, n, m, *masses, *where, stride,
-        settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, PASSES, warps=min(16, wide // 8),
-        ONES=settings.ones, LINEAR=linear, POOLED=where[0] != where[1], ROWS=min(wide, ENTRIES // wide), M=wide,
+        settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, warps=min(16, wide // 8),
+        ONES=settings.ones, LINEAR=linear, POOLED=where[0] != where[1], PASSES=PASSES,
+        ROWS=min(wide, ENTRIES // wide), M=wide,
     )  # fmt: skip
     return parts, told.view(problems, 5), potentials
 

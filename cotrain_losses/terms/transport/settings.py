@@ -24,7 +24,7 @@ class Settings:
     limit: int = 1000
 
     def __post_init__(self) -> None:
-        whole("max_iterations", self.limit, 1)
+        object.__setattr__(self, "limit", whole("max_iterations", self.limit, 1))
         if not self.tolerance > 0:
             raise ValueError(f"tolerance bounds the marginals' error and is > 0, got {self.tolerance}.")
 

@@ -43,9 +43,9 @@ LITTLE = tl.constexpr(1e-30)  # where less than all is carried, the tolerance is
 SYMMETRIC = tl.constexpr(64)  # iterations from rows to themselves, at most
 
 
-@triton.jit(do_not_specialize=["n", "m", "at_a", "at_b", "to", "mirror", "stride", "limit", "longest"])
+@triton.jit(do_not_specialize=["n", "m", "at_a", "at_b", "to", "mirror", "stride", "limit"])
 def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride, eps, per_a, per_b, tolerance, limit,
-          longest, ONES: tl.constexpr, LINEAR: tl.constexpr, POOLED: tl.constexpr,
+          ONES: tl.constexpr, LINEAR: tl.constexpr, POOLED: tl.constexpr, PASSES: tl.constexpr,
           ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
     """Program 0 solves between the sides, 1 and 2 each side with itself; STAT (k, 5) tells how it went.
 
@@ -60,7 +60,7 @@ def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride,
     if p == 0:
         value, linear, error, carried, rounds = _across(
             C + to, S + to, S + mirror, V, POT + at_a, POT + at_b, MASS + at_a, MASS + at_b, n, m, stride,
-            eps, per_a, per_b, tolerance, limit, longest, ONES, POOLED, ROWS, M)  # fmt: skip
+            eps, per_a, per_b, tolerance, limit, ONES, POOLED, PASSES, ROWS, M)  # fmt: skip
         if LINEAR:
             tl.store(PARTS, linear)
         else:
@@ -80,7 +80,8 @@ def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride,
 
 @triton.jit
 def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, limit,
-            longest, ONES: tl.constexpr, MIRROR: tl.constexpr, ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
+            ONES: tl.constexpr, MIRROR: tl.constexpr, PASSES: tl.constexpr,
+            ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
     """The plan between two sides -> its objective, <P, C>, marginal error, mass carried, rounds."""
     j = tl.arange(0, M)
     a, first, stop = masses(A, n, M)
@@ -111,7 +112,7 @@ def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, 
         w = wanted(b, ahead, per_b)
         value1 += tl.sum(worth(b, ahead, per_b))
         passes += 1
-        busy = (value1 == value1) & (passes < longest)
+        busy = (value1 == value1) & (passes < PASSES)
         found = (tries == 0) | (value1 >= value + ARMIJO * length * slope - 1e-7 * e - 1e-13 * tl.abs(value))
         lower, newton = e < 0, e < 0
         if found | (busy == 0):
