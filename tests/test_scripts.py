@@ -72,6 +72,21 @@ def test_robomimics_script_mixes_trains_saves_and_resumes_a_method(tmp_path: Pat
         attached[1].policy.deserialize({name: saved[name] for name in ("nets", "optimizers")})
 
 
+def test_an_algo_that_loads_its_state_strictly_has_the_method_in_its_checkpoint_too(tmp_path: Path) -> None:
+    first, second = scripts.Strict(), scripts.Strict()
+    kept, resumed = CoTrain(first, method()), CoTrain(second, method())
+    for cotrain in (kept, resumed):
+        cotrain.install(domain=lambda batch: batch["domain"])
+    kept.guidance.table.data.normal_()
+    torch.save(first.serialize(), tmp_path / "model.pth")
+    saved = torch.load(tmp_path / "model.pth", weights_only=True)
+    scripts.Strict().deserialize(saved)  # stock, for rollouts
+    second.deserialize(saved)
+    assert torch.equal(token(resumed), token(kept))
+    with pytest.warns(UserWarning, match="lacks guidance.table"):
+        second.deserialize(scripts.Strict().serialize())
+
+
 def test_diffusion_policys_workspace_mixes_trains_saves_resumes_and_samples_guided(tmp_path: Path) -> None:
     begun = list[Tensor]()
 

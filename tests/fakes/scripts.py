@@ -58,6 +58,19 @@ Algo.__module__ = "robomimic.algo.diffusion_policy"
 Algo.__name__ = "DiffusionPolicyUNet"
 
 
+class Strict(Algo):
+    """0.3.0's serialize and deserialize: the networks' state alone, loaded strictly."""
+
+    def serialize(self) -> Any:
+        return self.nets.state_dict()
+
+    def deserialize(self, model_dict: dict[str, Any]) -> None:  # type: ignore[override]
+        self.nets.load_state_dict(model_dict)
+
+
+Strict.__module__, Strict.__name__ = Algo.__module__, Algo.__name__
+
+
 def algo_factory(algo_name: str, device: Any) -> Algo:
     return Algo()
 

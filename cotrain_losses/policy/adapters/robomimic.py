@@ -13,7 +13,7 @@ from ..seam import Seam
 from .adapter import Adapter, unet
 
 KEY = "cotrain"
-"""where a checkpoint's model holds the method"""
+"""where a checkpoint's model, or the metadata of a module's state, holds the method"""
 
 
 class Robomimic(Adapter):
@@ -63,14 +63,23 @@ class AveragedSeam(Seam):
 
 
 def _serialize(installed: InstalledStep, original: Callable[..., Any]) -> Any:
-    """What an algo writes into a checkpoint, and the method under a key of its own."""
-    return {**original(), KEY: installed.state_dict()}
+    """What an algo writes into a checkpoint, and the method under a key of its own.
+
+    Algos that write a module's state alone load it strictly (0.3.0), so there the method is among its metadata.
+    """
+    held, state = original(), installed.state_dict()
+    metadata = getattr(held, "_metadata", None)
+    if metadata is None:
+        return {**held, KEY: state}
+    metadata[KEY] = state
+    return held
 
 
 def _deserialize(installed: InstalledStep, original: Callable[..., Any], held: Any, *args: Any, **kwargs: Any) -> Any:
     """An algo as a checkpoint has it, and the method; what the checkpoint lacks of it is told."""
-    installed.load_state_dict(held.get(KEY, {}))
-    return original({name: value for name, value in held.items() if name != KEY}, *args, **kwargs)
+    installed.load_state_dict(held.get(KEY, getattr(held, "_metadata", {}).get(KEY, {})))
+    own = {name: value for name, value in held.items() if name != KEY} if KEY in held else held
+    return original(own, *args, **kwargs)
 
 
 def _keeping_domain(original: Callable[..., Any], batch: Any) -> Any:
