@@ -254,3 +254,41 @@ def test_the_table_of_the_best_chooses_by_the_seen_side_and_shows_the_oracle():
     assert "strength 1," in mmd[3] and mmd[4:6] == pytest.approx([0.6, 0.3])
     assert "strength 0.03," in mmd[6] and mmd[7] == pytest.approx(0.397)
     assert {name for name, _ in rows} >= {"+ OT", "source, then target", "co-training"}
+
+
+def test_the_study_of_transfer_has_every_arm_on_every_pair_and_the_chosen_angle_first():
+    cells = cells_of("transfer", "overnight")
+    arms = {replace(cell, gap="none", seed=0) for cell in cells}
+    assert len(arms) == 4 + len(transfer.FAMILIES) and len(cells) == len(arms) * len(
+        {cell.gap for cell in cells}
+    ) * len(transfer.SEEDS)
+    first = cells[: len(arms) * len(transfer.SEEDS)]
+    assert {cell.gap for cell in first} == {transfer.CHOSEN} and {cell.seed for cell in first} == {*transfer.SEEDS}
+    screened = {replace(cell, seed=0) for cell in cells_of("transfer-screen", "overnight")}
+    assert arms - {replace(cell, gap="none") for cell in screened} == {
+        arm for arm in arms if arm.coverage == "whole" and arm.label
+    }
+
+
+def test_differences_are_those_of_each_pair_from_plain_co_training_on_each_side(monkeypatch):
+    monkeypatch.setattr(transfer, "FAMILIES", (("mmd", 0.1, 20), ("adda", 0.1, 0)))
+    base = {seed: (0.9, 0.1 * k) for k, seed in enumerate(transfer.SEEDS)}
+
+    def row(cell):
+        seen, unseen = base[cell.seed]
+        more = {"mmd": 0.2, "adda": -0.1}.get(cell.method, 0.0) + (0.3 if cell.coverage == "whole" else 0.0)
+        return {"seen": seen, "unseen": unseen + more}
+
+    results = [(cell, row(cell)) for cell in cells_of("transfer", "overnight") if cell.gap == "camera-40"]
+    found = {line[1]: line for line in sides.differences(results).rows}
+    assert len(found) == 3 + len(transfer.FAMILIES) and "co-training" not in found
+    assert {line[2] for line in found.values()} == {len(transfer.SEEDS)}
+    mmd = next(line for name, line in found.items() if name.startswith("+ MMD"))
+    assert (
+        mmd[3].startswith("+0.00 [")
+        and mmd[4].startswith("+0.20 [+0.1")
+        and mmd[5] < 0.05 <= found["co-training, label seen"][5]
+    )
+    assert found["co-training, whole coverage"][4].startswith("+0.30 [")
+    assert all(line[6] >= line[5] for line in found.values())
+    assert sides.differences(results[:1]).rows == []

@@ -55,6 +55,12 @@ def test_every_public_object_is_in_the_reference() -> None:
     assert not missing, "add to docs/reference: " + ", ".join(missing)
 
 
+def test_the_page_of_the_wrapper_shows_every_argument_of_it() -> None:
+    blocks = "".join(re.findall(r"```python\n(.*?)```", (PAGES / "policy.md").read_text(), re.S))
+    arguments = list(inspect.signature(cotrain_losses.CoTrain).parameters)[2:]
+    assert [name for name in arguments if f" {name}=" not in blocks] == []
+
+
 def test_every_public_class_and_function_has_an_example_that_the_tests_run() -> None:
     there = {name: value for name, value in public().items() if inspect.isclass(value) or inspect.isfunction(value)}
     lacking = {id(value): name for name, value in there.items() if ">>> " not in (value.__doc__ or "")}

@@ -62,6 +62,9 @@ def test_a_difference_is_the_mean_over_pairs_that_both_sides_have(tmp_path) -> N
     )
     scaled = measured({**names, "one": [file, {"method": ["a"], "scale": "1.0"}]}, tmp_path)
     assert scaled["difference"] == pytest.approx(0.5)
+    of_sides = rows_file(tmp_path, [row | {"unseen": row["success"] / 2} for row in rows])
+    one, other = ([of_sides, {"method": name, "side": "unseen"}] for name in "ab")
+    assert measured({"one": one, "other": other, "pairs": ["seed"]}, tmp_path)["difference"] == pytest.approx(0.15)
     with pytest.raises(ValueError, match="two pairs or more, got 0"):
         measured({**names, "other": [file, {"method": "c"}]}, tmp_path)
 

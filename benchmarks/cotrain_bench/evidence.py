@@ -42,16 +42,16 @@ def measured(rows: Mapping[str, Any], root: Path) -> Row:
 
 
 def selected(path: Path, wanted: Mapping[str, Any]) -> list[Row]:
-    """The rows of a study's file that have the wanted values; `scale` reads the success at a guidance scale.
+    """The rows of a study's file that have the wanted values; a list is any of its values.
 
-    A list is any of its values.
+    `scale` reads the success at a guidance scale, `side` that of the seen or the unseen half of the episodes.
     """
-    scale = wanted.get("scale")
+    scale, side = wanted.get("scale"), wanted.get("side")
     rows = []
     for row in csv.DictReader(path.read_text("utf-8").splitlines()):
-        if all(row[name] in _texts(value) for name, value in wanted.items() if name != "scale"):
-            success = float(row["success"] if scale is None else json.loads(row["scales"])[scale])
-            episodes = int(row["episodes"])
+        if all(row[name] in _texts(value) for name, value in wanted.items() if name not in ("scale", "side")):
+            success = float(row[side or "success"] if scale is None else json.loads(row["scales"])[scale])
+            episodes = int(row["episodes"]) // (2 if side else 1)
             rows.append({**row, "success": success, "episodes": episodes, "successes": round(success * episodes)})
     return rows
 

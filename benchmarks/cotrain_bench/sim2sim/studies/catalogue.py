@@ -112,9 +112,14 @@ STUDIES: dict[str, Study] = {
         tables=(SIDES, ("Best of each method", sides.best)),
     ),
     "transfer": once(
-        "Where the target has no demonstrations: when does plain co-training transfer, and does the label help?",
+        "Where the target has no demonstrations: when does plain co-training transfer, and what helps?",
         transfer.transfer,
         ("over_angle", "scatter"),
-        tables=(SIDES, ("Regimes", sides.regimes), ("Correlations on the unseen side", sides.correlations)),
+        tables=(
+            ("Against plain co-training", sides.differences),
+            SIDES,
+            ("Regimes", sides.regimes),
+            ("Correlations on the unseen side", sides.correlations),
+        ),
     ),
 }
