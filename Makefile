@@ -27,7 +27,7 @@ PYTHON312 ?= $(shell python3.12 $(WHERE) || \
   PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.12' | tail -n 1) python3.12 $(WHERE))
 
 .PHONY: help demo quick test long matrix wheel oldest mutants lines calls gpu gpu-bundle lint types docs integration integration-lerobot notebook \
-  python312 robosuite slurm clean
+  notebook-robomimic notebook-diffusion-policy python312 robosuite slurm clean
 
 help:
 	@echo "make demo    co-train a policy on two MuJoCo domains; tables, pictures and reports in runs/demo"
@@ -35,7 +35,7 @@ help:
 	@echo "make oldest  the quick tier with Python 3.11 and the oldest versions that are promised"
 	@echo "make integration   real LeRobot and robomimic policies, wrapped, trained and rolled out (an environment of its own)"
 	@echo "make integration-lerobot   LeRobot of today, with Python 3.12: adapters, lerobot-train and cotrain lerobot-train"
-	@echo "make notebook   the notebook of a whole run with LeRobot, run again with its outputs"
+	@echo "make notebook, notebook-robomimic, notebook-diffusion-policy   the notebook of a whole run, run again with its outputs"
 	@echo "make matrix  the quick tier with Python 3.10 to 3.13, oldest and newest torch;   make long   what takes hours"
 	@echo "make wheel   the wheel, installed in an environment of its own and tested from elsewhere"
 	@echo "make gpu     every number that needs a GPU, in about 4 minutes, by GPU_PYTHON, which has torch; installs nothing"
@@ -110,6 +110,17 @@ integration-lerobot: $(LEROBOT)/.installed
 notebook: $(LEROBOT)/.installed
 	PATH="$(CURDIR)/$(LEROBOT)/bin:$$PATH" $(LEROBOT)/bin/python tests/tools/notebook.py examples/lerobot/sim_and_real.py \
 	  docs/sim-and-real.md examples/lerobot/sim_and_real.ipynb
+
+notebook-robomimic: $(POLICIES)/.installed
+	PATH="$(CURDIR)/$(POLICIES)/bin:$$PATH" $(POLICIES)/bin/python tests/tools/notebook.py examples/robomimic/from_a_file.py \
+	  docs/robomimic-run.md examples/robomimic/from_a_file.ipynb tests/integration/conftest.py
+
+# diffusion_policy is on no package index: DIFFUSION_POLICY is a clone of it.
+notebook-diffusion-policy: $(POLICIES)/.installed
+	@test -d "$(DIFFUSION_POLICY)/diffusion_policy" || { \
+	  echo "The notebook runs a clone of real-stanford/diffusion_policy, got DIFFUSION_POLICY=$(DIFFUSION_POLICY). Name one: make DIFFUSION_POLICY=/path/to/diffusion_policy $@"; exit 1; }
+	PYTHONPATH="$(DIFFUSION_POLICY)" $(POLICIES)/bin/python tests/tools/notebook.py examples/diffusion_policy/workspace.py \
+	  docs/diffusion-policy-run.md examples/diffusion_policy/workspace.ipynb tests/integration/conftest.py
 
 # A real Slurm node is started by the tests, on loopback; only its programs are installed here.
 slurm:

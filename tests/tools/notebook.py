@@ -1,7 +1,7 @@
-"""`python tests/tools/notebook.py SCRIPT PAGE NOTEBOOK` runs a script of `# %%` cells and keeps their outputs.
+"""`python tests/tools/notebook.py SCRIPT PAGE NOTEBOOK [FIRST...]` runs a script of `# %%` cells, keeps its outputs.
 
-Runs in the environment that the script needs, in an empty folder.  Writes a Markdown page with its pictures beside it,
-and a notebook that holds its outputs.
+Runs in the environment that the script needs, in an empty folder, after the files FIRST (a conftest that an
+environment needs).  Writes a Markdown page with its pictures beside it, and a notebook that holds its outputs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ import tempfile
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from runpy import run_path
+from types import ModuleType
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("agg")
+
+
+kept = list[dict[str, Any]]()
+"""names of the files that were run first: what they declare lives as long as they do"""
 
 
 @dataclass
@@ -101,15 +107,17 @@ def _as_json(number: int, cell: Cell, count: int) -> dict[str, Any]:
     return {"cell_type": "code", "execution_count": count, "outputs": outputs, **shared}
 
 
-def main(script: Path, page_path: Path, notebook_path: Path) -> None:
+def write(script: Path, page_path: Path, notebook_path: Path, *first: Path) -> None:
     """Run every cell in an empty folder, then write the page and the notebook."""
-    done, names, here = cells(script.read_text()), {"__name__": "__main__"}, Path.cwd()
+    kept.extend(run_path(str(path)) for path in first)
+    done, here, main = cells(script.read_text()), Path.cwd(), ModuleType("__main__")
+    sys.modules["__main__"] = main  # as in a notebook: what the cells define can be pickled, and found by its name
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for cell in done:
             if not cell.markdown:
                 print(cell.source.partition("\n")[0], file=sys.stderr)
-                run(cell, names)
+                run(cell, vars(main))
     os.chdir(here)
     beside = [os.path.relpath(each, page_path.parent) for each in (notebook_path, script)]
     files = "To download: [the notebook]({}), [the script]({}).\n".format(*beside)
@@ -118,4 +126,4 @@ def main(script: Path, page_path: Path, notebook_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    write(*map(Path, sys.argv[1:]))
