@@ -19,7 +19,9 @@ from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.path_head import PathHead
 from cotrain_bench.sim2sim.policy import stemmed
 from cotrain_bench.sim2sim.studies import sides, transfer
+from cotrain_bench.sim2sim.studies.maps import by_strength
 from cotrain_bench.sim2sim.studies.study import cells_of
+from cotrain_bench.sim2sim.style import styled
 from cotrain_bench.sim2sim.training import train
 from cotrain_bench.sim2sim.views import drawn_cameras, pose, seen_through
 from cotrain_bench.sim2sim.world import OWN
@@ -292,3 +294,20 @@ def test_differences_are_those_of_each_pair_from_plain_co_training_on_each_side(
     assert found["co-training, whole coverage"][4].startswith("+0.30 [")
     assert all(line[6] >= line[5] for line in found.values())
     assert sides.differences(results[:1]).rows == []
+
+
+def test_the_map_shows_the_mean_of_each_method_and_strength_on_both_sides():
+    results = invented("transfer-screen", lambda cell: 0.9 - cell.seed / 1000 - (cell.strength or 0) / 10, "overnight")
+    with styled():
+        name, caption, plot = by_strength(results)
+    seen, unseen, _ = plot.axes
+    lines = [label.get_text() for label in seen.get_yticklabels()]
+    assert name == "map" and "3 pairs of 50 episodes" in caption and len(lines) == len(set(lines))
+    row, mean = lines.index("+ MMD, frames"), 0.9 - 0.101
+    shown, other = (np.ma.filled(axes.images[0].get_array(), np.nan) for axes in (seen, unseen))
+    assert list(shown[row]) == pytest.approx([mean - s / 10 for s in (0.03, 0.1, 0.3, 1.0)])
+    assert list(other[row]) == pytest.approx(list(shown[row] / 2))
+    alone = shown[lines.index("co-training, whole coverage")]
+    assert alone[0] == pytest.approx(mean) and np.isnan(alone[1:]).all()
+    at = {text.get_position(): text.get_text() for text in seen.texts}
+    assert at[2, row] == "0.77" and {text for (x, _), text in at.items() if x == 2} >= {"0.3", "0.4", "1.25"}

@@ -15,7 +15,7 @@ from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
 Picture: TypeAlias = Literal[  # of `pictures`
-    "by_method", "over_ratio", "over_scale", "scatter", "latents", "by_side", "over_angle"
+    "by_method", "over_ratio", "over_scale", "scatter", "latents", "by_side", "by_strength", "over_angle"
 ]
 TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"  # a heading and the table under it
 AGAINST_PLAIN: TableOf = ("Against plain co-training", tables.differences)
@@ -108,7 +108,7 @@ STUDIES: dict[str, Study] = {
     "transfer-screen": once(
         "What helps where the target has no demonstrations? A screen on development seeds, which claims nothing",
         transfer.screen,
-        ("by_side",),
+        ("by_strength", "by_side", "latents"),
         tables=(SIDES, ("Best of each method", sides.best)),
     ),
     "transfer": once(

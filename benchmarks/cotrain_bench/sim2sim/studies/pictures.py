@@ -23,6 +23,7 @@ from ..methods import METHODS
 from ..style import GRID, INK, bare_space, boxes, label_left, panels, percent
 from .claims import BALANCED, related
 from .findings import Result, distinct, select
+from .maps import by_strength as by_strength
 from .plans import OWN_SCALE, title
 from .sides import arms
 from .tables import interval
