@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.path_head import PathHead
 from cotrain_bench.sim2sim.policy import stemmed
 from cotrain_bench.sim2sim.studies import sides, transfer
-from cotrain_bench.sim2sim.studies.maps import by_strength
+from cotrain_bench.sim2sim.studies.maps import by_strength, committed
 from cotrain_bench.sim2sim.studies.study import cells_of
 from cotrain_bench.sim2sim.style import styled
 from cotrain_bench.sim2sim.training import train
@@ -311,3 +312,14 @@ def test_the_map_shows_the_mean_of_each_method_and_strength_on_both_sides():
     assert alone[0] == pytest.approx(mean) and np.isnan(alone[1:]).all()
     at = {text.get_position(): text.get_text() for text in seen.texts}
     assert at[2, row] == "0.77" and {text for (x, _), text in at.items() if x == 2} >= {"0.3", "0.4", "1.25"}
+
+
+def test_the_map_is_drawn_from_a_studys_committed_rows():
+    results = committed(Path(__file__).parent.parent / "docs/studies/transfer-screen/results.csv")
+    assert {cell for cell, _ in results} == {replace(c, scales=()) for c in cells_of("transfer-screen", "overnight")}
+    with styled():
+        shown = by_strength(results)[2].axes[1].images[0].get_array()
+    plain = [
+        row["unseen"] for cell, row in results if cell == replace(transfer.BASE, gap=transfer.CHOSEN, seed=cell.seed)
+    ]
+    assert len(plain) == 3 and shown[0, 0] == pytest.approx(sum(plain) / 3)
