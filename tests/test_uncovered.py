@@ -61,7 +61,9 @@ def test_no_shift_and_no_scale_common_to_both_changes_what_is_uncovered(factor, 
 def test_advice_names_the_region_and_is_silent_where_the_target_is_everywhere(tmp_path):
     source = npz(tmp_path / "sim.npz", episodes(0, 40, 0, 1))
     half, whole = (npz(tmp_path / f"real{k}.npz", episodes(1, 10, 0, high)) for k, high in enumerate((0.5, 1.0)))
-    said = [" ".join(a["do"] for a in advice(source=[source], target=t)["advice"]) for t in (half, whole)]
+    given = [advice(source=[source], target=t)["advice"] for t in (half, whole)]
+    said = [" ".join(a["do"] for a in each) for each in given]
+    assert "[docs/transfer.md, Results]" in next(a["because"] for a in given[0] if "Count success" in a["do"])
     assert (
         "Count success separately where sim has data and the target has none" in said[0]
         and "state 0 is above" in said[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .batches import POOR, smallest_batch
+from .recommend import found
 from .separability import APART, FEWEST
 from .views import listed
 
@@ -70,7 +71,7 @@ def _uncovered(report: dict[str, Any]) -> Advice:
                 "collect target data there.",
                 f"{region['share']:.0%} of its states (most states of {region['episodes']:.0%} of its episodes) are "
                 "farther from every target state than 95 % of the target's states are from its other episodes. Equal "
-                "coverage gives 5 %.",
+                f"coverage gives 5 %. {_cited({'evidence': found(['one side'])})}",
             )
 
 
@@ -183,7 +184,7 @@ def _weights(report: dict[str, Any]) -> Advice:
 
 
 def _cited(item: dict[str, Any]) -> str:
-    return " ".join(f"{found['says']} [{found['page']}, {found['section']}]" for found in item["evidence"])
+    return " ".join(f"{each['says']} [{each['page']}, {each['section']}]" for each in item["evidence"])
 
 
 def _sentence(text: str) -> str:

@@ -79,16 +79,16 @@ def recommended(report: dict[str, Any]) -> dict[str, Any]:
     candidates = [b["ratio"] for b in report["batches"] if 0 < b["ratio"] < 1] or [ratio]
     line = sampler_line([*candidates, ratio], batch_size=settings["batch_size"], enough=settings["enough"])
     return {
-        "ratio": {"start": ratio, "evidence": _found(held["ratio"])},
+        "ratio": {"start": ratio, "evidence": found(held["ratio"])},
         "sampler": line,
         "method": {
             "name": method["name"],
             "code": method["code"].format(ratio=ratio),
             "when": held["conditions"][method["when"]],
             "because": method["because"],
-            "evidence": _found(method["findings"]),
+            "evidence": found(method["findings"]),
         },
-        "next": [{"do": step["do"], "evidence": _found(step["findings"])} for step in held["next"]],
+        "next": [{"do": step["do"], "evidence": found(step["findings"])} for step in held["next"]],
     }
 
 
@@ -102,5 +102,6 @@ def _differ(gap: ActionGap) -> bool:
     return gap.gap > CONFLICT and gap.feature_distance < NEAR
 
 
-def _found(names: Sequence[str]) -> list[dict[str, str]]:
+def found(names: Sequence[str]) -> list[dict[str, str]]:
+    """The findings of these names: what a study says, its page and its section."""
     return [evidence()["findings"][name] for name in names]

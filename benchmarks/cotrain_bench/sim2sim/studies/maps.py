@@ -102,7 +102,7 @@ def committed(path: Path) -> list[Result]:
         strength = float(row["strength"]) if row["strength"] else None
         cell = Cell(**shared, **numbers, strength=strength, label=row["label"] == "True")  # type: ignore[arg-type]
         sides = {side: float(row[side]) for side in SIDES}
-        results.append((cell, {**sides, **numbers, "scales_by_side": json.loads(row["scales_by_side"] or "{}")}))
+        results.append((cell, {**sides, **numbers, "scales_by_side": json.loads(row.get("scales_by_side") or "{}")}))
     return results
 
 
