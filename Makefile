@@ -119,7 +119,7 @@ notebook-robomimic: $(POLICIES)/.installed
 notebook-diffusion-policy: $(POLICIES)/.installed
 	@test -d "$(DIFFUSION_POLICY)/diffusion_policy" || { \
 	  echo "The notebook runs a clone of real-stanford/diffusion_policy, got DIFFUSION_POLICY=$(DIFFUSION_POLICY). Name one: make DIFFUSION_POLICY=/path/to/diffusion_policy $@"; exit 1; }
-	PYTHONPATH="$(DIFFUSION_POLICY)" $(POLICIES)/bin/python tests/tools/notebook.py examples/diffusion_policy/workspace.py \
+	PYTHONPATH="$(abspath $(DIFFUSION_POLICY))" $(POLICIES)/bin/python tests/tools/notebook.py examples/diffusion_policy/workspace.py \
 	  docs/diffusion-policy-run.md examples/diffusion_policy/workspace.ipynb tests/integration/conftest.py
 
 # A real Slurm node is started by the tests, on loopback; only its programs are installed here.

@@ -21,6 +21,8 @@ from cotrain_bench.sim2sim.path_head import PathHead
 from cotrain_bench.sim2sim.policy import stemmed
 from cotrain_bench.sim2sim.studies import sides, transfer
 from cotrain_bench.sim2sim.studies.maps import by_strength, committed
+from cotrain_bench.sim2sim.studies.pictures import over_angle
+from cotrain_bench.sim2sim.studies.plans import title
 from cotrain_bench.sim2sim.studies.study import cells_of
 from cotrain_bench.sim2sim.style import styled
 from cotrain_bench.sim2sim.training import train
@@ -304,7 +306,7 @@ def test_the_map_shows_the_mean_of_each_method_and_strength_on_both_sides():
     seen, unseen, _ = plot.axes
     lines = [label.get_text() for label in seen.get_yticklabels()]
     assert name == "map" and "3 pairs of 50 episodes" in caption and len(lines) == len(set(lines))
-    row, mean = lines.index("+ MMD, frames"), 0.9 - 0.101
+    row, mean = lines.index("+ MMD, frames everywhere"), 0.9 - 0.101
     shown, other = (np.ma.filled(axes.images[0].get_array(), np.nan) for axes in (seen, unseen))
     assert list(shown[row]) == pytest.approx([mean - s / 10 for s in (0.03, 0.1, 0.3, 1.0)])
     assert list(other[row]) == pytest.approx(list(shown[row] / 2))
@@ -323,3 +325,22 @@ def test_the_map_is_drawn_from_a_studys_committed_rows():
         row["unseen"] for cell, row in results if cell == replace(transfer.BASE, gap=transfer.CHOSEN, seed=cell.seed)
     ]
     assert len(plain) == 3 and shown[0, 0] == pytest.approx(sum(plain) / 3)
+
+
+def test_the_pages_table_is_of_the_committed_rows():
+    root = Path(__file__).parent.parent
+    page = (root / "docs/transfer.md").read_text()
+    rows = [r for r in committed(root / "docs/studies/transfer/results.csv") if r[0].gap == transfer.CHOSEN]
+    lines = sides.differences(rows).rows
+    assert len(lines) == 3 + len(transfer.FAMILIES)
+    for line in lines:
+        assert f"| {line[4].replace('0.', '.')} |" in page, line
+
+
+def test_success_over_the_angle_shows_every_arm():
+    results = invented("transfer", lambda cell: 0.5, "overnight")
+    with styled():
+        axes = over_angle(results)[2].axes
+    shown = [line for line in axes[0].lines if not line.get_label().startswith("_")]
+    assert {line.get_label() for line in shown} == {title(cell) for cell, _ in results}
+    assert len({(line.get_color(), line.get_marker()) for line in shown}) == len(shown) == 4 + len(transfer.FAMILIES)

@@ -65,6 +65,8 @@ def test_a_difference_is_the_mean_over_pairs_that_both_sides_have(tmp_path) -> N
     of_sides = rows_file(tmp_path, [row | {"unseen": row["success"] / 2} for row in rows])
     one, other = ([of_sides, {"method": name, "side": "unseen"}] for name in "ab")
     assert measured({"one": one, "other": other, "pairs": ["seed"]}, tmp_path)["difference"] == pytest.approx(0.15)
+    with pytest.raises(ValueError, match="a guidance scale or a side, got both"):
+        measured({**names, "one": [of_sides, {"method": "a", "side": "unseen", "scale": "1.0"}]}, tmp_path)
     with pytest.raises(ValueError, match="two pairs or more, got 0"):
         measured({**names, "other": [file, {"method": "c"}]}, tmp_path)
 

@@ -47,6 +47,8 @@ def selected(path: Path, wanted: Mapping[str, Any]) -> list[Row]:
     `scale` reads the success at a guidance scale, `side` that of the seen or the unseen half of the episodes.
     """
     scale, side = wanted.get("scale"), wanted.get("side")
+    if scale is not None and side is not None:
+        raise ValueError(f"an entry names a guidance scale or a side, got both: {scale} and {side}.")
     rows = []
     for row in csv.DictReader(path.read_text("utf-8").splitlines()):
         if all(row[name] in _texts(value) for name, value in wanted.items() if name not in ("scale", "side")):

@@ -11,9 +11,6 @@
 
 # %%
 import contextlib
-import io
-import logging
-import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,8 +28,6 @@ from cotrain_losses.datasets.labels import EpisodeDomains
 from cotrain_losses.mixing import mixed_loaders
 
 torch.set_num_threads(1)
-warnings.filterwarnings("ignore")  # diffusers and zarr announce what they will change
-logging.disable(logging.WARNING)
 
 TURN = np.deg2rad(60)
 CAMERA = {
@@ -189,13 +184,11 @@ def train(name):
     workspace.cotrain = cotrain.install(
         domain=lambda batch: batch["domain"], optimizer=workspace.optimizer
     )
-    with contextlib.ExitStack() as around:
-        around.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        around.enter_context(
-            mixed_loaders(method.ratio, domain, domains=episodes.names, target="real")
-        )
-        if method.guidance is not None:
-            around.enter_context(cotrain.guided(workspace.ema_model))
+    sampling = contextlib.nullcontext()
+    if method.guidance is not None:
+        sampling = cotrain.guided(workspace.ema_model)
+    names = {"domains": episodes.names, "target": "real"}
+    with mixed_loaders(method.ratio, domain, **names), sampling:
         workspace.run()
     print(f"{name}: rows in the last batch {workspace.cotrain.latest.counts}")
     return done[-1]

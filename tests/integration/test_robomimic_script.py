@@ -73,11 +73,13 @@ def test_its_script_trains_with_a_method_in_exact_shares_and_saves_it(tmp_path: 
         script.train(settings(path, tmp_path / "out"), torch.device("cpu"))
     assert counts == 6 * [{"target": 2, "all": 8}]
     (last,) = (tmp_path / "out").glob("run/*/models/model_epoch_2.pth")
-    held, own = torch.load(last, weights_only=False)["model"], attached[0].state_dict()
-    for each in own.values():
-        each.zero_()
-    attached[0].policy.deserialize(held)
-    assert any(each.abs().max() > 0 for each in attached[0].state_dict().values())
+    own = {name: value.clone() for name, value in attached[0].state_dict().items()}
+    for value in attached[0].state_dict().values():
+        value.zero_()
+    assert not any(value.any() for value in attached[0].state_dict().values())
+    attached[0].policy.deserialize(torch.load(last, weights_only=False)["model"])
+    resumed = attached[0].state_dict()
+    assert set(resumed) == set(own) and all(torch.equal(resumed[name], own[name]) for name in own)
     stock, _ = policy_from_checkpoint(ckpt_path=str(last), device="cpu")  # for rollouts, without this library
     observation = {"state": np.zeros(5, np.float32)}
     attached[0].policy.set_eval()

@@ -26,10 +26,6 @@ import matplotlib
 matplotlib.use("agg")
 
 
-kept = list[dict[str, Any]]()
-"""names of the files that were run first: what they declare lives as long as they do"""
-
-
 @dataclass
 class Cell:
     """A cell: Markdown, or code with what it printed and drew."""
@@ -109,7 +105,7 @@ def _as_json(number: int, cell: Cell, count: int) -> dict[str, Any]:
 
 def write(script: Path, page_path: Path, notebook_path: Path, *first: Path) -> None:
     """Run every cell in an empty folder, then write the page and the notebook."""
-    kept.extend(run_path(str(path)) for path in first)
+    _declared = [run_path(str(path)) for path in first]  # what they declare lives as long as their names
     done, here, main = cells(script.read_text()), Path.cwd(), ModuleType("__main__")
     sys.modules["__main__"] = main  # as in a notebook: what the cells define can be pickled, and found by its name
     with tempfile.TemporaryDirectory() as folder:

@@ -71,7 +71,7 @@ def _uncovered(report: dict[str, Any]) -> Advice:
                 "collect target data there.",
                 f"{region['share']:.0%} of its states (most states of {region['episodes']:.0%} of its episodes) are "
                 "farther from every target state than 95 % of the target's states are from its other episodes. Equal "
-                f"coverage gives 5 %. {_cited({'evidence': found(['one side'])})}",
+                f"coverage gives 5 %. {_cited(found(['one side']))}",
             )
 
 
@@ -93,9 +93,12 @@ def _method(report: dict[str, Any]) -> Advice:
     method, near = chosen["method"], report["actions_at_near_states"]
     gap = "" if near is None else f"{near['gap']:.1f} times as much between the domains as within the target"
     seen = f" Here actions at near states differ {gap}." if near else ""
-    yield f"Start with {method['name']}: {method['code']}.", f"{_sentence(method['because'])}{seen} {_cited(method)}"
+    yield (
+        f"Start with {method['name']}: {method['code']}.",
+        f"{_sentence(method['because'])}{seen} {_cited(method['evidence'])}",
+    )
     for step in chosen["next"]:
-        yield step["do"], _cited(step)
+        yield step["do"], _cited(step["evidence"])
 
 
 def _ratio(report: dict[str, Any]) -> Advice:
@@ -110,7 +113,7 @@ def _ratio(report: dict[str, Any]) -> Advice:
         f"{ratio['upper']:.3g}.",
         f"There are {target} target and {source} source frames. A ratio of {ratio['lower']:.3g} counts every frame "
         f"equally. At {ratio['crossing']:.3g} a target frame counts as {weight:.1f} source frames (Lei et al. 2026). "
-        f"{_cited(start)}",
+        f"{_cited(start['evidence'])}",
     )
 
 
@@ -183,8 +186,8 @@ def _weights(report: dict[str, Any]) -> Advice:
         yield "Source samples can be weighed by a density ratio: flatten or clip it (RuLSIF, flatten=0.5).", f"{told}."
 
 
-def _cited(item: dict[str, Any]) -> str:
-    return " ".join(f"{each['says']} [{each['page']}, {each['section']}]" for each in item["evidence"])
+def _cited(findings: list[dict[str, str]]) -> str:
+    return " ".join(f"{each['says']} [{each['page']}, {each['section']}]" for each in findings)
 
 
 def _sentence(text: str) -> str:

@@ -108,7 +108,7 @@ STUDIES: dict[str, Study] = {
     "transfer-screen": once(
         "What helps where the target has no demonstrations? A screen on development seeds, which claims nothing",
         transfer.screen,
-        ("by_strength", "by_side", "latents"),
+        ("by_strength", "by_side"),
         tables=(SIDES, ("Best of each method", sides.best)),
     ),
     "transfer": once(

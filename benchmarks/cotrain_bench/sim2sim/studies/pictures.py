@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import cycle, product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,10 +25,9 @@ from .claims import BALANCED, related
 from .findings import Result, distinct, select
 from .maps import by_strength as by_strength
 from .plans import OWN_SCALE, title
-from .sides import arms
+from .sides import SIDES, arms
 from .tables import interval
 
-SIDES = ("seen", "unseen")
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}
 CURVE = "A small dot is a pair ({}), the line their mean, the band its 95 % bootstrap interval."
 Picture: TypeAlias = "tuple[str, str, Figure]"  # name, caption, plot
@@ -127,7 +126,7 @@ def over_angle(results: Sequence[Result]) -> Picture:
     names = list(dict.fromkeys(name for _, name in arms(results)))
     plot, across = panels(SIDES, 3.3, 2.9)
     for side, axes in zip(SIDES, across, strict=True):
-        for name, (colour, mark) in zip(names, zip(COLOURS, "o^sDvP*", strict=True), strict=False):
+        for name, colour, mark in zip(names, cycle(COLOURS), cycle("o^sDvP*X"), strict=False):
             own = {GAPS[gap].camera_yaw: some for (gap, arm), some in arms(results).items() if arm == name}
             columns = [[getattr(each, side) for each in own[angle]] for angle in sorted(own)]
             _curve(axes, columns, colour, mark, x=sorted(own), label=name)

@@ -16,6 +16,8 @@ from .findings import Result
 from .plans import title
 from .tables import interval
 
+SIDES = ("seen", "unseen")
+
 
 class OnSides(NamedTuple):
     """One policy's success on the side of the table with target demonstrations, and on the other."""
@@ -54,11 +56,11 @@ def differences(results: Sequence[Result]) -> Table:
     """Each arm minus plain co-training under half coverage, of the same angle and pair, on both sides."""
     every, plain = arms(results), METHODS["cotraining"].title
     bases = {(gap, each.cell.seed): each for (gap, name), some in every.items() if name == plain for each in some}
-    kept: dict[tuple[str, str], tuple[Contrast, Contrast]] = {}
+    kept: dict[tuple[str, str], tuple[Contrast, ...]] = {}
     for (gap, name), some in every.items():
         pairs = [(each, bases[gap, each.cell.seed]) for each in some if (gap, each.cell.seed) in bases]
         if name != plain and len(pairs) > 1:
-            kept[gap, name] = _minus(pairs, "seen"), _minus(pairs, "unseen")
+            kept[gap, name] = tuple(_minus(pairs, side) for side in SIDES)
     lines: list[list[object]] = []
     for gap in dict.fromkeys(gap for gap, _ in kept):
         of_gap = {name: both for (where, name), both in kept.items() if where == gap}
