@@ -55,6 +55,12 @@ def test_every_public_object_is_in_the_reference() -> None:
     assert not missing, "add to docs/reference: " + ", ".join(missing)
 
 
+def test_no_line_of_an_example_is_wider_than_a_page() -> None:
+    texts = {name: inspect.getdoc(value) or "" for name, value in documented().items()}
+    lines = [(name, line) for name, text in texts.items() for line in text.splitlines()]
+    assert [(name, line) for name, line in lines if re.match(r"(>>>|\.\.\.) ", line.strip()) and len(line) > 88] == []
+
+
 def test_the_page_of_the_wrapper_shows_every_argument_of_it() -> None:
     blocks = "".join(re.findall(r"```python\n(.*?)```", (PAGES / "policy.md").read_text(), re.S))
     arguments = list(inspect.signature(cotrain_losses.CoTrain).parameters)[2:]

@@ -23,7 +23,8 @@ class Rows:
 
     A bare tensor stands for `Rows(features)` wherever rows are expected.
 
-    >>> rows = Rows(torch.zeros(4, 8), {"action": torch.zeros(4, 16, 7)}, mass=torch.ones(4))
+    >>> extras = {"action": torch.zeros(4, 16, 7)}
+    >>> rows = Rows(torch.zeros(4, 8), extras, mass=torch.ones(4))
     >>> rows.extra("action").shape
     torch.Size([4, 16, 7])
     """

@@ -46,7 +46,8 @@ class Demonstrations:
     >>> from cotrain_losses.datasets import open_demonstrations
     >>> import tempfile, numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/real.npz", action=np.zeros((30, 7)), episode_lengths=[10, 20])
+    ...     action = np.zeros((30, 7))
+    ...     np.savez(f"{folder}/real.npz", action=action, episode_lengths=[10, 20])
     ...     real = open_demonstrations(f"{folder}/real.npz")
     >>> real.frames, real.episodes, real.rate
     (30, 2, None)

@@ -48,9 +48,11 @@ def open_demonstrations(
 
     >>> import tempfile, numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/real.npz", action=np.zeros((30, 7)), episode_lengths=[10, 20])
+    ...     action = np.zeros((30, 7))
+    ...     np.savez(f"{folder}/real.npz", action=action, episode_lengths=[10, 20])
     ...     real = open_demonstrations(f"{folder}/real.npz")
-    ...     print(real.format, real.frames, real.episodes, sum(len(frames.action) for frames in real.read()))
+    ...     rows = sum(len(frames.action) for frames in real.read())
+    ...     print(real.format, real.frames, real.episodes, rows)
     npz 30 2 30
     """
     place, settings = split(path)

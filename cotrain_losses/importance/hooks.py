@@ -31,7 +31,7 @@ class RatioWeights(nn.Module):
     `ratio` and `share` are the share of `target`, or mappings over `domains`, the names that `samples.domain` indexes.
 
     >>> from cotrain_losses.importance import RatioWeights
-    >>> weights = RatioWeights(ratio=0.1, share=0.5)  # drawn half and half, counted as one in ten
+    >>> weights = RatioWeights(ratio=0.1, share=0.5)  # half drawn, a tenth counted
     """
 
     factors: Tensor
@@ -49,7 +49,8 @@ class TableWeights(nn.Module):
     """One weight per sample of the dataset, read by its index: (N,), non-negative, used as given.
 
     >>> ratio_at_source = torch.tensor([0.5, 1.5])
-    >>> weights = TableWeights(torch.cat([ratio_at_source, torch.ones(3)]))     # source first, then the target
+    >>> table = torch.cat([ratio_at_source, torch.ones(3)])  # source, then target
+    >>> weights = TableWeights(table)
     """
 
     weights: Tensor
@@ -79,7 +80,8 @@ class TimeWindow(nn.Module):
 
     >>> from cotrain_losses.importance.samples import Samples
     >>> late = TimeWindow({"source": (50, 100)})
-    >>> late(Samples(torch.tensor([0, 0, 1]), torch.tensor([False, False, True]), time=torch.tensor([10, 70, 10])))
+    >>> domain, is_target = torch.tensor([0, 0, 1]), torch.tensor([False, False, True])
+    >>> late(Samples(domain, is_target, time=torch.tensor([10, 70, 10])))
     tensor([0., 1., 1.])
     """
 

@@ -60,7 +60,7 @@ def empirical_overlap(first: Tensor, second: Tensor) -> Tensor:
     >>> _ = torch.manual_seed(0)
     >>> draws = torch.cat([torch.randn(50_000), 1.0 + torch.randn(50_000)])
     >>> normal = lambda mean: -0.5 * (draws - mean) ** 2
-    >>> round(empirical_overlap(normal(0.0), normal(1.0)).item(), 2)  # exactly exp(-1/8) = 0.88
+    >>> round(empirical_overlap(normal(0.0), normal(1.0)).item(), 2)  # exp(-1/8) = 0.88
     0.88
     """
     return (1 / torch.cosh(((first - second) / 2).clamp(-700, 700))).mean()

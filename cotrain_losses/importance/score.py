@@ -92,8 +92,10 @@ def score_weights(
 
     The result is O(q n); the sums below are not.
 
-    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
-    >>> score_weights(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)  # half way: the ratio decides
+    >>> actions, is_target = torch.tensor([[0.0], [1.0]]), torch.tensor([False, True])
+    >>> mixture = EmpiricalMixture(actions, is_target, ratio=0.1)
+    >>> half_way = torch.tensor([[0.5]])  # there the ratio decides
+    >>> score_weights(half_way, mixture, alpha=1.0, sigma=0.5)
     tensor([[0.9000, 0.1000]], dtype=torch.float64)
     """
     return torch.cat([logits for _, logits in _Query(noised, mixture, alpha, sigma, latent).pieces()], 1).softmax(1)
@@ -104,7 +106,8 @@ def log_density(
 ) -> Tensor:
     """(q,) ln sum_i w_i K(z, z_i) N(a^t; alpha a_i, sigma^2 I), with the Gaussian's constant and without K's.
 
-    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> actions, is_target = torch.tensor([[0.0], [1.0]]), torch.tensor([False, True])
+    >>> mixture = EmpiricalMixture(actions, is_target, ratio=0.1)
     >>> log_density(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)
     tensor([-0.7258], dtype=torch.float64)
     """
@@ -118,7 +121,8 @@ def denoised(
 ) -> Tensor:
     """(q, d) E[a | a^t, z]: the optimal denoiser.
 
-    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> actions, is_target = torch.tensor([[0.0], [1.0]]), torch.tensor([False, True])
+    >>> mixture = EmpiricalMixture(actions, is_target, ratio=0.1)
     >>> denoised(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)
     tensor([[0.1000]], dtype=torch.float64)
     """
@@ -131,7 +135,8 @@ def optimal_score(
 ) -> Tensor:
     """(q, d) the score of the mixture at the noised actions.
 
-    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> actions, is_target = torch.tensor([[0.0], [1.0]]), torch.tensor([False, True])
+    >>> mixture = EmpiricalMixture(actions, is_target, ratio=0.1)
     >>> optimal_score(torch.tensor([[0.5]]), mixture, alpha=1.0, sigma=0.5)
     tensor([[-1.6000]], dtype=torch.float64)
     """
@@ -145,7 +150,8 @@ def target_contribution(
 ) -> Tensor:
     """(q,) the summed weights of the target samples; exactly 0 at ratio 0 and 1 at ratio 1.
 
-    >>> mixture = EmpiricalMixture(torch.tensor([[0.0], [1.0]]), torch.tensor([False, True]), ratio=0.1)
+    >>> actions, is_target = torch.tensor([[0.0], [1.0]]), torch.tensor([False, True])
+    >>> mixture = EmpiricalMixture(actions, is_target, ratio=0.1)
     >>> target_contribution(torch.tensor([[1.0]]), mixture, alpha=1.0, sigma=0.2)
     tensor([1.0000], dtype=torch.float64)
     """

@@ -27,7 +27,8 @@ from .sides import Side, subsample
 class DomainLosses(NamedTuple):
     """A policy's validation loss on each domain, and the cosine between the two domains' mean gradients.
 
-    >>> DomainLosses(0.2, 0.01, 0.5, 0.02, cosine=-0.1, own_cosine=0.9, source_norm=1.0, target_norm=1.2).target
+    >>> norms = {"source_norm": 1.0, "target_norm": 1.2}
+    >>> DomainLosses(0.2, 0.01, 0.5, 0.02, cosine=-0.1, own_cosine=0.9, **norms).target
     0.5
     """
 
@@ -164,8 +165,10 @@ def neighbour_contribution(
     Near 1 the source is ignored there (disjoint); near `ratio` it is taken at face value (overlapping).
 
     >>> generator = torch.Generator().manual_seed(0)
-    >>> source, target = torch.randn(200, 2, generator=generator), torch.randn(50, 2, generator=generator)
-    >>> round(neighbour_contribution(source, target + 50.0, ratio=0.1, bandwidth=1.0), 3)  # far apart
+    >>> source = torch.randn(200, 2, generator=generator)
+    >>> target = torch.randn(50, 2, generator=generator)
+    >>> far = target + 50.0
+    >>> round(neighbour_contribution(source, far, ratio=0.1, bandwidth=1.0), 3)
     1.0
     """
     if not 0 <= ratio <= 1:

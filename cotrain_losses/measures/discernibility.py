@@ -34,7 +34,8 @@ CHECK_EVERY, PATIENCE, MOST_STEPS = 20, 4, 400
 class ProbeReading:
     """How well a probe reads the domain: a 95 % interval, which rests on the episodes of both domains together.
 
-    >>> reading = ProbeReading(0.9, interval=(0.8, 0.96), auc=0.95, proxy_a_distance=1.6, episodes=40)
+    >>> more = {"auc": 0.95, "proxy_a_distance": 1.6, "episodes": 40}
+    >>> reading = ProbeReading(0.9, interval=(0.8, 0.96), **more)
     >>> reading.interval[0] > 0.75  # above half way between chance and certainty
     True
     """

@@ -24,7 +24,8 @@ SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 class Features:
     """Features of one domain: a matrix (n, d) per layer, and the episode of each row where known.
 
-    >>> Features({"encoder": torch.randn(6, 4)}, groups=torch.tensor([0, 0, 0, 1, 1, 1])).layers.keys()
+    >>> groups = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> Features({"encoder": torch.randn(6, 4)}, groups=groups).layers.keys()
     dict_keys(['encoder'])
     """
 

@@ -24,7 +24,8 @@ T = TypeVar("T")
 class Diagnosis:
     """What was measured of one layer; a part that could not be is absent, and `notes` says why.
 
-    >>> Diagnosis(source_rows=120, target_rows=60, notes=["fewer than two target rows"]).regime is None
+    >>> notes = ["fewer than two target rows"]
+    >>> Diagnosis(source_rows=120, target_rows=60, notes=notes).regime is None
     True
     """
 

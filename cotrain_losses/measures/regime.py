@@ -54,7 +54,8 @@ NEXT = {
 class Regime:
     """The regime of a layer and why: `found` is what the paper found in it, `next` the suggested next move.
 
-    >>> Regime("structured", ("structured",), (0.5, 0.4, 0.6), "close and readable", found="", next="").name
+    >>> distance = (0.5, 0.4, 0.6)
+    >>> Regime("structured", ("structured",), distance, "close", found="", next="").name
     'structured'
     """
 

@@ -49,7 +49,8 @@ class MixedBatchSampler(Sampler[list[int]]):
     Raises ValueError on a share outside [0, 1], shares that do not sum to 1, a name unknown or missing, an empty domain
     that is to be drawn; TypeError on labels that are neither a mask, nor names, nor integers with `domains`.
 
-    >>> batches = list(MixedBatchSampler([True] * 3 + [False] * 9, batch_size=4, ratio=0.25))
+    >>> is_target = [True] * 3 + [False] * 9
+    >>> batches = list(MixedBatchSampler(is_target, batch_size=4, ratio=0.25))
     >>> len(batches), [sum(i < 3 for i in batch) for batch in batches]
     (3, [1, 1, 1])
     """

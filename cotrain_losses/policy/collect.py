@@ -82,7 +82,9 @@ def collect_features(
     >>> from torch import nn
     >>> policy = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     >>> batches = [{"x": torch.randn(6, 3), "is_target": torch.arange(6) >= 4}]
-    >>> collected = collect_features(policy, batches, seams=["0"], run=lambda policy, batch: policy(batch["x"]))
+    >>> def run(policy, batch):
+    ...     return policy(batch["x"])
+    >>> collected = collect_features(policy, batches, seams=["0"], run=run)
     >>> collected.source.layers["0"].shape, collected.target.layers["0"].shape
     (torch.Size([4, 4]), torch.Size([2, 4]))
     """

@@ -47,8 +47,9 @@ class Watch(Observer):
     >>> from cotrain_losses import CoTrain, DomainClassifier, Method, Seam
     >>> policy = nn.ModuleDict({"encoder": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
     >>> loss = lambda policy, x: policy.head(policy.encoder(x)).square().mean()
-    >>> method = Method(regularizer=0.0 * DomainClassifier(width=4))  # strength 0: only watches
-    >>> cotrain = CoTrain(policy, method, seam=Seam(feature="encoder", head="head", sampler=False), loss=loss)
+    >>> method = Method(regularizer=0.0 * DomainClassifier(width=4))  # only watches
+    >>> seam = Seam(feature="encoder", head="head", sampler=False)
+    >>> cotrain = CoTrain(policy, method, seam=seam, loss=loss)
     >>> log = []
     >>> watch = cotrain.watch(every=1, to=lambda values, step: log.append(values))
     >>> cotrain(torch.randn(8, 3), domain=torch.arange(8) >= 6, step=0).total.backward()

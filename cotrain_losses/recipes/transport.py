@@ -22,7 +22,7 @@ from .mixing import Ratio
 class LabelCost:
     """A block of `OptimalTransport(cost=...)`: what a target prediction would cost if it had a source row's label.
 
-        cross_entropy   C_ij = - sum_c y_ic log softmax(p_j)_c          squared   C_ij = |y_i - p_j|^2
+        cross_entropy   C_ij = - sum_c y_ic log softmax(p_j)_c    squared   C_ij = |y_i - p_j|^2
 
     Args:
         label: the source extra holding labels: (n, ...) numbers, class probabilities or one-hot rows for cross-entropy.

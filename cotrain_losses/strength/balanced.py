@@ -33,7 +33,8 @@ LEAST = 16  # rows of each domain before a reading
 class Reading(NamedTuple):
     """What a balanced strength last went by.
 
-    >>> Reading(factor=0.4, discernibility=0.93, target_loss=None, best=None, braked=True).braked
+    >>> losses = {"target_loss": None, "best": None}
+    >>> Reading(factor=0.4, discernibility=0.93, **losses, braked=True).braked
     True
     """
 

@@ -118,7 +118,7 @@ class DomainClassifier(Term):
 class DomainAdversary(DomainClassifier):
     """The encoder asks for inverted labels, the head learns the true ones: Tzeng et al. 2017, eq. 9.
 
-        value      1/2 E_source softplus(-D(z)) + 1/2 E_target softplus(D(z))      labels inverted
+        value      1/2 E_source softplus(-D(z)) + 1/2 E_target softplus(D(z))   labels inverted
         encoder    its gradient, the head held fixed
         head       the gradient of the cross-entropy on true labels, the features held fixed
 

@@ -18,7 +18,8 @@ class Evaluation(NamedTuple):
     """What a regularizer was worth on one pair of sides.
 
     >>> from cotrain_losses import MMD
-    >>> found = (0.1 * MMD()).evaluate(torch.zeros(4, 2), torch.zeros(1, 2))  # one target row: MMD needs two
+    >>> one_row = torch.zeros(1, 2)  # MMD needs two
+    >>> found = (0.1 * MMD()).evaluate(torch.zeros(4, 2), one_row)
     >>> found.strengths, found.n, found.m, found.skipped
     ({'mmd': 0.1}, 4, 1, ('mmd',))
     """

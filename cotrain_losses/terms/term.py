@@ -39,7 +39,8 @@ class Term(nn.Module):
 
     >>> class MeanGap(Term):
     ...     def compare(self, pair):
-    ...         return (pair.source.features.mean(0) - pair.target.features.mean(0)).square().sum()
+    ...         source, target = pair.source.features, pair.target.features
+    ...         return (source.mean(0) - target.mean(0)).square().sum()
     >>> MeanGap()(torch.zeros(5, 3), torch.ones(2, 3)).item()
     3.0
     """

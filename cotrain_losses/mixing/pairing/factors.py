@@ -28,7 +28,8 @@ class AlignedPairs:
 
     >>> path = np.array([[0, 0], [1, 1]])
     >>> aligned = [Alignment(source=0, target=0, distance=0.02, path=path)]
-    >>> pairing = AlignedPairs(aligned, source=[range(0, 2)], target=[range(2, 4)], discount=0.5)
+    >>> frames = {"source": [range(0, 2)], "target": [range(2, 4)]}
+    >>> pairing = AlignedPairs(aligned, **frames, discount=0.5)
     """
 
     def __init__(

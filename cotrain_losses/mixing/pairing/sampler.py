@@ -39,7 +39,8 @@ class PairedSampler(Sampler[list[int]]):
     or runs outside its demonstrations.
 
     >>> path = np.array([[0, 0], [1, 1], [2, 1]])
-    >>> sampler = PairedSampler([Alignment(0, 0, 0.0, path)], [range(3)], [range(3, 5)], pairs=2, window=0)
+    >>> aligned = [Alignment(0, 0, 0.0, path)]
+    >>> sampler = PairedSampler(aligned, [range(3)], [range(3, 5)], pairs=2, window=0)
     >>> [sorted(batch[2:]) for batch in sampler]
     [[3, 4]]
     """

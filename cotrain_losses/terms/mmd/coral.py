@@ -27,7 +27,8 @@ class CORAL(Term):
 
     Cost: O(min((n + m) d^2, (n + m)^2 d)): where rows are fewer than columns, through their inner products.
 
-    >>> round(CORAL()(torch.eye(3), 1.0 + torch.eye(3)).item(), 6)  # the means differ, the covariances do not
+    >>> source, target = torch.eye(3), 1.0 + torch.eye(3)  # only the means differ
+    >>> round(CORAL()(source, target).item(), 6)
     0.0
     >>> round(CORAL(mean=True)(torch.eye(3), 1.0 + torch.eye(3)).item(), 4)
     1.0

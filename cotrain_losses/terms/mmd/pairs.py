@@ -37,7 +37,8 @@ def median_square(squared: Tensor, weights: Tensor | None = None) -> Tensor:
     Args:
         weights: (p, p), symmetric, 1 for the pairs that count and 0 for the others; None counts all.
 
-    >>> median_square(torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 9.0], [4.0, 9.0, 0.0]])).item()
+    >>> squares = torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 9.0], [4.0, 9.0, 0.0]])
+    >>> median_square(squares).item()
     4.0
     """
     p, tiny = len(squared), torch.finfo(squared.dtype).tiny
