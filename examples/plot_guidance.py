@@ -34,9 +34,9 @@ def sampled(scale, n=1500, steps=30):
 
 
 figure, axes = plt.subplots(
-    1, 4, figsize=(10, 3), sharex=True, sharey=True, layout="constrained"
+    2, 2, figsize=(5.6, 4.8), sharex=True, sharey=True, layout="constrained"
 )
-for axis, scale in zip(axes, (0.0, 0.5, 1.0, 2.0), strict=True):
+for axis, scale in zip(axes.flat, (0.0, 0.5, 1.0, 2.0), strict=True):
     axis.hist(
         sampled(scale).numpy(),
         bins=40,
@@ -47,9 +47,14 @@ for axis, scale in zip(axes, (0.0, 0.5, 1.0, 2.0), strict=True):
     )
     axis.axvline(-1.5, color="#999999", linestyle="--", label="source's action")
     axis.axvline(1.5, color="#D55E00", label="target's action")
-    axis.set(title=f"scale {scale:g}", xlabel="action (no unit)")
-axes[0].set_ylabel("density")
-axes[0].legend(fontsize=8, loc="upper center")
+    axis.set_title(f"scale {scale:g}")
+for axis in axes[1]:
+    axis.set_xlabel("action (no unit)")
+for axis in axes[:, 0]:
+    axis.set_ylabel("density")
+figure.legend(
+    *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+)
 
 # %%
 # Scale 0 is the mixture, scale 1 the target alone. Between them some samples still follow the source; beyond 1 they

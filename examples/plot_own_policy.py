@@ -72,7 +72,7 @@ methods = {
     "ratio 0.13": ctl.recipes.cotraining(0.13),
     "ratio 0.3": ctl.recipes.cotraining(0.3),
 }
-figure, axis = plt.subplots(figsize=(6.5, 3), layout="constrained")
+figure, axis = plt.subplots(figsize=(5.6, 3), layout="constrained")
 for row, (_, method) in enumerate(methods.items()):
     errors = [error(method.fresh(), seed) for seed in (0, 1)]
     axis.scatter(

@@ -16,20 +16,18 @@ ratios = np.geomspace(0.005, 0.9, 100)
 passes = np.maximum(1.0, ratios / (1 - ratios) * SOURCE / TARGET)
 few = (1 - ratios) ** BATCH + BATCH * ratios * (1 - ratios) ** (BATCH - 1)
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-left.plot(ratios, passes, color="#0072B2")
-left.set(
+figure, (top, below) = plt.subplots(2, 1, figsize=(5.6, 6.4), layout="constrained")
+top.plot(ratios, passes, color="#0072B2")
+top.set(
     xscale="log",
     yscale="log",
     xlabel="ratio",
     ylabel="passes over the target per epoch",
 )
-right.plot(ratios, 100 * few, color="#D55E00")
-right.set(
-    xscale="log", xlabel="ratio", ylabel="batches with fewer than 2 target rows (%)"
-)
+below.plot(ratios, 100 * few, color="#D55E00")
+below.set(xscale="log", xlabel="ratio", ylabel="batches with < 2 target rows (%)")
 low, high = ratio_range(source=SOURCE, target=TARGET)
-for axis in (left, right):
+for axis in (top, below):
     axis.axvspan(low, high, color="#009E73", alpha=0.15, label="search range")
     axis.axvline(
         natural_ratio(source=SOURCE, target=TARGET),
@@ -43,10 +41,10 @@ for axis in (left, right):
         linestyle=":",
         label="crossing ratio",
     )
-left.legend(fontsize=8)
+top.legend()
 
 # %%
-# An epoch passes the source once. 2,000 target and 60,000 source frames, closed forms. The right curve is of
+# An epoch passes the source once. 2,000 target and 60,000 source frames, closed forms. The lower curve is of
 # independent draws; `MixedBatchSampler` gives every batch the whole number of target rows next to its share.
 
 plt.show()

@@ -19,7 +19,7 @@ episodes = {
 
 
 def layer(shift, mark):
-    """Rows of both domains: target feature 0 is shifted by `shift`, and feature 1 tells the domain if `mark`."""
+    """Target feature 0 is shifted by `shift`; feature 1 tells the domain if `mark`."""
     source, target = torch.randn(240, 8), torch.randn(120, 8)
     target[:, 0] += shift
     if mark:
@@ -33,7 +33,7 @@ layers = {
     "the same": layer(0.0, False),
 }
 figure, axes = plt.subplots(
-    1, 3, figsize=(10, 3.6), sharex=True, sharey=True, layout="constrained"
+    3, 1, figsize=(5.6, 8.4), sharex=True, sharey=True, layout="constrained"
 )
 for axis, (name, (source, target)) in zip(axes, layers.items(), strict=True):
     found = diagnosis(source, target, **episodes, rows=40, repeats=1)
@@ -47,11 +47,11 @@ for axis, (name, (source, target)) in zip(axes, layers.items(), strict=True):
     axis.set_title(
         f"{name}: {found.regime.name}\nu = {found.regime.distance[0]:.2f}, "
         f"probe {found.probe.accuracy:.2f} [{low:.2f}, {high:.2f}]",
-        fontsize=9,
+        fontsize=10,
     )
-    axis.set_xlabel("feature 0 (no unit)")
-axes[0].set_ylabel("feature 1 (no unit)")
-axes[0].legend(fontsize=8)
+    axis.set_ylabel("feature 1 (no unit)")
+axes[2].set_xlabel("feature 0 (no unit)")
+axes[0].legend()
 
 # %%
 # `u` is the distance between the domains in units of the distance between two target rows; the probe's accuracy is on

@@ -17,7 +17,7 @@ start = {"source": 0.6 * torch.randn(96, 2), "target": 0.6 * torch.randn(32, 2) 
 
 
 def trained(strength, steps=150):
-    """Features that follow the classifier's gradient times the strength, and the classifier's loss after each step."""
+    """Features moved by the strength times the classifier's gradient; the losses."""
     torch.manual_seed(1)
     term = ctl.DomainClassifier(width=2, hidden=(32,))
     rows = {name: value.clone().requires_grad_() for name, value in start.items()}
@@ -34,7 +34,8 @@ def trained(strength, steps=150):
     return {name: value.detach() for name, value in rows.items()}, losses
 
 
-figure, axes = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(5.6, 5.8), layout="constrained")
+axes = axes.flat
 for axis, (strength, style) in zip(
     axes, ((1.0, "-"), (0.0, "--"), (-1.0, ":")), strict=False
 ):
@@ -49,15 +50,20 @@ for axis, (strength, style) in zip(
         ylabel="feature 2 (no unit)",
     )
     axes[3].plot(losses, style, color="black", label=f"{strength:g}")
-axes[0].legend(fontsize=8)
+axes[0].legend(fontsize=9)
 axes[3].axhline(0.693, color="#999999", linewidth=1)
 axes[3].text(
-    150, 0.86, "grey: log 2, cannot be read", ha="right", fontsize=8, color="#666666"
+    150, 0.86, "grey: log 2, unreadable", ha="right", fontsize=9, color="#666666"
 )
 axes[3].set(
     title="the classifier", xlabel="step", ylabel="cross-entropy (nats)", ylim=(0, 0.95)
 )
-axes[3].legend(title="strength", fontsize=8, loc="lower left")
+figure.legend(
+    *axes[3].get_legend_handles_labels(),
+    title="strength (the classifier)",
+    loc="outside lower center",
+    ncols=3,
+)
 
 # %%
 # The classifier itself learns at the same rate in all three: the sign and the size act on the features alone. That is

@@ -25,7 +25,7 @@ success = defaultdict(list)
 for row in rows:
     success[row["gap"], float(row["ratio"])].append(float(row["success"]))
 
-figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+figure, axis = plt.subplots(figsize=(5.6, 4), layout="constrained")
 for gap, colour, marker in (("visual", "#0072B2", "o"), ("hard", "#D55E00", "^")):
     ratios = sorted(ratio for name, ratio in success if name == gap)
     values = np.array([success[gap, ratio] for ratio in ratios])

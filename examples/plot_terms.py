@@ -24,7 +24,7 @@ terms = {
 
 
 def moved(term, rate, source, target, steps=60):
-    """The target after `steps` of gradient descent on the term, and the path of its mean."""
+    """The target after `steps` of descent on the term, and the path of its mean."""
     rows, path = target.clone(), [target.mean(0)]
     for _ in range(steps):
         rows.requires_grad_()
@@ -39,7 +39,7 @@ source = torch.randn(64, 2) @ torch.tensor([[1.0, 0.6], [0.0, 0.5]])
 target = 0.5 * torch.randn(64, 2) + torch.tensor([3.0, 2.0])
 
 figure, axes = plt.subplots(
-    2, 3, figsize=(9, 6), sharex=True, sharey=True, layout="constrained"
+    3, 2, figsize=(5.6, 8), sharex=True, sharey=True, layout="constrained"
 )
 for axis, (name, (term, rate)) in zip(axes.flat, terms.items(), strict=True):
     rows, path = moved(term, rate, source, target)
@@ -50,7 +50,7 @@ for axis, (name, (term, rate)) in zip(axes.flat, terms.items(), strict=True):
     )
     axis.plot(*path.T, color="black", linewidth=1, label="path of the target's mean")
     axis.set_title(name, fontsize=10)
-for axis in axes[1]:
+for axis in axes[2]:
     axis.set_xlabel("feature 1 (no unit)")
 for axis in axes[:, 0]:
     axis.set_ylabel("feature 2 (no unit)")
@@ -58,7 +58,7 @@ figure.legend(
     *axes[0, 0].get_legend_handles_labels(),
     loc="outside lower center",
     ncols=2,
-    fontsize=9,
+    fontsize=10,
 )
 
 # %%

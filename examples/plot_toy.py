@@ -14,31 +14,31 @@ from cotrain_bench.toy import curves
 from cotrain_bench.toy.experiment import target_mass
 
 drawn = curves.data(seed=0)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
+figure, (top, below) = plt.subplots(2, 1, figsize=(5.6, 8), layout="constrained")
 u = torch.linspace(0, 1, 300)
-left.plot(*curves.curve(u, target=False).T, color="#0072B2", label="source's actions")
-left.plot(
+top.plot(*curves.curve(u, target=False).T, color="#0072B2", label="source's actions")
+top.plot(
     *curves.curve(u, target=True).T,
     color="#D55E00",
     linestyle="--",
     label="target's actions",
 )
-left.set(xlabel="action 1 (no unit)", ylabel="action 2 (no unit)", aspect="equal")
-left.legend(fontsize=8)
+top.set(xlabel="action 1 (no unit)", ylabel="action 2 (no unit)", aspect="equal")
+top.legend(fontsize=9)
 
 distances = torch.logspace(-2, 0.5, 12).tolist()
 for ratio, style in ((0.5, "-"), (0.1, "--"), (0.01, ":")):
     shares = [
         target_mass(drawn, distance, ratio).mean().item() for distance in distances
     ]
-    right.plot(distances, shares, style, color="black", label=f"ratio {ratio:g}")
-right.set(
+    below.plot(distances, shares, style, color="black", label=f"ratio {ratio:g}")
+below.set(
     xscale="log",
     xlabel="distance between the planes (no unit)",
     ylabel="target's share of the optimal score",
 )
-right.set_ylim(0, 1.05)
-right.legend(fontsize=8)
+below.set_ylim(0, 1.05)
+below.legend()
 
 # %%
 # Close planes: the ratio decides what the target owns, so both domains are mixed. Far planes: it owns everything, so

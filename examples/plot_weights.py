@@ -31,7 +31,7 @@ estimators = {
     "Gaussian": (GaussianRatio(), "#E69F00", (0, (5, 1, 1, 1))),
 }
 
-figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+figure, axis = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
 axis.plot(x, true, color="black", linewidth=3, alpha=0.3, label="true ratio")
 for name, (estimator, colour, style) in estimators.items():
     ratio = estimator.fit(source, target)

@@ -40,6 +40,21 @@ def test_links_between_pages_lead_somewhere(page) -> None:
         assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
+def test_no_line_of_code_of_the_gallery_is_wider_than_a_page() -> None:
+    for example in (ROOT / "examples").glob("plot_*.py"):
+        code = example.read_text().split('"""\n', 2)[2]
+        wide = [line for line in code.splitlines() if not line.startswith("# ") and len(line) > 88]
+        assert not wide, "\n".join([example.name, *wide])
+
+
+def test_every_picture_of_the_readme_says_its_numbers_in_words() -> None:
+    """An index of packages shows the words alone."""
+    pictures = re.findall(r"!\[([^\]]*)\]\(", (ROOT / "README.md").read_text())
+    assert pictures
+    for words in pictures:
+        assert len(re.findall(r"\d+ %", words)) >= 2, words
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_line_of_code_is_wider_than_a_page(page) -> None:
     fences = re.findall(r"^```([^\n]*)\n(.*?)^```", page.read_text(), re.M | re.S)
