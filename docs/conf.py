@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "docstrings",
+    "pictures",
 ]
 exclude_patterns = ["_extensions", "gallery/*.py", "gallery/*.ipynb", "**/*.zip"]
 suppress_warnings = ["config.cache"]  # the gallery's settings hold a function
@@ -36,7 +37,7 @@ mathjax_path = "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "exclude-members": "extra_repr, compare"}
+autodoc_default_options = {"members": True, "exclude-members": "extra_repr, compare, get_extra_state, set_extra_state"}
 autodoc_preserve_defaults = True
 napoleon_custom_sections = ["Shape"]
 napoleon_use_rtype = False
@@ -80,6 +81,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "capture_repr": (),
     "show_signature": False,
+    "write_computation_times": False,
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "download_all_examples": False,

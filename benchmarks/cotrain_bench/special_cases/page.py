@@ -35,7 +35,10 @@ These settings turn one method into another.
 - A **limit** is taken at a large or small setting and holds to the tolerance given. For limits towards exact
   transport only values are compared: the gradient jumps there where two plans tie."""
 
-PICTURE = "![The lattice: an arrow from a method to the simpler one it becomes](special-cases.png)"
+PICTURE = """\
+![The lattice of methods: the table below, drawn](special-cases.png)
+
+*An arrow leads from a method to the simpler one it becomes at the setting on the line; a dashed line is a limit.*"""
 
 
 def markdown(results: Row) -> str:
