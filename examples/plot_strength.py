@@ -35,7 +35,7 @@ def trained(strength, steps=150):
 
 
 figure, axes = plt.subplots(2, 2, figsize=(5.6, 5.8), layout="constrained")
-axes = axes.flat
+axes = axes.ravel()
 for axis, (strength, style) in zip(
     axes, ((1.0, "-"), (0.0, "--"), (-1.0, ":")), strict=False
 ):

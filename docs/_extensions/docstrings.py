@@ -15,6 +15,9 @@ import cotrain_losses
 SECTION = re.compile(r"(Args|Shape|Raises|Returns|Yields|Attributes|Note|Notes|Example|Examples):$")
 COLON = re.compile(r":(?=\s|$)")
 HIDDEN = "\ue000"
+INHERITED = ("Alias for field number", "str(object='') -> str")
+"""how Python's own words begin, for a field of a named tuple and for a text: they say nothing of this library"""
+OPTION = re.compile(r"~?(?:typing\.)?Annotated\[(.*?), <typer\.[^>]*>\]")
 CODE = re.compile(r"(`+[^`]+`+)")
 
 
@@ -81,9 +84,19 @@ def _indent(line: str) -> str:
 
 def rewrite(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Before napoleon, which takes what stands before a colon in an attribute's docstring for its type."""
-    lines[:] = restructured(lines)
+    lines[:] = [] if lines and lines[0].startswith(INHERITED) else restructured(lines)
     if what in ("attribute", "property", "data"):
         lines[:] = [COLON.sub(HIDDEN, line) for line in lines]
+
+
+def signature(app: Any, what: str, name: str, obj: Any, options: Any, text: str | None, returns: str | None) -> Any:
+    """A signature without the addresses of a command's options, and with short names.
+
+    >>> signature(None, "", "", None, None, "(a: ~typing.Annotated[str, <typer.Option at 0x7f>] = <factory>)", None)
+    ('(a: str = ...)', None)
+    """
+    text = OPTION.sub(r"\1", text or "").replace("<factory>", "...")
+    return re.sub(r"~[\w.]*\.(?=\w)", "", text) or None, returns
 
 
 def uncover(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -93,4 +106,5 @@ def uncover(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", rewrite, priority=100)
     app.connect("autodoc-process-docstring", uncover, priority=900)
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True}
