@@ -20,7 +20,7 @@ def invented(study: str, success, preset: str = "standard"):
         row |= {"scales": {str(s): rate - abs(s - 0.5) / 5 for s in cell.scales}} if cell.scales else {}
         if cell.coverage:
             row |= {"seen": rate, "unseen": rate / 2, "unseen_log_wasserstein": float(draws.normal())}
-            row |= {"unseen_probe_accuracy": 0.9, "unseen_regime": "structured"}
+            row |= {"unseen_probe_accuracy": 0.9, "unseen_regime": "structured", "path_error": 2 - rate}
             row |= {"scales_by_side": {str(s): {"seen": rate, "unseen": rate / 3} for s in cell.scales}}
         cloud = draws.normal(size=(20, 3))
         results.append((cell, row | {"picture": {"features": {"source": cloud, "target": cloud + 1}}}))

@@ -1,7 +1,8 @@
 """Which rows a training step has: a batch at the mixing ratio, and rows beside it that only terms meet.
 
     a batch        rows with actions, at one ratio or at several, one after another
-    beside it      the target's frames without actions; or rows that a paired sampler draws (Cheng et al. 2025)
+    beside it      the target's frames without actions, and as many of the source's where a phase of the batches may
+                   have none; or rows that a paired sampler draws (Cheng et al. 2025)
 
 Terms compare what they are given with equal masses: the source's rows with the frames without actions, which are a
 sample of all the target's starts, or paired rows with paired rows.
@@ -80,14 +81,17 @@ class Batches:
 class Beside:
     """Rows that join a batch for the terms alone, and what each row of both counts there."""
 
-    def __init__(self, data: Frames, paired: bool, seed: int, compares: bool = True) -> None:
-        self.data, self.paired, self.seed = data, paired, seed
+    def __init__(self, data: Frames, paired: bool, seed: int, compares: bool = True, phased: bool = False) -> None:
+        self.data, self.seed, self.alone = data, seed, paired or phased  # whether terms meet these rows alone
         self.rows = (~data.has_action).nonzero().flatten()
         self.sampler: Any = None
         if not compares:
             return
         if paired:
             self.sampler, self.rows = _pairs(data, seed), torch.arange(len(data.is_target))
+        elif len(self.rows) and phased:
+            self.rows = (~data.has_action | ~data.is_target).nonzero().flatten()
+            self.sampler = ctl.MixedBatchSampler(data.is_target[self.rows], 2 * BESIDE, 0.5, seed=seed)
         elif len(self.rows):
             self.sampler = ctl.MixedBatchSampler(torch.zeros(len(self.rows), dtype=torch.bool), BESIDE, 0.0, seed=seed)
 
@@ -98,7 +102,7 @@ class Beside:
             return {"batch": data[rows], "domain": data.is_target[rows], "index": rows}
         every = torch.cat([rows, self.rows[self.sampler.batch(step)]])
         learned = torch.arange(len(every)) < len(rows)
-        met = ~learned if self.paired else ~(learned & data.is_target[every])
+        met = ~learned if self.alone else ~(learned & data.is_target[every])
         how = {"domain": data.is_target[every], "index": every, "has_action": learned}
         return {"batch": {**data[every], "mass": met.float()}, **how}
 

@@ -168,11 +168,15 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
         if cell.region is not None:
             row["scales_by_side"] = {str(scale): _by_side(cell, some) for scale, some in solved.items()}
     row |= evaluation.measures(trained, fresh)
-    if cell.region is not None:
-        elsewhere = evaluation.measures(trained, _unseen(cell.region, fresh, recorded), rows=256, repeats=1)
+    unseen = None if cell.region is None else _unseen(cell.region, fresh, recorded)
+    if unseen is not None:
+        there = replace(fresh, **{name: value[unseen] for name, value in vars(fresh).items()})
+        elsewhere = evaluation.measures(trained, there, rows=256, repeats=1)
         row |= {f"unseen_{name}": value for name, value in elsewhere.items()}
+        with torch.no_grad(), trained.cotrain.guided(trained.policy):
+            row["path_error"] = evaluation.path_error(trained.policy.predict_action, fresh)
     row["measures_cpu_s"] = time.process_time() - end
-    return row | {"picture": {**_watched(rolled), "features": evaluation.plane(trained, fresh)}}
+    return row | {"picture": {**_watched(rolled), "features": evaluation.plane(trained, fresh, unseen)}}
 
 
 def _frames(cell: Cell, target: Demos, source: Demos, unlabelled: Demos | None = None, train: bool = False) -> Frames:
@@ -191,11 +195,10 @@ def _frames(cell: Cell, target: Demos, source: Demos, unlabelled: Demos | None =
     return labelled(data) if cell.label else data
 
 
-def _unseen(region: Region, fresh: Frames, recorded: Mapping[str, Demos]) -> Frames:
-    """The fresh frames of both domains whose episodes start where the target has no demonstrations."""
+def _unseen(region: Region, fresh: Frames, recorded: Mapping[str, Demos]) -> Tensor:
+    """(n,) bool: the fresh frames of both domains whose episodes start where the target has no demonstrations."""
     starts = [recorded[name].points[recorded[name].starts()] for name in ("fresh_target", "fresh_source")]
-    outside = torch.tensor([not region.holds(points) for side in starts for points in side])[fresh.episode]
-    return replace(fresh, **{name: value[outside] for name, value in vars(fresh).items()})
+    return torch.tensor([not region.holds(points) for side in starts for points in side])[fresh.episode]
 
 
 def _by_side(cell: Cell, solved: Sequence[bool]) -> dict[str, float]:

@@ -112,14 +112,33 @@ def measures(trained: Trained, data: Frames, rows: int = 512, repeats: int = 2) 
     }
 
 
-def plane(trained: Trained, data: Frames) -> Row:
-    """z of some frames of both domains, along their three largest principal components."""
+def path_error(policy: Callable[[Tensor], Tensor], data: Frames) -> float:
+    """Mean distance in cm between the hand's place at the end of a chunk and where a policy's commands would take it.
+
+    Of target frames, by the path of the expert's hand, so that no action is needed: a user has it of every recorded
+    frame.  Commands are taken to be in the robot's frame, 1 cm a step, as they are where no gap touches them.
+    """
+    torch.manual_seed(0)
+    rows = data.is_target.nonzero().flatten()
+    commands = policy(data.observations[rows])[:, :-1, :3].clamp(-1, 1)
+    moved = 10 * (data.path[rows, -1] - data.path[rows, 0])
+    return float((commands.sum(1) - moved).norm(dim=1).mean())
+
+
+def plane(trained: Trained, data: Frames, unseen: Tensor | None = None) -> Row:
+    """z of some frames of both domains, along their three largest principal components; with `unseen` (n,) bool, which
+    of these frames are of episodes that start where the target has no demonstrations."""
     sides, draws = collected(trained, data), torch.Generator().manual_seed(0)
     z = {name: next(iter(side.layers.values())) for name, side in vars(sides).items()}
-    z = {name: x[torch.randperm(len(x), generator=draws)[:SHOWN]] for name, x in z.items()}
+    shown = {name: torch.randperm(len(x), generator=draws)[:SHOWN] for name, x in z.items()}
+    z = {name: x[shown[name]] for name, x in z.items()}
     both = torch.cat(list(z.values()))
     axes = torch.linalg.svd(both - both.mean(0), full_matrices=False).Vh[:3]
-    return {name: ((x - both.mean(0)) @ axes.T).double().numpy().round(4) for name, x in z.items()}
+    row: Row = {name: ((x - both.mean(0)) @ axes.T).double().numpy().round(4) for name, x in z.items()}
+    if unseen is not None:
+        of_domain = {"source": unseen[~data.is_target], "target": unseen[data.is_target]}
+        row["unseen"] = {name: of_domain[name][kept].int().tolist() for name, kept in shown.items()}
+    return row
 
 
 def collected(trained: Trained, data: Frames) -> Collected:

@@ -66,6 +66,7 @@ class Compared:
     studied: str = ""  # the set that studies take it into: `paper`, `all` (which has the paper's too), or none
     published: tuple[float | None, float | None, float] | None = None  # at balanced ratios, at others, of 30 on robots
     screened: tuple[float, ...] = ()  # strengths at which the study of transfer screens it, the first being the default
+    combined: bool = False  # whether it joins methods that the screen found, and so is no part of it
     frames: bool = False  # whether the target's frames without actions change anything for it
     paired: bool = False  # whether its terms compare rows that a paired sampler draws
     phases: Callable[[Setting], Phases] | None = None  # ratios, one after another
@@ -100,6 +101,22 @@ def _annealed(s: Setting) -> Phases:
     return [(1 - last, s.ratio), *((last / 10, s.ratio + (1 - s.ratio) * k / 10) for k in range(1, 11))]
 
 
+def _path(s: Setting) -> ctl.Method:
+    return ctl.Method(ratio=s.ratio, regularizer=0.1 * PathHead(s.width))
+
+
+def _path_and_mmd(s: Setting) -> ctl.Method:
+    """The head for the hand's path at the cell's strength, and MMD at .3, the best of its four in the screen."""
+    mmd = relative(0.3, raw=math.inf, standardise=False) * ctl.MMD()
+    return replace(_path(s), regularizer=0.1 * PathHead(s.width) + mmd)
+
+
+def _source_first(s: Setting) -> Phases:
+    """The source alone, and then the target alone for the last fifth of the steps."""
+    return [(0.8, 0.0), (0.2, 1.0)]
+
+
+_COMBINED: dict[str, Any] = {"screened": SHARES, "combined": True, "frames": True}
 METHODS: dict[str, Compared] = {
     "real_only": Compared("target only", lambda s: recipes.real_only(), studied="paper", published=(None, None, 8.6)),
     "cotraining": Compared(
@@ -175,7 +192,7 @@ METHODS: dict[str, Compared] = {
     "structured_loud": Compared("... and fraction .3", lambda s: _penalised(s, 0.3), guided=True, holds_out=1.0),
     "path_head": Compared(
         "+ head for the hand's path",
-        lambda s: ctl.Method(ratio=s.ratio, regularizer=0.1 * PathHead(s.width)),
+        _path,
         screened=SHARES,
         frames=True,
     ),
@@ -189,6 +206,18 @@ METHODS: dict[str, Compared] = {
         "ratio annealed to 1", _plain, screened=(0.5, 0.25, 0.75, 1.0), phases=_annealed
     ),
     "cameras": Compared("source cameras randomised", _plain, screened=TURNS, cameras=True),
+    "path_tuned": Compared(
+        "source, then target + path", _path, screened=SHARES, combined=True, frames=True, phases=_source_first
+    ),
+    "path_mmd": Compared("+ path + MMD", _path_and_mmd, screened=SHARES, combined=True, frames=True),
+    "path_mmd_tuned": Compared(
+        "source, then target + path + MMD",
+        _path_and_mmd,
+        screened=SHARES,
+        combined=True,
+        frames=True,
+        phases=_source_first,
+    ),
     "cameras_told": Compared("... and their pose told", _plain, screened=TURNS, cameras=True, pose=True),
 }
 """Those whose held-out demonstration is never trained on are trials that the recipe was chosen from."""

@@ -66,7 +66,7 @@ def train(
     method = _fitted(method, learner, data)
     average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))  # type: ignore[no-untyped-call]
     batches = Batches(data, held_out, budget, method.ratio, seed, phases)
-    beside = Beside(data, paired, seed, compares=method.regularizer is not None)
+    beside = Beside(data, paired, seed, compares=method.regularizer is not None, phased=bool(phases))
     mass = None if beside.sampler is None else itemgetter("mass")
     seam = getattr(learner, "seam", None)
     cotrain = ctl.CoTrain(learner, method, seam=seam, loss=loss_of, extras=extras, mass=mass)

@@ -10,12 +10,20 @@ from cotrain_losses.cli.report import Table
 
 from .. import image_cell
 from ..cell import Cell
-from . import claims, plans, sides, tables, transfer
+from . import claims, plans, recipe, sides, tables, transfer
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
 Picture: TypeAlias = Literal[  # of `pictures`
-    "by_method", "over_ratio", "over_scale", "scatter", "latents", "by_side", "by_strength", "over_angle"
+    "by_method",
+    "over_ratio",
+    "over_scale",
+    "scatter",
+    "latents",
+    "by_side",
+    "by_strength",
+    "over_angle",
+    "over_path_error",
 ]
 TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"  # a heading and the table under it
 AGAINST_PLAIN: TableOf = ("Against plain co-training", tables.differences)
@@ -114,12 +122,24 @@ STUDIES: dict[str, Study] = {
     "transfer": once(
         "Where the target has no demonstrations: when does plain co-training transfer, and what helps?",
         transfer.transfer,
-        ("over_angle", "scatter"),
+        ("over_angle", "scatter", "latents"),
         tables=(
             ("Against plain co-training", sides.differences),
             SIDES,
             ("Regimes", sides.regimes),
             ("Correlations on the unseen side", sides.correlations),
         ),
+    ),
+    "recipe-development": once(
+        "Which settings of each arm, and of a recipe that joins what helped, are best on pick-place?",
+        recipe.development,
+        ("over_path_error",),
+        tables=(("Trials", recipe.trials),),
+    ),
+    "recipe-angle": once(
+        "At which turn of the cameras has each test task room where the target has no demonstrations?",
+        recipe.angles,
+        ("over_angle",),
+        tables=(("The angles", recipe.rooms),),
     ),
 }

@@ -8,7 +8,6 @@ from itertools import cycle, product
 from typing import Any, TypeAlias
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -20,12 +19,14 @@ from ...paired import mean_interval
 from ..cell import Cell
 from ..gaps import GAPS
 from ..methods import METHODS
-from ..style import GRID, INK, bare_space, boxes, label_left, panels, percent
+from ..style import GRID, INK, boxes, label_left, panels, percent
 from .claims import BALANCED, related
+from .criterion import over_path_error as over_path_error
 from .findings import Result, distinct, select
+from .latents import latents as latents
 from .maps import by_strength as by_strength
-from .plans import OWN_SCALE, title
-from .sides import SIDES, arms
+from .plans import OWN_SCALE, arm
+from .sides import SIDES, OnSides, arms
 from .tables import interval
 
 REGIMES = {"disjoint": "o", "structured": "s", "overlapping": "^", "uncertain": ".", "unknown": "x"}
@@ -35,12 +36,12 @@ Picture: TypeAlias = "tuple[str, str, Figure]"  # name, caption, plot
 
 def by_method(results: Sequence[Result]) -> Picture:
     """A box a gap, a line a method: pairs as dots, mean and interval as a bar."""
-    names = list(reversed(list(dict.fromkeys(_arm(c) for c, _ in results))))
+    names = list(reversed(list(dict.fromkeys(arm(c) for c, _ in results))))
     gaps = distinct(results, "gap")
     plot, across = panels(gaps, 2.6, 0.42 * len(names) + 1.3, more=1.4)
     for gap, axes in zip(gaps, across, strict=True):
         for y, name in enumerate(names):
-            values = [r["success"] for c, r in select(results, gap=gap) if _arm(c) == name]
+            values = [r["success"] for c, r in select(results, gap=gap) if arm(c) == name]
             _line(axes, y, values, TARGET if name == METHODS["real_only"].title else SOURCE)
         percent(axes.xaxis)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(names) - 0.4))
@@ -123,16 +124,19 @@ def by_side(results: Sequence[Result]) -> Picture:
 
 def over_angle(results: Sequence[Result]) -> Picture:
     """Success over the cameras' turn, seen beside unseen, a colour an arm."""
-    names = list(dict.fromkeys(name for _, name in arms(results)))
+    every: dict[str, dict[float, list[OnSides]]] = {}
+    for (_, name), some in arms(results).items():
+        cell = some[0].cell
+        name = name if cell.task == Cell.task else f"{cell.task}: {name}"
+        every.setdefault(name, {})[GAPS[cell.gap].camera_yaw] = some
     plot, across = panels(SIDES, 3.3, 2.9)
     for side, axes in zip(SIDES, across, strict=True):
-        for name, colour, mark in zip(names, cycle(COLOURS), cycle("o^sDvP*X"), strict=False):
-            own = {GAPS[gap].camera_yaw: some for (gap, arm), some in arms(results).items() if arm == name}
+        for (name, own), colour, mark in zip(every.items(), cycle(COLOURS), cycle("o^sDvP*X"), strict=False):
             columns = [[getattr(each, side) for each in own[angle]] for angle in sorted(own)]
             _curve(axes, columns, colour, mark, x=sorted(own), label=name)
         axes.set_xlabel("turn of the cameras (degrees)")
     label_left(across, "success in the target domain")
-    plot.tight_layout(rect=(0, 0.06 + 0.05 * len(names) / 2, 1, 1))
+    plot.tight_layout(rect=(0, 0.06 + 0.05 * len(every) / 2, 1, 1))
     plot.legend(*across[0].get_legend_handles_labels(), loc="lower center", ncols=2, frameon=False, fontsize=8)
     pairs = max(len(some) for some in arms(results).values())
     caption = (
@@ -175,38 +179,6 @@ def scatter(results: Sequence[Result]) -> Picture | None:
     return "correlation", caption, plot
 
 
-def latents(results: Sequence[Result]) -> Picture | None:
-    """Features of the first pair, a row a gap, a column a method or ratio."""
-    first = min(c.seed for c, _ in results)
-    some = [(c, r) for c, r in select(results, seed=first) if "picture" in r]
-    gaps, columns = distinct(some, "gap"), list(dict.fromkeys((c.method, c.label, c.ratio) for c, _ in some))
-    if not some:
-        return None
-    plot = plt.figure(figsize=(1.9 * len(columns), 2.1 * len(gaps)))
-    places = {place: k for k, place in enumerate(product(gaps, columns), 1)}
-    for c, row in {(c.gap, c.method, c.label, c.ratio): (c, row) for c, row in reversed(some)}.values():
-        k = places[c.gap, (c.method, c.label, c.ratio)]
-        axes = plot.add_subplot(len(gaps), len(columns), k, projection="3d")
-        for name, colour, mark in (("source", SOURCE, "o"), ("target", TARGET, "^")):
-            axes.scatter(
-                *np.asarray(row["picture"]["features"][name]).T, s=3, color=colour, marker=mark, alpha=0.6, linewidths=0
-            )
-        bare_space(axes, 0.4)
-        seen, ratio = ", label" if c.label else "", "" if c.method == "real_only" else f"{c.ratio:g}"
-        axes.set_title(f"{c.gap}\n{METHODS[c.method].title}{seen} {ratio}", fontsize=7)
-    plot.subplots_adjust(left=0, right=1, bottom=0, top=0.93, wspace=0, hspace=0.16)
-    caption = (
-        "Features z of the first pair's policies on fresh frames, along their three largest principal components (axes "
-        "of their own): source blue circles, target orange triangles."
-    )
-    return "latents", caption, plot
-
-
-def _arm(cell: Cell) -> str:
-    """A method by its title, with the ratio where it is not the usual one."""
-    return title(cell) + (f", ratio {cell.ratio:g}" if cell.ratio != Cell.ratio else "")
-
-
 def _pairs(results: Sequence[Result]) -> str:
     """The number of pairs, and of episodes of each policy, in words."""
     pairs, episodes = len({(c.task, c.seed) for c, _ in results}), results[0][1]["episodes"]
@@ -234,8 +206,8 @@ def _curve(
     intervals = [mean_interval(values) for values in columns]
     axes.fill_between(x, *zip(*intervals, strict=True), color=colour, alpha=0.15, linewidth=0)
     axes.plot(x, [np.mean(values) for values in columns], f"{mark}-", color=colour, markersize=5, label=label)
-    for place, values in zip(x, columns, strict=True):
-        axes.plot(np.full(len(values), place), values, ".", color=colour, markersize=4, alpha=0.5)
+    for at, values in zip(x, columns, strict=True):
+        axes.plot(np.full(len(values), at), values, ".", color=colour, markersize=4, alpha=0.5)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="y", color=GRID)
     percent(axes.yaxis)

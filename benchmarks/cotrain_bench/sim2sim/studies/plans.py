@@ -122,6 +122,16 @@ def title(cell: Cell) -> str:
     return ", ".join([METHODS[cell.method].title, *(part for part, holds in parts.items() if holds)])
 
 
+def arm(cell: Cell) -> str:
+    """A method by its title, with the ratio where it is not the usual one."""
+    return title(cell) + (f", ratio {cell.ratio:g}" if cell.ratio != Cell.ratio else "")
+
+
+def place(cell: Cell) -> str:
+    """What tables and figures call where a cell's policy acts: the gap, and the task where it is not the usual one."""
+    return cell.gap if cell.task == Cell.task else f"{cell.task}, {cell.gap}"
+
+
 GAPS = ("visual", "control", "physics", "hard")
 CALIBRATION_SEED = 900
 TRIED_DEMOS = ((4, 50), (10, 50), (4, 10), (4, 4))  # target and source demonstrations of the calibration

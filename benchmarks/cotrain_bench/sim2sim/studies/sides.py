@@ -13,7 +13,7 @@ from ..cell import Cell
 from ..methods import METHODS
 from .claims import related
 from .findings import Result
-from .plans import title
+from .plans import place, title
 from .tables import interval
 
 SIDES = ("seen", "unseen")
@@ -28,12 +28,12 @@ class OnSides(NamedTuple):
 
 
 def arms(results: Sequence[Result]) -> dict[tuple[str, str], list[OnSides]]:
-    """(gap, arm) -> (cell, seen, unseen) of every pair; a guided method is an arm at each of its scales."""
+    """(gap and task, arm) -> (cell, seen, unseen) of every pair; a guided method is an arm at each of its scales."""
     policies: dict[tuple[str, str], list[OnSides]] = {}
     for cell, row in results:
         guided = {f"{title(cell)}, scale {scale}": by for scale, by in row.get("scales_by_side", {}).items()}
         for name, by in {title(cell): row, **guided}.items():
-            policies.setdefault((cell.gap, name), []).append(OnSides(cell, by["seen"], by["unseen"]))
+            policies.setdefault((place(cell), name), []).append(OnSides(cell, by["seen"], by["unseen"]))
     return policies
 
 
@@ -99,7 +99,7 @@ def regimes(results: Sequence[Result]) -> Table:
     """The regime that the rule of `cotrain diagnose` reads on frames of the unseen side, arm by arm."""
     lines = []
     for gap, name in arms(results):
-        rows = [row for cell, row in results if (cell.gap, title(cell)) == (gap, name)]
+        rows = [row for cell, row in results if (place(cell), title(cell)) == (gap, name)]
         names = [row["unseen_regime"] for row in rows]
         counts = ", ".join(f"{names.count(regime)} {regime}" for regime in dict.fromkeys(names))
         probes = [row["unseen_probe_accuracy"] for row in rows if row["unseen_probe_accuracy"] is not None]

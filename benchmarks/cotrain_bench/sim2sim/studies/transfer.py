@@ -72,7 +72,7 @@ def screen() -> list[Cell]:
         replace(base, method="cfg", scales=(0.25, 0.75, 1.0)),
         *(replace(base, method="normalised", unlabelled=n) for n in (0, EVERYWHERE)),
     ]
-    screened = {name: method for name, method in METHODS.items() if method.screened}
+    screened = {name: method for name, method in METHODS.items() if method.screened and not method.combined}
     for name, method in screened.items():
         for n, (k, strength) in product((0, EVERYWHERE) if method.frames else (0,), enumerate(method.screened)):
             scales = (1.0,) if method.guided and method.holds_out is None else ()
