@@ -20,7 +20,8 @@ from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.path_head import PathHead
 from cotrain_bench.sim2sim.policy import stemmed
 from cotrain_bench.sim2sim.studies import sides, transfer
-from cotrain_bench.sim2sim.studies.maps import by_strength, committed
+from cotrain_bench.sim2sim.studies.committed import committed
+from cotrain_bench.sim2sim.studies.maps import by_strength
 from cotrain_bench.sim2sim.studies.pictures import over_angle
 from cotrain_bench.sim2sim.studies.plans import title
 from cotrain_bench.sim2sim.studies.study import cells_of

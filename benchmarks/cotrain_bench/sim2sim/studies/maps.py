@@ -1,31 +1,20 @@
-"""The map of what was tried: methods down, strengths across, mean success as a colour, seen beside unseen.
-
-`python -m cotrain_bench.sim2sim.studies.maps RESULTS.csv PICTURE.png` draws it from a study's committed rows.
-"""
+"""The map of what was tried: methods down, strengths across, mean success as a colour, seen beside unseen."""
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from cotrain_losses.cli.report import as_png
-
-from ..cell import Cell
-from ..style import INK, styled
+from ..style import INK
 from .findings import Result
 from .plans import title
 from .sides import SIDES, OnSides, arms
 
-COUNTS = ("seed", "target_demos", "source_demos", "episodes", "unlabelled")
 DARK = 0.55
 """success below which a cell is dark, so that its number is white"""
 
@@ -76,21 +65,3 @@ def _write(axes: Any, row: int, column: int, success: float, strength: float | N
     )
     if strength:
         axes.text(column, row + 0.08, f"{strength:g}", ha="center", va="top", fontsize=6, color=colour)
-
-
-def committed(path: Path) -> list[Result]:
-    """The rows of a study's file, each with what the map reads of its cell."""
-    results = []
-    for row in csv.DictReader(path.read_text("utf-8").splitlines()):
-        shared = {name: row[name] for name in ("method", "gap", "policy", "coverage")}
-        numbers = {name: int(row[name]) for name in COUNTS}
-        strength = float(row["strength"]) if row["strength"] else None
-        cell = Cell(**shared, **numbers, strength=strength, label=row["label"] == "True")  # type: ignore[arg-type]
-        sides = {side: float(row[side]) for side in SIDES}
-        results.append((cell, {**sides, **numbers, "scales_by_side": json.loads(row.get("scales_by_side") or "{}")}))
-    return results
-
-
-if __name__ == "__main__":
-    with styled():
-        Path(sys.argv[2]).write_bytes(as_png(by_strength(committed(Path(sys.argv[1])))[2]))
