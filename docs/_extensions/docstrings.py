@@ -89,14 +89,15 @@ def rewrite(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
         lines[:] = [COLON.sub(HIDDEN, line) for line in lines]
 
 
-def signature(app: Any, what: str, name: str, obj: Any, options: Any, text: str | None, returns: str | None) -> Any:
-    """A signature without the addresses of a command's options, and with short names.
+def signature(app: Any, what: str, name: str, obj: Any, asked: Any, text: str | None, returns: str | None) -> Any:
+    """A signature without the addresses of a command's options, and a command's with short names.
 
-    >>> signature(None, "", "", None, None, "(a: ~typing.Annotated[str, <typer.Option at 0x7f>] = <factory>)", None)
-    ('(a: str = ...)', None)
+    >>> signature(None, "", "", None, None, "(a: ~typing.Annotated[~types.~io.Path, <typer.Option at 7>] = 3)", None)
+    ('(a: Path = 3)', None)
     """
-    text = OPTION.sub(r"\1", text or "").replace("<factory>", "...")
-    return re.sub(r"~[\w.]*\.(?=\w)", "", text) or None, returns
+    plain, options = OPTION.subn(r"\1", text or "")
+    plain = re.sub(r"(?:~[\w.]*\.)+(?=\w)", "", plain) if options else plain
+    return plain.replace("<factory>", "...") or None, returns
 
 
 def uncover(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

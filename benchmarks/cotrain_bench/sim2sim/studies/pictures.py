@@ -75,7 +75,7 @@ def over_ratio(results: Sequence[Result]) -> Picture:
     plot.tight_layout()
     caption = (
         f"Plain co-training over the mixing ratio; 1 is target only, 0 source only. {CURVE.format(_pairs(results))} "
-        "Shaded upright: [.016, .3]."
+        "Shaded: ratios of .016 to .3."
     )
     return "ratios", caption, plot
 
