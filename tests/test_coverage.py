@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cotrain_bench.sim2sim.coverage import COVERAGES, OBJECT, Region
 from cotrain_bench.sim2sim.demos import Demos, attempt
 from cotrain_bench.sim2sim.evaluation import Rollouts
 from cotrain_bench.sim2sim.frames import frames
-from cotrain_bench.sim2sim.gaps import GAPS, Gap, turned
+from cotrain_bench.sim2sim.gaps import ANGLES, GAPS, Gap, turned
 from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.path_head import PathHead
 from cotrain_bench.sim2sim.policy import stemmed
@@ -336,6 +337,35 @@ def test_the_pages_table_is_of_the_committed_rows():
     assert len(lines) == 3 + len(transfer.FAMILIES)
     for line in lines:
         assert f"| {line[4].replace('0.', '.')} |" in page, line
+
+
+def test_the_pages_table_over_the_angle_is_of_the_committed_rows():
+    root = Path(__file__).parent.parent
+    rows = committed(root / "docs/studies/transfer/results.csv")
+    assert {cell for cell, _ in rows} == {*cells_of("transfer", "overnight")} and len(rows) == 320
+    page, every = (root / "docs/transfer.md").read_text(), sides.arms(rows)
+    shown = [line for line in page.splitlines() if line.count(" (") >= 5 and line.count(".") >= 9]
+    found = []
+    for name in dict.fromkeys(name for _, name in every):
+        line = ""
+        for angle in sorted(ANGLES):
+            some = every[f"camera-{angle}", name]
+            seen, unseen = (_hundredths([getattr(each, side) for each in some]) for side in ("seen", "unseen"))
+            line += f" {unseen} ({seen}) |"
+        found.append(line)
+    assert len(found) == len(shown) == 8 and all(sum(line.endswith(each) for line in shown) == 1 for each in found)
+    for line in sides.differences([row for row in rows if row[0].gap in ("camera-40", "camera-55", "camera-70")]).rows:
+        if line[1] != title(replace(transfer.BASE, label=True, coverage="whole")):
+            assert f"{'**' * (line[6] < 0.05)}{line[4].replace('0.', '.')}" in page, line
+    for line in sides.correlations(rows).rows:
+        if line[1] in ("camera-40", "camera-55", "camera-70") and line[0] == "log_wasserstein":
+            assert line[3].replace("0.", ".") in page.replace("\n ", ""), line
+
+
+def _hundredths(rates: list[float]) -> str:
+    """A mean to hundredths, halves up, as pages write it."""
+    mean = math.floor(100 * sum(rates) / len(rates) + 0.5 + 1e-9) / 100
+    return f"{mean:.2f}".removeprefix("0")
 
 
 def test_success_over_the_angle_shows_every_arm():

@@ -131,10 +131,12 @@ def over_angle(results: Sequence[Result]) -> Picture:
         every.setdefault(name, {})[GAPS[cell.gap].camera_yaw] = some
     plot, across = panels(SIDES, 3.3, 2.9)
     for side, axes in zip(SIDES, across, strict=True):
-        for (name, own), colour, mark in zip(every.items(), cycle(COLOURS), cycle("o^sDvP*X"), strict=False):
+        for k, ((name, own), mark) in enumerate(zip(every.items(), cycle("o^sDvP*X"), strict=False)):
             columns = [[getattr(each, side) for each in own[angle]] for angle in sorted(own)]
-            _curve(axes, columns, colour, mark, x=sorted(own), label=name)
+            dash = "" if k < len(COLOURS) else "-"  # a colour that comes again is dashed
+            _curve(axes, columns, COLOURS[k % len(COLOURS)], mark + dash, x=sorted(own), label=name)
         axes.set_xlabel("turn of the cameras (degrees)")
+        axes.set_xticks(sorted({angle for own in every.values() for angle in own}))
     label_left(across, "success in the target domain")
     plot.tight_layout(rect=(0, 0.06 + 0.05 * len(every) / 2, 1, 1))
     plot.legend(*across[0].get_legend_handles_labels(), loc="lower center", ncols=2, frameon=False, fontsize=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 from cotrain_losses.cli.report import Table
@@ -12,7 +13,7 @@ from ...paired import Contrast, contrast, holm, mean_interval
 from ..cell import Cell
 from ..methods import METHODS
 from .claims import related
-from .findings import Result
+from .findings import Result, distinct, select
 from .plans import place, title
 from .tables import interval
 
@@ -108,15 +109,15 @@ def regimes(results: Sequence[Result]) -> Table:
 
 
 def correlations(results: Sequence[Result]) -> Table:
-    """Whether success on the unseen side follows alignment and discernibility there."""
+    """Whether success on the unseen side follows alignment and discernibility there, over all gaps and in each."""
     at = [(c, {**row, "success": row["unseen"]}) for c, row in results if c.coverage == "half"]
-    lines = []
-    for of in ("unseen_log_wasserstein", "unseen_probe_accuracy"):
-        if (found := related(at, of=of)) is not None:
-            lines.append([of.removeprefix("unseen_"), found.cells, interval(found)])
-    return Table(
-        ["measure, unseen side", "cells", "Pearson with unseen success, 95 %"], lines, "Half coverage, all angles."
-    )
+    lines: list[list[object]] = []
+    for of, gap in product(("unseen_log_wasserstein", "unseen_probe_accuracy"), ("all", *distinct(at, "gap"))):
+        some = at if gap == "all" else select(at, gap=gap)
+        if (found := related(some, of=of)) is not None:
+            lines.append([of.removeprefix("unseen_"), gap, found.cells, interval(found)])
+    columns = ["measure, unseen side", "gap", "cells", "Pearson with unseen success, 95 %"]
+    return Table(columns, lines, "Half coverage, all arms; intervals draw whole pairs anew.")
 
 
 def _minus(pairs: Sequence[tuple[OnSides, OnSides]], side: str) -> Contrast:
