@@ -13,9 +13,9 @@ from .report import Table, as_markdown, print_table
 HEADS = ("gap", "what to do", "result", "by how much [95 %]", "target data", "from")
 ABOUT = (
     "Gaps: visual, another camera; control, commands in another frame, which no observation shows; physics; hard, all "
-    "three; camera-25, cameras turned by 25 degrees, and so on. A difference is one of success in the target domain, over pairs "
-    "(a draw of demonstrations with a training seed); a factor is one on the toy's loss, over seeds. The study behind "
-    "each line: docs/which-method.md."
+    "three; camera-25, cameras turned by 25 degrees, and so on. A difference is one of success in the target domain, "
+    "over pairs (a draw of demonstrations with a training seed); a factor is one on the toy's loss, over seeds. The "
+    "study behind each line: docs/which-method.md."
 )
 
 

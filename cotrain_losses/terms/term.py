@@ -33,14 +33,13 @@ class Term(nn.Module):
     """A comparison of source rows (n, d) with target rows (m, d), giving a scalar.
 
     Subclasses write `compare(pair)`.  Calling a term checks the sides once (`Pair.of`): bare tensors become
-    `Rows`; half precision is widened to float32 and autocast switched off; a side with fewer than
-    `min_samples` rows of mass gives an exact zero that stays on the graph, own parameters included (DDP needs
-    them there).
+    `Rows`; half precision is widened to float32 and autocast switched off; a side with fewer than `min_samples` rows of
+    mass gives an exact zero that stays on the graph, own parameters included (DDP needs them there).
 
     >>> class MeanGap(Term):
     ...     def compare(self, pair):
-    ...         source, target = pair.source.features, pair.target.features
-    ...         return (source.mean(0) - target.mean(0)).square().sum()
+    ...         means = (side.features.mean(0) for side in (pair.source, pair.target))
+    ...         return torch.dist(*means) ** 2
     >>> MeanGap()(torch.zeros(5, 3), torch.ones(2, 3)).item()
     3.0
     """

@@ -137,7 +137,7 @@ def _of(results: Sequence[Result], trial: Cell) -> list[Result]:
 
 
 def _mean(results: Sequence[Result], name: str) -> float:
-    return sum(row[name] for _, row in results) / max(len(results), 1)
+    return float(sum(row[name] for _, row in results)) / max(len(results), 1)
 
 
 def _sides(results: Sequence[Result]) -> tuple[float, float]:
