@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._core.device import accurate
 from ..terms.evaluation import Evaluation
 
 
@@ -55,7 +56,8 @@ class Losses(NamedTuple):
         """
         tensors = {"policy": self.policy, "total": self.total}
         tensors |= {f"raw/{name}": value for name, value in self.raw.items()} | dict(more or {})
-        numbers = torch.stack([value.detach().double().to(self.total.device) for value in tensors.values()]).tolist()
+        where, wide = self.total.device, accurate(self.total)
+        numbers = torch.stack([value.detach().to(where, wide) for value in tensors.values()]).tolist()
         values: dict[str, float] = dict(zip(tensors, numbers, strict=True))
         parts = {name: abs(weight * values[f"raw/{name}"]) for name, weight in self.strengths.items()}
         whole = abs(values["policy"]) + sum(parts.values())

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._core.device import Later, moved
+from .._core.device import Later, accurate, moved
 from .._core.ranks import ranks, summed
 from .._core.rows import Rows
 from .averages import Average
@@ -120,12 +120,11 @@ class Relative(MeasuredStrength):
 
     def _squares(self, like: Tensor) -> Tensor:
         """(3,) the sums of what was measured of policy, term and scale since the last optimizer step, squared."""
-        sums = []
+        sums, wide = [], torch.promote_types(accurate(like), torch.float32)
         for what in ("policy", "term", "scale"):
             lengths = [moved(length, like.device) for length in self._grads.get(what, [])]  # some may be a checkpoint's
-            sums.append(
-                torch.stack(lengths).double().square().sum() if lengths else like.new_zeros((), dtype=torch.double)
-            )
+            none = like.new_zeros((), dtype=wide)
+            sums.append(torch.stack(lengths).to(wide).square().sum() if lengths else none)
         return torch.stack(sums)
 
     def _settle(self, like: Tensor) -> None:
