@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from cotrain_bench.sim2sim.evaluation import path_error
 from cotrain_bench.sim2sim.frames import frames
 from cotrain_bench.sim2sim.gaps import GAPS
 from cotrain_bench.sim2sim.studies import recipe, transfer
+from cotrain_bench.sim2sim.studies.committed import committed
 from cotrain_bench.sim2sim.studies.latents import LIGHT, latents
 from cotrain_bench.sim2sim.studies.pictures import over_angle
 from cotrain_bench.sim2sim.studies.study import cells_of
@@ -95,6 +97,18 @@ def test_the_angle_of_a_task_is_the_one_with_room_and_none_where_no_seen_side_is
     results = [(cell, row(cell)) for cell in recipe.angles()]
     assert recipe.chosen_angles(results) == {t: None if t == "hammer" else "camera-40" for t in recipe.TASKS}
     assert [line[0] for line in recipe.rooms(results).rows if line[-1]] == ["assembly", "coffee-pull", "box-close"]
+
+
+def test_the_page_has_the_committed_rows_of_the_angles():
+    root = Path(__file__).parent.parent
+    rows = committed(root / "docs/studies/recipe-angle/results.csv")
+    assert {cell for cell, _ in rows} == {*cells_of("recipe-angle", "overnight")} and len(rows) == 24
+    page, lines = (root / "docs/transfer-recipe.md").read_text(), recipe.rooms(rows).rows
+    for task in recipe.TASKS:
+        seen, unseen = (
+            ", ".join(f"{line[k]:.2f}".removeprefix("0") for line in lines if line[0] == task) for k in (3, 4)
+        )
+        assert f"| {seen} | {unseen} | {recipe.chosen_angles(rows)[task].removeprefix('camera-')} degrees |" in page
 
 
 # pictures
