@@ -196,6 +196,9 @@ METHODS: dict[str, Compared] = {
         screened=SHARES,
         frames=True,
     ),
+    "path_tuned": Compared("source, then target + path", _path, phases=_source_first, **_COMBINED),
+    "path_mmd": Compared("+ path + MMD", _path_and_mmd, **_COMBINED),
+    "path_mmd_tuned": Compared("source, then target + path + MMD", _path_and_mmd, phases=_source_first, **_COMBINED),
     "fine_tuned": Compared(  # strength: the share of the steps, the last, on the target alone
         "source, then target",
         _plain,
@@ -206,18 +209,6 @@ METHODS: dict[str, Compared] = {
         "ratio annealed to 1", _plain, screened=(0.5, 0.25, 0.75, 1.0), phases=_annealed
     ),
     "cameras": Compared("source cameras randomised", _plain, screened=TURNS, cameras=True),
-    "path_tuned": Compared(
-        "source, then target + path", _path, screened=SHARES, combined=True, frames=True, phases=_source_first
-    ),
-    "path_mmd": Compared("+ path + MMD", _path_and_mmd, screened=SHARES, combined=True, frames=True),
-    "path_mmd_tuned": Compared(
-        "source, then target + path + MMD",
-        _path_and_mmd,
-        screened=SHARES,
-        combined=True,
-        frames=True,
-        phases=_source_first,
-    ),
     "cameras_told": Compared("... and their pose told", _plain, screened=TURNS, cameras=True, pose=True),
 }
 """Those whose held-out demonstration is never trained on are trials that the recipe was chosen from."""
