@@ -111,6 +111,23 @@ def test_the_page_has_the_committed_rows_of_the_angles():
         assert f"| {seen} | {unseen} | {recipe.chosen_angles(rows)[task].removeprefix('camera-')} degrees |" in page
 
 
+def test_the_page_has_the_committed_rows_of_the_development():
+    root = Path(__file__).parent.parent
+    rows, page = (
+        committed(root / "docs/studies/recipe-development/results.csv"),
+        (root / "docs/transfer-recipe.md").read_text(),
+    )
+    assert {cell for cell, _ in rows} <= {
+        *cells_of("recipe-development", "overnight")
+    } and f"{len(rows)} of 84 cells" in page
+    for arm, settings in recipe.TRIALS.items():
+        for trial in settings:
+            some = [row for cell, row in rows if replace(cell, gap=trial.gap, seed=trial.seed) == trial][:2]
+            assert [row["seed"] for row in some] == [120, 121]
+            sides = (", ".join(f"{row[side]:.2f}".removeprefix("0") for row in some) for side in ("seen", "unseen"))
+            assert f"| {arm} | {recipe.setting(trial)} | {' | '.join(sides)} |" in page
+
+
 # pictures
 
 
