@@ -76,12 +76,16 @@ def drawn_on(*modules: nn.Module) -> list[torch.device]:
     return [device for device in devices if device.type == "cuda"]
 
 
-def accurate(x: Tensor) -> torch.dtype:
-    """The type for differences of large numbers: float64 where the device has it.
+WITHOUT_DOUBLES = ("mps",)
+"""devices that have no float64"""
 
-    Its products are never rounded to TF32, whatever torch.backends allows.
+
+def accurate(x: Tensor) -> torch.dtype:
+    """The type for differences of large numbers: float64 where the device has it, else float32.
+
+    Products of float64 are never rounded to TF32, whatever torch.backends allows.
     """
-    return x.dtype if x.device.type == "mps" else torch.float64
+    return torch.float32 if x.device.type in WITHOUT_DOUBLES else torch.float64
 
 
 class Pending:

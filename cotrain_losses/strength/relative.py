@@ -120,7 +120,7 @@ class Relative(MeasuredStrength):
 
     def _squares(self, like: Tensor) -> Tensor:
         """(3,) the sums of what was measured of policy, term and scale since the last optimizer step, squared."""
-        sums, wide = [], torch.promote_types(accurate(like), torch.float32)
+        sums, wide = [], accurate(like)
         for what in ("policy", "term", "scale"):
             lengths = [moved(length, like.device) for length in self._grads.get(what, [])]  # some may be a checkpoint's
             none = like.new_zeros((), dtype=wide)

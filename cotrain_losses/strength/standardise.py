@@ -30,7 +30,7 @@ class Standardised:
     def observe(self, source: Rows, target: Rows, gathered: bool) -> None:
         """Take in a batch, as it comes: each row that has mass counts alike."""
         x = torch.cat([source.features, target.features]).detach()
-        wide, counts = x.to(torch.promote_types(accurate(x), torch.float32)), _counts(source, target)
+        wide, counts = x.to(accurate(x)), _counts(source, target)
         if counts is None:
             moments = torch.cat([wide.sum(0), wide.square().sum(0), wide.new_full((1,), len(wide))])
         else:
