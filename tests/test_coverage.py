@@ -120,7 +120,11 @@ def test_a_computed_cell_tells_seen_from_unseen_by_where_its_episodes_start(tmp_
 
     monkeypatch.setattr(module, "roll_out", rolled)
     row = compute(cell, lambda share: None)
-    assert (row["seen"], row["unseen"], row["success"]) == (1.0, 0.0, 0.5)
+    assert (row["seen"], row["unseen"], row["success"]) == (1.0, 0.0, 0.5) and 0 < row["path_error"] < 20
+    features, fresh = row["picture"]["features"], cell.demonstrations()["fresh_target"]
+    assert all(len(features["unseen"][name]) == len(features[name]) for name in ("source", "target"))
+    outside = {int(not cell.region.holds(points)) for points in fresh.points[fresh.starts()]}
+    assert set(features["unseen"]["target"]) == outside
 
 
 # frames without actions, paired rows, phases

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from cotrain_bench.results import WrongSetting
 from cotrain_bench.sim2sim.batches import BESIDE, Beside
 from cotrain_bench.sim2sim.cell import Cell
 from cotrain_bench.sim2sim.evaluation import path_error
 from cotrain_bench.sim2sim.frames import frames
 from cotrain_bench.sim2sim.gaps import GAPS
-from cotrain_bench.sim2sim.studies import recipe, transfer
-from cotrain_bench.sim2sim.studies.committed import committed
+from cotrain_bench.sim2sim.studies import plans, recipe, transfer
+from cotrain_bench.sim2sim.studies.committed import committed, draw
 from cotrain_bench.sim2sim.studies.latents import LIGHT, latents
 from cotrain_bench.sim2sim.studies.pictures import over_angle
 from cotrain_bench.sim2sim.studies.study import cells_of
@@ -46,8 +47,9 @@ def test_the_path_error_is_how_far_from_the_experts_hand_commands_would_take_it(
         scale = moved.abs().max()  # commands are at most 1, so the drawn paths are made small enough
         small = replace(data, path=data.path / scale)
         chunk = torch.cat([(moved / scale / 7)[:, None].expand(-1, 8, -1), torch.ones(len(moved), 8, 1)], dim=2)
-        return path_error(lambda _: chunk, small) * float(scale)
+        return path_error(lambda _: chunk, small, GAPS["camera-40"]) * float(scale)
 
+    assert path_error(lambda _: torch.zeros(1), data, GAPS["visual-control"]) is None
     assert follows(0.0) == pytest.approx(0.0, abs=1e-4) and follows(3.0) == pytest.approx(3.0, rel=1e-4)
 
 
@@ -60,7 +62,7 @@ def test_every_arm_has_four_settings_on_the_same_pairs_and_no_seed_is_in_another
     assert {(cell.gap, cell.task, cell.coverage) for cell in cells} == {("camera-55", "pick-place", "half")}
     for arm, settings in recipe.TRIALS.items():
         assert {recipe.arm_of(replace(s, gap="camera-55", seed=121)) for s in settings} == {arm}
-    seeds = {*transfer.SCREEN_SEEDS, *transfer.SEEDS, *recipe.TASK_SEEDS}
+    seeds = {*transfer.SCREEN_SEEDS, *transfer.SEEDS, *transfer.ANGLE_SEEDS}
     assert not seeds & {*recipe.DEVELOPMENT_SEEDS} and "pick-place" not in recipe.TASKS
     assert {cell.task for cell in cells_of("recipe-angle", "overnight")} == set(recipe.TASKS)
 
@@ -68,7 +70,7 @@ def test_every_arm_has_four_settings_on_the_same_pairs_and_no_seed_is_in_another
 def developed(rates):
     """Rows of the development whose (seen, unseen, path error) are a rule's of arm and setting."""
     return [
-        (cell, dict(zip(("seen", "unseen", "path_error"), rates(arm, k), strict=True)))
+        (cell, {"seed": cell.seed, **dict(zip(recipe.MEASURED, rates(arm, k), strict=True))})
         for cell in recipe.development()
         for arm, settings in recipe.TRIALS.items()
         for k, trial in enumerate(settings)
@@ -85,8 +87,19 @@ def test_the_rule_takes_the_least_path_error_of_settings_that_solve_the_seen_sid
     marked = {(line[0], line[1]): line[-1] for line in recipe.trials(results).rows if line[-1]}
     assert len(marked) == 2 * len(recipe.TRIALS) - 1  # ours is the same by both
     assert sorted(set(marked.values())) == ["by the rule", "by the rule, oracle", "oracle"]
+    assert recipe.best_prior(results) == "source, then target"  # of three alike the first
     alike = recipe.taken(developed(lambda arm, k: (1.0, 0.5, 0.5)))
     assert all(both == (recipe.TRIALS[arm][0],) * 2 for arm, both in alike.items())
+
+
+def test_nothing_is_taken_of_an_arm_that_lacks_a_pair_and_what_is_missing_is_no_zero():
+    results = developed(lambda arm, k: (1.0, 0.9 if arm == "path head" else 0.5, 0.5))
+    assert recipe.best_prior(results) == "path head"
+    some = [(cell, row) for cell, row in results if cell != replace(recipe.TRIALS["MMD"][1], gap="camera-55", seed=122)]
+    assert [arm for arm, both in recipe.taken(some).items() if both is None] == ["MMD"] and not recipe.best_prior(some)
+    lines = recipe.trials([(cell, row) for cell, row in some if cell.method != "cameras"]).rows
+    assert [line[2:] for line in lines if line[0] == "cameras randomised"] == [[0, None, None, None, ""]] * 4
+    assert [line[2] for line in lines if line[0] == "MMD"] == [3, 2, 3, 3]
 
 
 def test_the_angle_of_a_task_is_the_one_with_room_and_none_where_no_seen_side_is_solved():
@@ -131,6 +144,24 @@ def test_the_page_has_the_committed_rows_of_the_development():
 # pictures
 
 
+def test_a_picture_of_committed_rows_is_drawn_and_another_name_is_refused(tmp_path):
+    rows = Path(__file__).parent.parent / "docs/studies/recipe-development/results.csv"
+    draw("over_path_error", rows, tmp_path / "criterion.png")
+    assert (tmp_path / "criterion.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(WrongSetting, match=r"a picture of committed rows is one of by_method, .*, got 'latents'"):
+        draw("latents", rows, tmp_path / "latents.png")
+
+
+def test_each_arm_is_a_panel_in_the_order_of_the_study():
+    results = [(cell, row) for cell, row in invented("transfer", lambda cell: 0.5) if cell.gap == "camera-25"]
+    with styled():
+        _, caption, plot = latents(results)
+    titles = [axes.get_title().replace("\n", " ") for axes in plot.axes]
+    assert (
+        titles == list(dict.fromkeys(f"camera-25: {plans.arm(cell)}" for cell, _ in results)) and "light" not in caption
+    )
+
+
 def test_curves_over_the_angle_tell_tasks_apart_and_latents_tell_sides_apart():
     results = invented("recipe-angle", lambda cell: 0.5)
     with styled():
@@ -144,4 +175,4 @@ def test_curves_over_the_angle_tell_tasks_apart_and_latents_tell_sides_apart():
     points = {to_hex(cloud.get_facecolor()[0]): len(cloud.get_offsets()) for cloud in plot.axes[0].collections}
     assert points == {SOURCE: 5, LIGHT[SOURCE]: 15, TARGET: 5, LIGHT[TARGET]: 15}
     assert "light where it has none" in caption
-    assert len(plot.axes) == len(recipe.TASKS) * len(recipe.TASK_ANGLES)
+    assert len(plot.axes) == len(recipe.TASKS) * len(transfer.TRIED_ANGLES)

@@ -174,7 +174,7 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
         elsewhere = evaluation.measures(trained, there, rows=256, repeats=1)
         row |= {f"unseen_{name}": value for name, value in elsewhere.items()}
         with torch.no_grad(), trained.cotrain.guided(trained.policy):
-            row["path_error"] = evaluation.path_error(trained.policy.predict_action, fresh)
+            row["path_error"] = evaluation.path_error(trained.policy.predict_action, fresh, GAPS[cell.gap])
     row["measures_cpu_s"] = time.process_time() - end
     return row | {"picture": {**_watched(rolled), "features": evaluation.plane(trained, fresh, unseen)}}
 

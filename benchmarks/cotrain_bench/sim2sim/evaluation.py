@@ -19,7 +19,7 @@ from cotrain_losses.policy import Collected, collect_features
 
 from ..results import Row
 from .frames import Frames
-from .gaps import Array
+from .gaps import Array, Gap
 from .policies import loss_of
 from .training import Trained
 from .world import COMMAND, World
@@ -112,12 +112,14 @@ def measures(trained: Trained, data: Frames, rows: int = 512, repeats: int = 2) 
     }
 
 
-def path_error(policy: Callable[[Tensor], Tensor], data: Frames) -> float:
+def path_error(policy: Callable[[Tensor], Tensor], data: Frames, gap: Gap) -> float | None:
     """Mean distance in cm between the hand's place at the end of a chunk and where a policy's commands would take it.
 
     Of target frames, by the path of the expert's hand, so that no action is needed: a user has it of every recorded
-    frame.  Commands are taken to be in the robot's frame, 1 cm a step, as they are where no gap touches them.
+    frame.  None where the gap changes commands: they are read as motions in the robot's frame, 1 cm a step.
     """
+    if any(name.startswith("command") for name in gap.differences()):
+        return None
     torch.manual_seed(0)
     rows = data.is_target.nonzero().flatten()
     commands = policy(data.observations[rows])[:, :-1, :3].clamp(-1, 1)

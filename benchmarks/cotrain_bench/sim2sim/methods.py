@@ -108,15 +108,16 @@ def _path(s: Setting) -> ctl.Method:
 def _path_and_mmd(s: Setting) -> ctl.Method:
     """The head for the hand's path at the cell's strength, and MMD at .3, the best of its four in the screen."""
     mmd = relative(0.3, raw=math.inf, standardise=False) * ctl.MMD()
-    return replace(_path(s), regularizer=0.1 * PathHead(s.width) + mmd)
+    return ctl.Method(ratio=s.ratio, regularizer=0.1 * PathHead(s.width) + mmd)
 
 
-def _source_first(s: Setting) -> Phases:
-    """The source alone, and then the target alone for the last fifth of the steps."""
-    return [(0.8, 0.0), (0.2, 1.0)]
+def _source_first(last: float) -> Phases:
+    """The source alone, and then the target alone for the last share of the steps."""
+    return [(1 - last, 0.0), (last, 1.0)]
 
 
 _COMBINED: dict[str, Any] = {"screened": SHARES, "combined": True, "frames": True}
+_LAST_FIFTH: dict[str, Any] = {"phases": lambda s: _source_first(0.2)}
 METHODS: dict[str, Compared] = {
     "real_only": Compared("target only", lambda s: recipes.real_only(), studied="paper", published=(None, None, 8.6)),
     "cotraining": Compared(
@@ -196,14 +197,14 @@ METHODS: dict[str, Compared] = {
         screened=SHARES,
         frames=True,
     ),
-    "path_tuned": Compared("source, then target + path", _path, phases=_source_first, **_COMBINED),
+    "path_tuned": Compared("source, then target + path", _path, **_COMBINED, **_LAST_FIFTH),
     "path_mmd": Compared("+ path + MMD", _path_and_mmd, **_COMBINED),
-    "path_mmd_tuned": Compared("source, then target + path + MMD", _path_and_mmd, phases=_source_first, **_COMBINED),
+    "path_mmd_tuned": Compared("source, then target + path + MMD", _path_and_mmd, **_COMBINED, **_LAST_FIFTH),
     "fine_tuned": Compared(  # strength: the share of the steps, the last, on the target alone
         "source, then target",
         _plain,
         screened=(0.2, 0.1, 0.4, 0.6),
-        phases=lambda s: [(1 - (s.strength or 0.2), 0.0), (s.strength or 0.2, 1.0)],
+        phases=lambda s: _source_first(s.strength or 0.2),
     ),
     "annealed": Compared(  # strength: the share of the steps, the last, over which the ratio rises
         "ratio annealed to 1", _plain, screened=(0.5, 0.25, 0.75, 1.0), phases=_annealed

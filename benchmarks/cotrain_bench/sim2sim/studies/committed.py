@@ -1,6 +1,7 @@
 """A study's picture, drawn from its committed rows.
 
-`python -m cotrain_bench.sim2sim.studies.committed NAME RESULTS.csv PICTURE.png`; NAME is a picture of the catalogue.
+`python -m cotrain_bench.sim2sim.studies.committed NAME RESULTS.csv PICTURE.png`; NAME is a picture of the catalogue
+that needs no features, which rows do not hold.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cotrain_losses.cli.report import as_png
 
+from ...results import WrongSetting, check_one_of
 from ..batches import Budget
 from ..cell import Cell
 from ..style import styled
 from . import pictures
+from .catalogue import Picture
 from .findings import Result
 
 SETTINGS = {field.name for field in fields(Cell)} - {"ratio", "scales", "budget"}
@@ -47,7 +50,17 @@ def _value(text: str) -> Any:
         return text
 
 
-if __name__ == "__main__":
-    name, results, picture = sys.argv[1:]
+def draw(name: str, results: Path, picture: Path) -> None:
+    """Draw one picture; WrongSetting for a name that is none, or a picture of what rows do not hold."""
+    check_one_of("a picture of committed rows", name, [each for each in get_args(Picture) if each != "latents"])
     with styled():
-        Path(picture).write_bytes(as_png(getattr(pictures, name)(committed(Path(results)))[2]))
+        picture.write_bytes(as_png(getattr(pictures, name)(committed(results))[2]))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    try:
+        draw(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    except (WrongSetting, OSError) as error:
+        sys.exit(str(error))

@@ -21,7 +21,9 @@ def over_path_error(results: Sequence[Result]) -> tuple[str, str, Figure]:
     """A trained policy a point, its colour and mark those of its arm."""
     plot, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     named = [(arm_of(cell), row) for cell, row in results]
-    for arm, colour, mark in zip(dict.fromkeys(arm for arm, _ in named), cycle(COLOURS), cycle("o^sDvP*X")):
+    for arm, colour, mark in zip(
+        dict.fromkeys(arm for arm, _ in named), cycle(COLOURS), cycle("o^sDvP*X"), strict=False
+    ):
         points = [(row["path_error"], row["unseen"]) for name, row in named if name == arm]
         axes.plot(*zip(*points, strict=True), mark, color=colour, markersize=5, alpha=0.8, label=arm)
     axes.set(xlabel="path error on target frames from everywhere (cm)", ylabel="success on the unseen side")

@@ -1,9 +1,7 @@
-"""A recipe for targets that are covered in part: developed on pick-place, then tested once on four other tasks.
+"""A recipe for targets that are covered in part: developed on pick-place, to be tested once on four other tasks.
 
     recipe-development   on pick-place: four trials an arm, on the same pairs, with a choice that a user can make
     recipe-angle         plain co-training alone: at which turn of the cameras each test task has room
-    recipe               the test: six arms, draw by draw
-    recipe-harm          on pick-place under the four old gaps, with target demonstrations from everywhere
 
 docs/transfer-recipe.md has the protocol, committed before the cells of each were computed.
 """
@@ -13,19 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from statistics import fmean
 
 from cotrain_losses.cli.report import Table
 
+from ...results import Row
 from ..batches import Budget
 from ..cell import Cell
+from . import plans, transfer
 from .findings import Result, select
-from .plans import title
-from .transfer import BASE, EVERYWHERE, HALF, ROOM
+from .sides import SIDES
+from .transfer import BASE, EVERYWHERE
 
 DEVELOPED_AT, DEVELOPMENT_SEEDS = "camera-55", (120, 121, 122)
 ALIKE = 0.02  # one seen episode of 50: settings of an arm that are so near its best are told apart by the path error
 TASKS = {"assembly": "half-goal", "coffee-pull": "half", "hammer": "half", "box-close": "half"}  # and their coverage
-TASK_SEEDS, TASK_ANGLES = (901, 902), (25, 40, 55)
+MEASURED = (*SIDES, "path_error")
 PLAIN = (
     BASE,
     replace(BASE, budget=Budget(learning_rate=2e-3)),
@@ -63,60 +64,67 @@ def development() -> list[Cell]:
 
 def angles() -> list[Cell]:
     """Plain co-training on the test tasks, at the angles that are tried."""
-    tried = product(TASKS.items(), TASK_SEEDS, TASK_ANGLES)
-    return [replace(BASE, task=t, coverage=c, seed=seed, gap=f"camera-{a}") for (t, c), seed, a in tried]
+    return [replace(cell, task=task, coverage=side) for task, side in TASKS.items() for cell in transfer.angle()]
 
 
 def chosen_angles(results: Sequence[Result]) -> dict[str, str | None]:
-    """task -> the gap by the rule of `transfer.chosen`; None where no angle's seen side is solved to ROOM."""
-    taken: dict[str, str | None] = {}
-    for task in TASKS:
-        means = {gap: _sides(select(results, task=task, gap=gap)) for gap in (f"camera-{a}" for a in TASK_ANGLES)}
-        room = {g: abs(unseen - HALF * seen) for g, (seen, unseen) in means.items() if seen >= ROOM}
-        taken[task] = min(room, key=lambda gap: round(room[gap], 9), default=None)
-    return taken
+    """task -> the gap that the rule of the angle takes."""
+    return {task: transfer.chosen(select(results, task=task)) for task in TASKS}
 
 
-def taken(results: Sequence[Result]) -> dict[str, tuple[Cell, Cell]]:
-    """arm -> the setting by the rule that a user can follow, and the one that is best on the unseen side.
+def taken(results: Sequence[Result]) -> dict[str, tuple[Cell, Cell] | None]:
+    """arm -> the setting by the rule that a user can follow, and the one that is best on the unseen side; None while
+    a pair of a setting is missing.
 
     The rule: of the settings whose mean success on the seen side is within ALIKE of the arm's best, the one with the
     least mean path error on target frames from everywhere.
     """
-    kept: dict[str, tuple[Cell, Cell]] = {}
+    kept: dict[str, tuple[Cell, Cell] | None] = dict.fromkeys(TRIALS)
     for arm, trials in TRIALS.items():
         rows = {trial: _of(results, trial) for trial in trials}
-        seen, unseen, error = ({t: _mean(rows[t], name) for t in trials} for name in ("seen", "unseen", "path_error"))
-        alike = [trial for trial in trials if seen[trial] >= max(seen.values()) - ALIKE - 1e-9]
-        kept[arm] = min(alike, key=lambda trial: error[trial]), max(trials, key=lambda trial: unseen[trial])
+        if all({row["seed"] for row in some} == {*DEVELOPMENT_SEEDS} for some in rows.values()):
+            seen, unseen, error = ({t: _mean(rows[t], name) for t in trials} for name in MEASURED)
+            alike = [trial for trial in trials if seen[trial] >= max(seen.values()) - ALIKE - 1e-9]
+            kept[arm] = min(alike, key=lambda trial: error[trial]), max(trials, key=lambda trial: unseen[trial])
     return kept
+
+
+def best_prior(results: Sequence[Result]) -> str | None:
+    """Of PRIORS the arm whose setting by the rule is best on the unseen side; None while one has none."""
+    chosen = {arm: both[0] for arm, both in taken(results).items() if both is not None and arm in PRIORS}
+    complete = len(chosen) == len(PRIORS)
+    return max(chosen, key=lambda arm: _mean(_of(results, chosen[arm]), "unseen")) if complete else None
 
 
 def trials(results: Sequence[Result]) -> Table:
     """What every setting reached in development, and which of them are taken."""
     lines: list[list[object]] = []
-    by_rule = taken(results)
+    by_rule, prior = taken(results), best_prior(results)
     for arm, settings in TRIALS.items():
+        rule, oracle = by_rule[arm] or (None, None)
         for trial in settings:
-            means = [_mean(_of(results, trial), name) for name in ("seen", "unseen", "path_error")]
-            marks = ["by the rule"] * (trial == by_rule[arm][0]) + ["oracle"] * (trial == by_rule[arm][1])
-            lines.append([arm, setting(trial), *means, ", ".join(marks)])
+            rows = _of(results, trial)
+            means = [_mean(rows, name) if rows else None for name in MEASURED]
+            marks = ["by the rule"] * (trial == rule) + ["oracle"] * (trial == oracle)
+            lines.append([arm, setting(trial), len(rows), *means, ", ".join(marks)])
     return Table(
-        ["arm", "setting", "seen", "unseen", "path error, cm", "taken"],
+        ["arm", "setting", "pairs", "seen", "unseen", "path error, cm", "taken"],
         lines,
         f"Means over pairs. By the rule: seen within {ALIKE:g} of the arm's best, then the least path error. Oracle: "
-        "the best on the unseen side, which no user can see.",
+        "the best on the unseen side, which no user can see. Neither while an arm has not every pair. "
+        f"Best prior: {prior or 'not yet'}.",
     )
 
 
 def rooms(results: Sequence[Result]) -> Table:
     """Plain co-training on the test tasks, angle by angle, and the angle that is taken."""
     by_task, lines = chosen_angles(results), list[list[object]]()
-    for task, angle in product(TASKS, TASK_ANGLES):
-        some = select(results, task=task, gap=f"camera-{angle}")
-        lines.append([task, TASKS[task], angle, *_sides(some), "yes" if by_task[task] == f"camera-{angle}" else ""])
-    note = f"Taken: seen at least {ROOM:g}, unseen nearest to {HALF:g} of it; the smaller of two alike."
-    return Table(["task", "coverage", "degrees", "seen", "unseen", "taken"], lines, note)
+    for (task, coverage), angle in product(TASKS.items(), transfer.TRIED_ANGLES):
+        gap = f"camera-{angle}"
+        rows = [row for _, row in select(results, task=task, gap=gap)]
+        means = [_mean(rows, name) if rows else None for name in SIDES]
+        lines.append([task, coverage, angle, *means, "yes" if by_task[task] == gap else ""])
+    return Table(["task", "coverage", "degrees", "seen", "unseen", "taken"], lines, transfer.RULE)
 
 
 def arm_of(cell: Cell) -> str:
@@ -127,18 +135,14 @@ def arm_of(cell: Cell) -> str:
 
 def setting(cell: Cell) -> str:
     """What tells a trial from the others of its arm."""
-    parts = [f"ratio {cell.ratio:g}"] * (cell.ratio != BASE.ratio)
-    parts += [f"{cell.budget.steps} steps"] * (cell.budget.steps != BASE.budget.steps)
-    return ", ".join([title(cell), *parts])
+    steps = cell.budget.steps
+    return plans.arm(cell) + (f", {steps} steps" if steps != BASE.budget.steps else "")
 
 
-def _of(results: Sequence[Result], trial: Cell) -> list[Result]:
-    return [(cell, row) for cell, row in results if replace(cell, gap=trial.gap, seed=trial.seed) == trial]
+def _mean(rows: Sequence[Row], name: str) -> float:
+    return fmean(row[name] for row in rows)
 
 
-def _mean(results: Sequence[Result], name: str) -> float:
-    return float(sum(row[name] for _, row in results)) / max(len(results), 1)
-
-
-def _sides(results: Sequence[Result]) -> tuple[float, float]:
-    return _mean(results, "seen"), _mean(results, "unseen")
+def _of(results: Sequence[Result], trial: Cell) -> list[Row]:
+    """The rows of a trial, whatever the pair."""
+    return [row for cell, row in results if replace(cell, gap=trial.gap, seed=trial.seed) == trial]

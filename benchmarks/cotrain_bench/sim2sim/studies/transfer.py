@@ -26,6 +26,7 @@ ANGLE_SEEDS, TRIED_ANGLES = (901, 902), (25, 40, 55)
 SCREEN_SEEDS = (100, 101, 102)
 SEEDS = range(110, 118)
 HALF, ROOM = 0.5, 0.7  # the unseen side's wanted success as a share of the seen side's, and the least of the latter
+RULE = f"Of angles whose seen side is solved to {ROOM:g}, the one whose unseen side is nearest to {HALF:g} of that."
 CHOSEN = "camera-25"  # by `rule`, from docs/studies/transfer-angle
 # method, strength, target demonstrations without actions: by the rule of the page, from docs/studies/transfer-screen
 FAMILIES: tuple[tuple[str, float, int], ...] = (
@@ -58,8 +59,7 @@ def chosen(results: Sequence[Result]) -> str | None:
 
 def rule(results: Sequence[Result]) -> Table:
     """What the rule takes."""
-    note = f"Of angles whose seen side is solved to {ROOM:g}, the one whose unseen side is nearest to {HALF:g} of that."
-    return Table(["taken"], [[chosen(results) or "not yet: an angle has no result"]], note)
+    return Table(["taken"], [[chosen(results) or "not yet: an angle has no result"]], RULE)
 
 
 def screen() -> list[Cell]:
