@@ -124,21 +124,41 @@ def test_the_page_has_the_committed_rows_of_the_angles():
         assert f"| {seen} | {unseen} | {recipe.chosen_angles(rows)[task].removeprefix('camera-')} degrees |" in page
 
 
-def test_the_page_has_the_committed_rows_of_the_development():
+def test_the_page_has_the_committed_rows_of_the_development_and_what_follows_from_them():
     root = Path(__file__).parent.parent
-    rows, page = (
-        committed(root / "docs/studies/recipe-development/results.csv"),
-        (root / "docs/transfer-recipe.md").read_text(),
-    )
-    assert {cell for cell, _ in rows} <= {
-        *cells_of("recipe-development", "overnight")
-    } and f"{len(rows)} of 84 cells" in page
-    for arm, settings in recipe.TRIALS.items():
-        for trial in settings:
-            some = [row for cell, row in rows if replace(cell, gap=trial.gap, seed=trial.seed) == trial][:2]
-            assert [row["seed"] for row in some] == [120, 121]
-            sides = (", ".join(f"{row[side]:.2f}".removeprefix("0") for row in some) for side in ("seen", "unseen"))
-            assert f"| {arm} | {recipe.setting(trial)} | {' | '.join(sides)} |" in page
+    rows = committed(root / "docs/studies/recipe-development/results.csv")
+    page = (root / "docs/transfer-recipe.md").read_text()
+    assert {cell for cell, _ in rows} == {*cells_of("recipe-development", "overnight")} and len(rows) == 84
+    for arm, setting, pairs, _, unseen, error, marks in recipe.trials(rows).rows:
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {arm} | {setting} |")]
+        each = [float(text) for text in line.split("(")[1].split(")")[0].split(", ")]
+        assert len(each) == pairs == 3 and sum(each) / 3 == pytest.approx(unseen)
+        assert line.endswith(f"| {error:.2f} | {marks} |")
+    ((deviation, upper, needed, draws, found),) = recipe.size(rows).rows
+    for words in (
+        f"tuned is {deviation:.2f}",
+        f"bound {upper:.2f}",
+        f"need {needed} draws",
+        f"most, {draws}",
+        f"of {found:.2f}",
+    ):
+        assert words.replace(" 0.", " .") in page, words
+    assert f"**The best prior** is the {recipe.best_prior(rows)} " in page
+    ours = recipe.taken(rows)["ours"][0]
+    assert f"`{ours.method}` at strength {ours.strength:g}" in page
+
+
+def test_the_size_of_the_test_follows_from_the_deviation_of_ours_minus_plain():
+    def rate(arm: str, cell: Cell) -> float:
+        return 0.5 + 0.05 * (cell.seed - 121) if arm == "ours" else 0.5
+
+    results = [
+        (cell, {**row, "unseen": rate(recipe.arm_of(cell), cell)}) for cell, row in developed(lambda arm, k: (1, 1, 1))
+    ]
+    ((deviation, upper, needed, draws, found),) = recipe.size(results).rows
+    assert deviation == pytest.approx(0.05) and upper == pytest.approx(0.05 * (2 / 0.446287) ** 0.5, rel=1e-5)
+    assert needed == draws == 4 and found == pytest.approx(2.95 * upper / 4, rel=0.03)  # t at 15 for the normal's 2.8
+    assert recipe.size(results[:-1]).rows == []
 
 
 # pictures

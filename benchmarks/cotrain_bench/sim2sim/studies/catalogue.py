@@ -134,7 +134,7 @@ STUDIES: dict[str, Study] = {
         "Which settings of each arm, and of a recipe that joins what helped, are best on pick-place?",
         recipe.development,
         ("over_path_error",),
-        tables=(("Trials", recipe.trials),),
+        tables=(("Trials", recipe.trials), ("The size of the test", recipe.size)),
     ),
     "recipe-angle": once(
         "At which turn of the cameras has each test task room where the target has no demonstrations?",

@@ -8,13 +8,15 @@ docs/transfer-recipe.md has the protocol, committed before the cells of each wer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from statistics import fmean
+from statistics import fmean, stdev
 
 from cotrain_losses.cli.report import Table
 
+from ...paired import detectable
 from ...results import Row
 from ..batches import Budget
 from ..cell import Cell
@@ -53,6 +55,7 @@ TRIALS: dict[str, tuple[Cell, ...]] = {
     ),
 }
 """arm -> its four settings; of two alike the first is taken"""
+WANTED, MOST = 0.08, 12  # the difference that the test is to find, and its most draws a task
 PRIORS = ("source, then target", "MMD", "path head")  # the best of these, on the unseen side, joins the test
 
 
@@ -114,6 +117,28 @@ def trials(results: Sequence[Result]) -> Table:
         "the best on the unseen side, which no user can see. Neither while an arm has not every pair. "
         f"Best prior: {prior or 'not yet'}.",
     )
+
+
+def size(results: Sequence[Result]) -> Table:
+    """How many draws a task the test needs, by the deviation of ours minus plain, both by the rule, in development.
+
+    The deviation is taken at its upper 80 % bound, s sqrt((n - 1) / chi2_.2), since few pairs know it badly.
+    """
+    from scipy.stats import chi2  # type: ignore[import-untyped]  # slow to import, so only here
+
+    columns = ["deviation", "upper 80 % bound", f"draws for {WANTED:g}", "draws taken", "found with power .8"]
+    both = [taken(results)[arm] for arm in ("ours", "plain")]
+    if None in both:
+        return Table(columns, [], "Not yet: an arm has not every pair.")
+    ours, plain = ({row["seed"]: row["unseen"] for row in _of(results, arm[0])} for arm in both if arm is not None)
+    deviation = stdev(ours[seed] - plain[seed] for seed in ours)
+    freedom = len(ours) - 1
+    upper = deviation * math.sqrt(freedom / float(chi2.ppf(0.2, freedom)))
+    found = {n: detectable(n * len(TASKS), upper / math.sqrt(n * len(TASKS)), 0.05) for n in range(1, 200)}
+    needed = next((n for n, least in found.items() if least <= WANTED), None)
+    draws = min(needed or MOST, MOST)
+    note = f"Of ours minus plain, unseen side; paired t, two-sided, over {len(TASKS)} tasks; at most {MOST} draws."
+    return Table(columns, [[deviation, upper, needed, draws, found[draws]]], note)
 
 
 def rooms(results: Sequence[Result]) -> Table:
