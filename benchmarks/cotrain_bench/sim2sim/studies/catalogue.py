@@ -10,7 +10,7 @@ from cotrain_losses.cli.report import Table
 
 from .. import image_cell
 from ..cell import Cell
-from . import claims, plans, recipe, sides, tables, transfer
+from . import claims, confirm, plans, recipe, sides, tables, transfer
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
@@ -141,5 +141,13 @@ STUDIES: dict[str, Study] = {
         recipe.angles,
         ("over_angle",),
         tables=(("The angles", recipe.rooms),),
+    ),
+    "recipe": once(
+        "Where the target has no demonstrations: is the recipe better than others on tasks it was not developed on?",
+        confirm.test,
+        ("by_side",),
+    ),
+    "recipe-harm": once(
+        "Does the recipe harm where the target has demonstrations everywhere?", confirm.harm, ("by_method",)
     ),
 }

@@ -1,0 +1,44 @@
+"""The recipe for targets that are covered in part, tested once: settings and seeds were frozen before any cell.
+
+    recipe       six arms on four tasks that the recipe was not developed on, draw by draw
+    recipe-harm  ours and plain co-training as tuned where the target has demonstrations everywhere, under the old gaps
+
+docs/transfer-recipe.md has the protocol, committed before the cells of each were computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..cell import Cell
+from .plans import GAPS
+from .recipe import TASKS, TRIALS
+from .transfer import BASE
+
+SEEDS, HARM_SEEDS = range(130, 142), range(150, 162)  # 12 draws each: the most that the protocol allows
+ANGLES = dict.fromkeys(TASKS, "camera-55")  # by `recipe.chosen_angles`, from docs/studies/recipe-angle
+ARMS: dict[str, Cell] = {  # by `recipe.taken` and `recipe.best_prior`, from docs/studies/recipe-development
+    "plain": BASE,
+    "plain as tuned": TRIALS["plain"][3],
+    "label only": TRIALS["label only"][0],
+    "cameras randomised": TRIALS["cameras randomised"][0],
+    "best prior": TRIALS["path head"][0],
+    "ours": TRIALS["ours"][3],
+}
+"""arm -> its frozen setting"""
+
+
+def test() -> list[Cell]:
+    """Every arm on every test task, a draw after the other."""
+    return [
+        replace(arm, task=task, coverage=coverage, gap=ANGLES[task], seed=seed)
+        for seed in SEEDS
+        for task, coverage in TASKS.items()
+        for arm in ARMS.values()
+    ]
+
+
+def harm() -> list[Cell]:
+    """Ours and plain co-training as tuned on pick-place, whole coverage, under the four old gaps."""
+    arms = [replace(ARMS[name], coverage="whole") for name in ("plain as tuned", "ours")]
+    return [replace(arm, gap=gap, seed=seed) for seed in HARM_SEEDS for gap in GAPS for arm in arms]
