@@ -13,7 +13,7 @@ from cotrain_bench.sim2sim.cell import Cell
 from cotrain_bench.sim2sim.evaluation import path_error
 from cotrain_bench.sim2sim.frames import frames
 from cotrain_bench.sim2sim.gaps import GAPS
-from cotrain_bench.sim2sim.studies import confirm, plans, recipe, transfer
+from cotrain_bench.sim2sim.studies import plans, recipe, transfer
 from cotrain_bench.sim2sim.studies.committed import committed, draw
 from cotrain_bench.sim2sim.studies.latents import LIGHT, latents
 from cotrain_bench.sim2sim.studies.pictures import over_angle
@@ -65,20 +65,6 @@ def test_every_arm_has_four_settings_on_the_same_pairs_and_no_seed_is_in_another
     seeds = {*transfer.SCREEN_SEEDS, *transfer.SEEDS, *transfer.ANGLE_SEEDS}
     assert not seeds & {*recipe.DEVELOPMENT_SEEDS} and "pick-place" not in recipe.TASKS
     assert {cell.task for cell in cells_of("recipe-angle", "overnight")} == set(recipe.TASKS)
-
-
-def test_the_test_has_the_settings_that_the_rules_take_and_seeds_of_its_own():
-    root = Path(__file__).parent.parent / "docs/studies"
-    developed, turned = (committed(root / name / "results.csv") for name in ("recipe-development", "recipe-angle"))
-    by_rule = recipe.taken(developed) | {"best prior": recipe.taken(developed)[recipe.best_prior(developed)]}
-    frozen = {name.replace("plain as tuned", "plain"): cell for name, cell in confirm.ARMS.items() if name != "plain"}
-    assert frozen == {name: by_rule[name][0] for name in frozen} and confirm.ARMS["plain"] == transfer.BASE
-    assert recipe.chosen_angles(turned) == confirm.ANGLES
-    tested, harm = (cells_of(name, "overnight") for name in ("recipe", "recipe-harm"))
-    assert len(tested) == 12 * 4 * 6 and len(harm) == 12 * 4 * 2 and {cell.coverage for cell in harm} == {"whole"}
-    others = {*transfer.SCREEN_SEEDS, *transfer.SEEDS, *transfer.ANGLE_SEEDS, *recipe.DEVELOPMENT_SEEDS}
-    assert not others & {*confirm.SEEDS, *confirm.HARM_SEEDS} and not {*confirm.SEEDS} & {*confirm.HARM_SEEDS}
-    assert {cell.seed for cell in tested[:24]} == {130} and len({cell.task for cell in tested[:24]}) == 4
 
 
 def developed(rates):

@@ -10,7 +10,7 @@ from cotrain_losses.cli.report import Table
 
 from .. import image_cell
 from ..cell import Cell
-from . import claims, confirm, plans, recipe, sides, tables, transfer
+from . import claims, confirm, effects, plans, recipe, sides, tables, transfer
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
@@ -24,6 +24,7 @@ Picture: TypeAlias = Literal[  # of `pictures`
     "by_strength",
     "over_angle",
     "over_path_error",
+    "by_task",
 ]
 TableOf: TypeAlias = "tuple[str, Callable[[Sequence[Result]], Table]]"  # a heading and the table under it
 AGAINST_PLAIN: TableOf = ("Against plain co-training", tables.differences)
@@ -145,9 +146,19 @@ STUDIES: dict[str, Study] = {
     "recipe": once(
         "Where the target has no demonstrations: is the recipe better than others on tasks it was not developed on?",
         confirm.test,
-        ("by_side",),
+        ("by_task", "latents"),
+        tables=(
+            ("Ours minus the others", effects.compared),
+            ("Task by task", effects.by_task),
+            ("Seen and unseen", effects.success),
+            ("No harm", effects.harmless),
+            ("The power reached", effects.power),
+        ),
     ),
     "recipe-harm": once(
-        "Does the recipe harm where the target has demonstrations everywhere?", confirm.harm, ("by_method",)
+        "Does the recipe harm where the target has demonstrations everywhere?",
+        confirm.harm,
+        ("by_method",),
+        tables=(("No harm", effects.harmless),),
     ),
 }

@@ -8,9 +8,11 @@ docs/transfer-recipe.md has the protocol, committed before the cells of each wer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..cell import Cell
+from .findings import Result
 from .plans import GAPS
 from .recipe import TASKS, TRIALS
 from .transfer import BASE
@@ -26,6 +28,8 @@ ARMS: dict[str, Cell] = {  # by `recipe.taken` and `recipe.best_prior`, from doc
     "ours": TRIALS["ours"][3],
 }
 """arm -> its frozen setting"""
+PRIMARY, SECONDARY = "plain as tuned", ("label only", "cameras randomised", "best prior")
+COMPARED = (PRIMARY, *SECONDARY, "plain")  # the last is described only
 
 
 def test() -> list[Cell]:
@@ -40,5 +44,29 @@ def test() -> list[Cell]:
 
 def harm() -> list[Cell]:
     """Ours and plain co-training as tuned on pick-place, whole coverage, under the four old gaps."""
-    arms = [replace(ARMS[name], coverage="whole") for name in ("plain as tuned", "ours")]
+    arms = [replace(ARMS[name], coverage="whole") for name in (PRIMARY, "ours")]
     return [replace(arm, gap=gap, seed=seed) for seed in HARM_SEEDS for gap in GAPS for arm in arms]
+
+
+def arm_of(cell: Cell) -> str:
+    """The arm whose frozen setting a cell has."""
+    frozen = replace(cell, task=BASE.task, gap=BASE.gap, seed=BASE.seed, coverage=BASE.coverage)
+    return next(name for name, arm in ARMS.items() if arm == frozen)
+
+
+def whole(results: Sequence[Result]) -> list[Result]:
+    """The results of the draws of which every cell is there."""
+    seeds = [cell.seed for cell, _ in results]
+    return [(cell, row) for cell, row in results if seeds.count(cell.seed) == len(TASKS) * len(ARMS)]
+
+
+def differences(results: Sequence[Result], other: str, side: str = "unseen") -> dict[str, list[float]]:
+    """task -> ours minus another arm on a side, of every whole draw."""
+    kept = {(arm_of(cell), cell.task, cell.seed): row[side] for cell, row in whole(results)}
+    seeds = sorted({seed for _, _, seed in kept})
+    return {task: [kept["ours", task, s] - kept[other, task, s] for s in seeds] for task in TASKS} if seeds else {}
+
+
+def draws(results: Sequence[Result]) -> int:
+    """How many draws are whole."""
+    return len({cell.seed for cell, _ in whole(results)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import cycle, product
+from textwrap import fill
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -120,6 +121,27 @@ def by_side(results: Sequence[Result]) -> Picture:
         "the bar its 95 % bootstrap interval, too narrow with few pairs."
     )
     return "sides", caption, plot
+
+
+def by_task(results: Sequence[Result]) -> Picture:
+    """The unseen side, a box a task, a line an arm: draws as dots, mean and interval as a bar."""
+    tasks, names = distinct(results, "task"), list(reversed(list(dict.fromkeys(arm(c) for c, _ in results))))
+    plot, across = panels(tasks, 2.0, 0.3 * len(names) + 0.9, more=2.6)
+    for task, axes in zip(tasks, across, strict=True):
+        for y, name in enumerate(names):
+            _line(axes, y, [r["unseen"] for c, r in select(results, task=task) if arm(c) == name], SOURCE)
+        percent(axes.xaxis)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(names) - 0.4))
+        axes.grid(axis="x", color=GRID)
+    across[0].set_yticks(range(len(names)), [fill(name, 36) for name in names], fontsize=8)
+    plot.supxlabel("success on the side without target demonstrations", fontsize=9)
+    plot.tight_layout()
+    draws, episodes = len(distinct(results, "seed")), results[0][1]["episodes"] // 2
+    caption = (
+        "Success where the target has no demonstrations: a dot is a draw of demonstrations with a training seed "
+        f"(n = {draws} a task), on {episodes} episodes, the tick their mean, the bar its 95 % bootstrap interval."
+    )
+    return "tasks", caption, plot
 
 
 def over_angle(results: Sequence[Result]) -> Picture:

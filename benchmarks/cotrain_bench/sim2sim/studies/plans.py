@@ -110,11 +110,12 @@ def label(size: Size) -> list[Cell]:
 
 def title(cell: Cell) -> str:
     """What tables and figures call a cell's arm."""
-    rate = cell.budget.learning_rate
+    rate, steps = cell.budget.learning_rate, cell.budget.steps
     parts = {
         "label seen": cell.label,
         f"policy {cell.policy}": cell.policy == "stems",
         f"rate {rate:g}": rate != Budget.learning_rate,
+        f"{steps} steps": steps > Budget.steps,  # fewer are those of a preset, and all of its cells have them
         f"strength {cell.strength:g}" if cell.strength else "": cell.strength is not None,
         "frames everywhere": cell.unlabelled > 0,
         f"{cell.coverage} coverage": cell.coverage == "whole",

@@ -109,7 +109,7 @@ def trials(results: Sequence[Result]) -> Table:
             rows = _of(results, trial)
             means = [_mean(rows, name) if rows else None for name in MEASURED]
             marks = ["by the rule"] * (trial == rule) + ["oracle"] * (trial == oracle)
-            lines.append([arm, setting(trial), len(rows), *means, ", ".join(marks)])
+            lines.append([arm, plans.arm(trial), len(rows), *means, ", ".join(marks)])
     return Table(
         ["arm", "setting", "pairs", "seen", "unseen", "path error, cm", "taken"],
         lines,
@@ -156,12 +156,6 @@ def arm_of(cell: Cell) -> str:
     """The arm that a cell of the development is a trial of."""
     trial = replace(cell, gap=BASE.gap, seed=BASE.seed)
     return next(arm for arm, settings in TRIALS.items() if trial in settings)
-
-
-def setting(cell: Cell) -> str:
-    """What tells a trial from the others of its arm."""
-    steps = cell.budget.steps
-    return plans.arm(cell) + (f", {steps} steps" if steps != BASE.budget.steps else "")
 
 
 def _mean(rows: Sequence[Row], name: str) -> float:

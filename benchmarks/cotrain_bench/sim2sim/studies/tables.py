@@ -8,7 +8,7 @@ from itertools import product
 
 from cotrain_losses.cli.report import Table
 
-from ...paired import Contrast, Correlation, Weighted, contrast, holm, mean_interval
+from ...paired import Contrast, Correlation, Stratified, Weighted, contrast, holm, mean_interval
 from ..methods import METHODS
 from . import plans
 from .claims import related
@@ -37,7 +37,7 @@ def verdicts(findings: Sequence[Finding]) -> Table:
     )
 
 
-def interval(estimate: Contrast | Correlation) -> str:
+def interval(estimate: Contrast | Correlation | Stratified) -> str:
     """A mean or a correlation, which is the first of its numbers, with its interval."""
     return f"{estimate[0]:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 

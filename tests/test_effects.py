@@ -1,0 +1,155 @@
+"""The test of the recipe: frozen settings, and what its tables say of results whose effects are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+from cotrain_bench.paired import contrast, holm, stratified
+from cotrain_bench.sim2sim.studies import confirm, effects, recipe, transfer
+from cotrain_bench.sim2sim.studies.committed import committed
+from cotrain_bench.sim2sim.studies.pictures import by_task
+from cotrain_bench.sim2sim.studies.study import cells_of
+from cotrain_bench.sim2sim.style import styled
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.invented import invented
+
+STUDIES = Path(__file__).parent.parent / "docs/studies"
+
+
+def test_the_test_has_the_settings_that_the_rules_take_and_seeds_of_its_own():
+    root = Path(__file__).parent.parent / "docs/studies"
+    developed, turned = (committed(root / name / "results.csv") for name in ("recipe-development", "recipe-angle"))
+    by_rule = recipe.taken(developed) | {"best prior": recipe.taken(developed)[recipe.best_prior(developed)]}
+    frozen = {name.replace("plain as tuned", "plain"): cell for name, cell in confirm.ARMS.items() if name != "plain"}
+    assert frozen == {name: by_rule[name][0] for name in frozen} and confirm.ARMS["plain"] == transfer.BASE
+    assert recipe.chosen_angles(turned) == confirm.ANGLES
+    tested, harm = (cells_of(name, "overnight") for name in ("recipe", "recipe-harm"))
+    assert len(tested) == 12 * 4 * 6 and len(harm) == 12 * 4 * 2 and {cell.coverage for cell in harm} == {"whole"}
+    others = {*transfer.SCREEN_SEEDS, *transfer.SEEDS, *transfer.ANGLE_SEEDS, *recipe.DEVELOPMENT_SEEDS}
+    assert not others & {*confirm.SEEDS, *confirm.HARM_SEEDS} and not {*confirm.SEEDS} & {*confirm.HARM_SEEDS}
+    assert {cell.seed for cell in tested[:24]} == {130} and len({cell.task for cell in tested[:24]}) == 4
+
+
+GAIN = {"plain as tuned": 0.2, "label only": 0.3, "cameras randomised": -0.1, "best prior": 0.0, "plain": 0.25}
+
+
+def rate(cell) -> float:
+    """Ours solves .6 and the others GAIN less, with a noise of the draw that pairs share and one of their own."""
+    arm, n = confirm.arm_of(cell), [*recipe.TASKS].index(cell.task) if cell.task in recipe.TASKS else 0
+    own = 0.02 * np.sin(31 * cell.seed + 7 * n + 13 * len(arm))
+    return 0.6 - GAIN.get(arm, 0.0) + 0.1 * np.sin(17 * cell.seed + n) + own
+
+
+def sides(results):
+    """Rows whose unseen side has the rate and whose seen side is .2 above it."""
+    return [(cell, {**row, "unseen": row["success"], "seen": row["success"] + 0.2}) for cell, row in results]
+
+
+@pytest.fixture(scope="module")
+def tested():
+    return sides(invented("recipe", rate))
+
+
+def test_ours_minus_each_arm_is_the_mean_over_tasks_of_the_mean_over_draws(tested):
+    lines = {line[0]: line[1:] for line in effects.compared(tested).rows}
+    assert list(lines) == list(confirm.COMPARED)
+    for name, (role, unseen, p, adjusted, _) in lines.items():
+        each = [
+            fmean(
+                row["unseen"] * {"ours": 1, name: -1}.get(confirm.arm_of(cell), 0) * len(confirm.ARMS)
+                for cell, row in tested
+                if cell.task == task
+            )
+            for task in recipe.TASKS
+        ]
+        assert float(unseen.split()[0]) == pytest.approx(fmean(each), abs=0.0051) == pytest.approx(GAIN[name], abs=0.02)
+        assert (p is None) == (role == "described") and (adjusted is None) == (role != "secondary")
+    assert lines["plain as tuned"][2] < 1e-4 and lines["best prior"][2] > 0.05
+    ps = {name: lines[name][2] for name in confirm.SECONDARY}
+    assert [lines[name][3] for name in ps] == pytest.approx(holm([*ps.values()]))
+
+
+def test_a_task_alone_and_the_others_without_it_make_the_whole(tested):
+    found = {line[0]: [float(text.split()[0]) for text in line[1:]] for line in effects.by_task(tested).rows}
+    whole = [float(line[2].split()[0]) for line in effects.compared(tested).rows]
+    for task in recipe.TASKS:
+        joined = [(one + 3 * rest) / 4 for one, rest in zip(found[task], found[f"all but {task}"], strict=True)]
+        assert joined == pytest.approx(whole, abs=0.011)
+
+
+def test_a_draw_that_lacks_a_cell_is_left_out_and_without_a_whole_draw_tables_say_so(tested):
+    some = tested[: 24 * 3 - 1]
+    assert confirm.draws(some) == 2 and {cell.seed for cell, _ in confirm.whole(some)} == {130, 131}
+    ((pairs, deviation, found),) = effects.power(some).rows
+    assert pairs == 8 and 0 < deviation < found
+    assert "over 2 draws" in effects.compared(some).caption and "2 draws" in effects.success(some).caption
+    none = tested[:23]
+    for table in (effects.compared, effects.by_task, effects.success, effects.power, effects.harmless):
+        assert table(none).rows == []
+
+
+def test_what_an_arm_solves_is_shown_of_both_sides(tested):
+    lines = {line[0]: line[1:] for line in effects.success(tested).rows}
+    assert list(lines) == list(confirm.ARMS)
+    for *each, seen, unseen in lines.values():
+        assert seen == pytest.approx(unseen + 0.2) and len(each) == 4
+        assert fmean(float(text.split(", ")[1]) for text in each) == pytest.approx(unseen, abs=0.0051)
+
+
+def test_harm_is_excluded_by_the_bound_of_a_paired_t_and_not_by_the_mean(tested):
+    ((where, pairs, bound, p, excluded),) = effects.harmless(tested).rows
+    assert (where, pairs, excluded) == ("seen side, all tasks", 48, "no") and p < 0.05 and bound.startswith("+0.20")
+
+    def loss(cell):
+        return 0.9 - (0.04 if cell.gap == "hard" and confirm.arm_of(cell) == "ours" else 0) + 0.05 * np.sin(cell.seed)
+
+    lines = {line[0]: line[1:] for line in effects.harmless(invented("recipe-harm", loss)).rows}
+    assert {gap: line[-1] for gap, line in lines.items()} == {
+        gap: "not excluded" if gap == "hard" else "no" for gap in ("visual", "control", "physics", "hard")
+    }
+    assert {line[0] for line in lines.values()} == {12}
+
+
+def test_the_picture_has_a_box_a_task_and_names_every_arm(tested):
+    with styled():
+        _, caption, plot = by_task(tested)
+    assert [axes.get_title() for axes in plot.axes if axes.get_visible()] == list(recipe.TASKS)
+    assert len(plot.axes[0].get_yticklabels()) == len(confirm.ARMS) and "n = 12 a task" in caption
+
+
+@given(st.lists(st.lists(st.integers(-20, 20), min_size=1, max_size=4), min_size=1, max_size=3))
+def test_the_sign_flip_test_counts_the_flips_that_are_as_far_from_zero(counts):
+    differences = {str(k): [value / 20 for value in values] for k, values in enumerate(counts)}
+    found = stratified(differences)
+    weighted = np.array([v / len(values) / len(counts) for values in differences.values() for v in values])
+    flips = np.array(np.meshgrid(*[[-1, 1]] * len(weighted))).reshape(len(weighted), -1).T @ weighted
+    assert found.mean == pytest.approx(weighted.sum(), abs=1e-12)
+    assert found.p == pytest.approx(
+        min(1.0, 2 * min((flips >= weighted.sum() - 1e-9).mean(), (flips <= weighted.sum() + 1e-9).mean()))
+    )
+    assert found.low - 1e-12 <= found.mean <= found.high + 1e-12
+
+
+def test_a_stratum_counts_alike_whatever_its_pairs_and_one_without_a_pair_is_refused():
+    assert stratified({"a": [0.4] * 9, "b": [0.0]}).mean == pytest.approx(0.2)
+    with pytest.raises(ValueError, match=r"every stratum has a pair, got none of b\. Leave it out"):
+        stratified({"a": [0.1], "b": []})
+
+
+def test_the_interval_of_many_pairs_is_that_of_a_paired_t():
+    values = np.random.default_rng(0).normal(0.1, 0.3, 400)
+    rows = [
+        [
+            (1.0, {"success": 0.5 + v, "successes": 50, "episodes": 10**6}),
+            (-1.0, {"success": 0.5, "successes": 50, "episodes": 10**6}),
+        ]
+        for v in values
+    ]
+    found, t = stratified({"a": values}), contrast(rows)
+    assert (found.low, found.high) == pytest.approx((t.low, t.high), abs=0.003)
+    assert found.p == pytest.approx(t.p, abs=1e-3)
