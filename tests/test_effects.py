@@ -7,12 +7,13 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from cotrain_bench.paired import contrast, holm, stratified
+from cotrain_bench.paired import contrast, holm
 from cotrain_bench.sim2sim.studies import confirm, effects, recipe, transfer
 from cotrain_bench.sim2sim.studies.committed import committed
 from cotrain_bench.sim2sim.studies.pictures import by_task
 from cotrain_bench.sim2sim.studies.study import cells_of
 from cotrain_bench.sim2sim.style import styled
+from cotrain_bench.stratified import stratified
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -80,7 +80,9 @@ def test_a_thing_is_drawn_where_its_keypoint_is_projected(gap, pixels, point, ge
 
 def test_only_the_gaps_that_are_to_be_seen_change_the_picture():
     seen = {name for name, gap in GAPS.items() if {k[:6] for k in gap.differences()} & {"camera"}}
-    assert set(LOOKS) == {name for name in seen if not name.startswith("camera-")}  # those move the camera alone
+    assert {*LOOKS} - {"other"} == {
+        name for name in seen if not name.startswith("camera-")
+    }  # those move the camera alone
     source = world("none").episode(3).views()
     np.testing.assert_array_equal(world("control").episode(3).views(), source)
     assert np.abs(world("visual").episode(3).views().astype(int) - source).mean() > 10

@@ -75,7 +75,7 @@ def test_seeds_that_failed_are_passed_over():
 
 def test_every_setting_of_an_image_request_changes_its_key():
     request = ImageRequest(Request("pick-place", Gap(), seed=5, count=2))
-    for change in ({"demos": replace(request.demos, seed=6)}, {"look": Look(light=0.5)}, {"pixels": 32}):
+    for change in ({"demos": replace(request.demos, seed=6)}, {"look": Look(light=0.5)}, {"pixels": 32}, {"most": 9.0}):
         assert replace(request, **change).key() != request.key()
 
 
@@ -160,8 +160,9 @@ def test_the_study_is_four_methods_on_five_pairs_that_share_their_demonstrations
     one, other = replace(cells[0], method="adda"), replace(cells[0], method="cfg_adda")
     assert one.image_requests() == other.image_requests() and one.key() != other.key()
     assert one.key() != replace(one, pixels=32).key()
-    looks = {name: request.look for name, request in one.image_requests().items()}
-    assert looks["source"] == looks["fresh_source"] == Look() != looks["target"] == looks["fresh_target"]
+    looks = {name: request.look for name, request in replace(one, unlabelled=2).image_requests().items()}
+    assert looks["source"] == looks["fresh_source"] == Look() != LOOKS["visual-control"]
+    assert {looks[name] for name in ("target", "fresh_target", "unlabelled")} == {LOOKS["visual-control"]}
 
 
 def test_a_cell_of_images_trains_its_policy_and_meets_its_own_world():

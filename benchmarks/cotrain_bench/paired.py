@@ -13,7 +13,7 @@ taken to be less than what the episodes give it, sqrt(sum_k c_k^2 q_k (1 - q_k) 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 
 DRAWS = 10_000
 """resamples of a bootstrap"""
-FLIPS = 99_999
-"""of signs, in a test of pairs"""
 
 
 class Interval(NamedTuple):
@@ -152,50 +150,6 @@ def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
     draws = np.random.default_rng(seed).integers(len(values), size=(DRAWS, len(values)))
     low, high = np.quantile(np.asarray(values)[draws].mean(1), (0.025, 0.975))
     return Interval(float(low), float(high))
-
-
-class Stratified(NamedTuple):
-    """A difference over pairs of several strata, each of which counts alike."""
-
-    mean: float
-    """over strata, of the mean over their pairs"""
-    low: float
-    high: float
-    """its 95 % bootstrap interval; pairs are drawn anew within each stratum"""
-    p: float
-    """two-sided, by flipping the sign of each pair's difference at random"""
-
-
-def stratified(differences: Mapping[str, Sequence[float]], *, seed: int = 0) -> Stratified:
-    """d = mean_t mean_i d_ti, with its interval and the p of a sign-flip test (Fisher 1935).
-
-    Under the null hypothesis the two sides of a pair could be exchanged, so d_ti and -d_ti are as likely.  The least p
-    is 2 / (FLIPS + 1), or 2^(1 - n) where n pairs have at most FLIPS flips, all of which are then taken.
-
-    Args:
-        differences: stratum -> the differences of its pairs.
-
-    Raises:
-        ValueError: a stratum without a pair.
-
-    >>> stratified({"a": [0.25, 0.25], "b": [0.5, 0.5]})
-    Stratified(mean=0.375, low=0.375, high=0.375, p=0.125)
-    """
-    if not all(len(values) for values in differences.values()):
-        empty = [name for name, values in differences.items() if not len(values)]
-        raise ValueError(f"every stratum has a pair, got none of {', '.join(empty)}. Leave it out.")
-    strata, rng = [np.asarray(values, float) for values in differences.values()], np.random.default_rng(seed)
-    weights = np.concatenate([np.full(len(values), 1 / len(values) / len(strata)) for values in strata])
-    pairs = np.concatenate(strata)
-    drawn = [rng.choice(values, (DRAWS, len(values))).mean(1) for values in strata]
-    low, high = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975))
-
-    def mean(values: Array, axis: int = -1) -> Array:
-        return np.asarray(values @ weights)
-
-    flips = {"permutation_type": "samples", "n_resamples": FLIPS, "vectorized": True}
-    p = _stats().permutation_test((pairs,), mean, **flips, rng=rng).pvalue if len(pairs) > 1 else 1.0
-    return Stratified(float(mean(pairs)), float(low), float(high), float(p))
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:

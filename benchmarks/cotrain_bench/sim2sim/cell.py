@@ -147,6 +147,17 @@ class Cell:
         with ThreadPoolExecutor(1) as here:
             return {name: demonstrations(request, here) for name, request in self.requests().items()}
 
+    @property
+    def most(self) -> float:
+        """Up to how many degrees the source's cameras are drawn in training; 0 where they are not."""
+        method = METHODS[self.method]
+        return (self.strength or method.screened[0]) * GAPS[self.gap].camera_yaw if method.cameras else 0.0
+
+    def seen_anew(self, source: Demos) -> tuple[Demos, list[Gap]]:
+        """Demonstrations of the source, each through cameras that are drawn for it."""
+        cameras = drawn_cameras(len(source), self.most, self.seed)
+        return seen_through(source, cameras), cameras
+
     def world(self) -> World:
         return domain(self.task, GAPS[self.gap])  # type: ignore[no-any-return]
 
@@ -176,7 +187,7 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
         with torch.no_grad(), trained.cotrain.guided(trained.policy):
             row["path_error"] = evaluation.path_error(trained.policy.predict_action, fresh, GAPS[cell.gap])
     row["measures_cpu_s"] = time.process_time() - end
-    return row | {"picture": {**_watched(rolled), "features": evaluation.plane(trained, fresh, unseen)}}
+    return row | {"picture": {**rolled.watched(FILMED), "features": evaluation.plane(trained, fresh, unseen)}}
 
 
 def _frames(cell: Cell, target: Demos, source: Demos, unlabelled: Demos | None = None, train: bool = False) -> Frames:
@@ -184,8 +195,7 @@ def _frames(cell: Cell, target: Demos, source: Demos, unlabelled: Demos | None =
     method, here = METHODS[cell.method], GAPS[cell.gap]
     cameras = [Gap()] * len(source)
     if method.cameras and train:
-        most = (cell.strength or method.screened[0]) * here.camera_yaw
-        source = seen_through(source, cameras := drawn_cameras(len(source), most, cell.seed))
+        source, cameras = cell.seen_anew(source)
     data = frames.frames(target, source, unlabelled)
     if method.normalised:
         data = normalised(data)
@@ -237,12 +247,3 @@ def _row(cell: Cell, trained: Trained, rolled: Rollouts) -> Row:
     for kind, values in (("raw", trained.raw), ("mean_weight", trained.strengths), ("reading", trained.readings)):
         row |= {f"{kind}_{name}": value for name, value in values.items()}
     return row | {"outcomes": [int(solved) for solved in rolled.solved]}
-
-
-def _watched(rolled: Rollouts) -> Row:
-    return {
-        "paths": [path[::4].round(4).tolist() for path in rolled.paths],
-        "goals": [goal.round(4).tolist() for goal in rolled.goals],
-        "solved": [int(solved) for solved in rolled.solved[: len(rolled.paths)]],
-        "commands": [commands.tolist() for commands in rolled.commands[:FILMED]],
-    }

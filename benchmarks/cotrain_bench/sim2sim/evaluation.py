@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,15 @@ class Rollouts:
     paths: list[Array]  # (steps + 1, 2, 3) each, for the first few episodes: hand and object, in metres
     goals: list[Array]  # (3,) each, for the same
     commands: list[Array]  # (steps, 4) each, for the same: with the episode's seed they replay it
+
+    def watched(self, filmed: int) -> dict[str, Any]:
+        """What a row keeps of the first few episodes; commands of those that are filmed."""
+        return {
+            "paths": [path[::4].round(4).tolist() for path in self.paths],
+            "goals": [goal.round(4).tolist() for goal in self.goals],
+            "solved": [int(solved) for solved in self.solved[: len(self.paths)]],
+            "commands": [commands.tolist() for commands in self.commands[:filmed]],
+        }
 
 
 def roll_out(

@@ -12,17 +12,20 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from ..results import source_digest
-from . import policy
+from ..results import WrongSetting, check_one_of, source_digest
+from . import augment, policy
 from .batches import Budget
 from .cell import Cell
 from .demos import Demos
-from .gaps import GAPS
+from .gaps import GAPS, Gap
 from .images import LOOKS, PIXELS, ImageRequest, ImageWorld, image_demonstrations
+from .methods import METHODS
+from .pretrained import FrozenWorld, frozen_key, seen_frozen
 from .rendering import Look
 
-METHODS = ("real_only", "cotraining", "adda", "cfg_adda")
+COMPARED = ("real_only", "cotraining", "adda", "cfg_adda")
 PAIRS = 5
+FLOW, AUGMENTED = f"{policy.__name__}:image_flow", f"{augment.__name__}:augmented_flow"
 
 
 @dataclass(frozen=True)
@@ -38,34 +41,65 @@ class ImageCell(Cell):
     target_demos: int = 5
     source_demos: int = 100
     episodes: int = 50
-    policy: str = f"{policy.__name__}:image_flow"
+    policy: str = FLOW
     budget: Budget = field(default_factory=lambda: Budget(steps=2000, batch_size=64))
     pixels: int = PIXELS
+    look: str = ""  # of the target, of `LOOKS`; empty: the gap's own
+    frozen: bool = False  # whether a policy of numbers sees through the frozen network of `pretrained`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frozen == (self.policy in (FLOW, AUGMENTED)):
+            raise WrongSetting(
+                f"the policies that see pixels are not given the frozen network's numbers, nor others pixels, got "
+                f"frozen={self.frozen} and policy={self.policy!r}. Pass frozen=True with policy='flow', or neither."
+            )
+        if self.look:
+            check_one_of("a look", self.look, LOOKS)
+        method = METHODS[self.method]
+        if method.pose or method.normalised or self.label:
+            raise WrongSetting(
+                f"the policy that sees is given two views and its own state, got method={self.method!r} and "
+                f"label={self.label}, which add to them or change each number. Leave it out, or take keypoints."
+            )
+
+    @property
+    def seen_as(self) -> Look:
+        """How the target looks."""
+        return LOOKS.get(self.look or self.gap, Look())
 
     def key(self) -> dict[str, Any]:
         drawn = {name: request.key() for name, request in self.image_requests().items()}
-        return {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, policy)}
+        named = {**super().key(), "drawn": drawn, "image_code": source_digest(__file__, policy, augment)}
+        return named | (frozen_key() if self.frozen else {})
 
     def image_requests(self) -> dict[str, ImageRequest]:
         """The demonstrations of `requests`, seen."""
-        looks = dict.fromkeys(("target", "fresh_target"), LOOKS.get(self.gap, Look()))
-        named = self.requests().items()
-        return {name: ImageRequest(request, looks.get(name, Look()), self.pixels) for name, request in named}
+        of_target = dict.fromkeys(("target", "fresh_target", "unlabelled"), self.seen_as)
+        seen = {n: ImageRequest(r, of_target.get(n, Look()), self.pixels) for n, r in self.requests().items()}
+        if self.most:
+            seen["source"] = replace(seen["source"], most=self.most, drawn_by=self.seed)
+        return seen
 
     def demonstrations(self) -> dict[str, Demos]:
         with ThreadPoolExecutor(1) as here:
-            return {name: image_demonstrations(r, here).seen() for name, r in self.image_requests().items()}
+            drawn = {name: (r, image_demonstrations(r, here)) for name, r in self.image_requests().items()}
+        return {name: seen_frozen(r, demos) if self.frozen else demos.seen() for name, (r, demos) in drawn.items()}
+
+    def seen_anew(self, source: Demos) -> tuple[Demos, list[Gap]]:
+        """The source's demonstrations, which were drawn through these cameras already."""
+        return source, self.image_requests()["source"].through()
 
     def world(self) -> ImageWorld:
         """Where the policy is evaluated; one for all cells of a process, since it holds an OpenGL context."""
-        return _world(self.task, self.gap, self.pixels)
+        return _world(self.task, self.gap, self.seen_as, self.pixels, self.frozen)
 
 
 def study(base: ImageCell = ImageCell(), first_seed: int = 10) -> list[ImageCell]:
     """The cells of the image study: every method on every pair; workers that begin together draw different pairs."""
-    return [replace(base, method=method, seed=first_seed + pair) for method in METHODS for pair in range(PAIRS)]
+    return [replace(base, method=method, seed=first_seed + pair) for method in COMPARED for pair in range(PAIRS)]
 
 
 @cache
-def _world(task: str, gap: str, pixels: int) -> ImageWorld:
-    return ImageWorld(task, GAPS[gap], LOOKS.get(gap), pixels)
+def _world(task: str, gap: str, look: Look, pixels: int, frozen: bool) -> ImageWorld:
+    return (FrozenWorld if frozen else ImageWorld)(task, GAPS[gap], look, pixels)

@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 from ..results import CannotContinue, digest, source_digest
 from . import rendering
 from .demos import Demos, Done, Report, Request, cache_folder, check_cache, demonstrations, read_arrays, write_arrays
-from .gaps import Gap
+from .gaps import Gap, cameras
 from .rendering import Look, Renderer
+from .views import drawn_cameras
 from .world import COMMAND, OWN, Episode, World
 
 PIXELS = 48  # height and width of a view
 PROPRIOCEPTION = OWN  # numbers beside the pixels: the robot's own state
-_OTHER = Look(light=0.55, colours=(1, 2, 0))
-LOOKS = {"visual": _OTHER, "visual-control": _OTHER, "hard": _OTHER}  # of gaps that are to be seen
+_DARK = Look(light=0.55, colours=(1, 2, 0))
+LOOKS = {"visual": _DARK, "visual-control": _DARK, "hard": _DARK}  # of gaps that are to be seen
+LOOKS["other"] = Look(light=0.7, colours=(1, 2, 0), texture=0.4)  # of no gap: a cell names it
 
 
 class ImageWorld(World, AbstractContextManager["ImageWorld"]):
@@ -74,10 +76,19 @@ class ImageRequest:
     demos: Request
     look: Look = field(default_factory=Look)
     pixels: int = PIXELS
+    most: float = 0.0  # degrees: each demonstration is seen through cameras that are drawn up to there
+    drawn_by: int = 0  # the seed of these cameras
 
     def key(self) -> dict[str, Any]:
         code = source_digest(rendering, __file__)
-        return {"demos": self.demos.key(), "look": asdict(self.look), "pixels": self.pixels, "image_code": code}
+        own = {name: getattr(self, name) for name in ("pixels", "most", "drawn_by")}
+        return {"demos": self.demos.key(), "look": asdict(self.look), **own, "image_code": code}
+
+    def through(self) -> list[Gap]:
+        """The cameras of each demonstration."""
+        if not self.most:
+            return [self.demos.gap] * self.demos.count
+        return drawn_cameras(self.demos.count, self.most, self.drawn_by)
 
 
 @dataclass(frozen=True)
@@ -123,12 +134,12 @@ def kept_seeds(request: Request, demos: Demos) -> list[int]:
     return seeds
 
 
-def draw(request: ImageRequest, seeds: list[int], lengths: list[int]) -> tuple[Any, Any, Any]:
-    """Views, proprioception and commands of the expert's episodes from their seeds."""
+def draw(request: ImageRequest, seeds: list[int], lengths: list[int], through: list[Gap]) -> tuple[Any, Any, Any]:
+    """Views, proprioception and commands of the expert's episodes from their seeds, each through its cameras."""
     frames = []
     with ImageWorld(request.demos.task, request.demos.gap, request.look, request.pixels) as world:
-        for seed, length in zip(seeds, lengths, strict=True):
-            episode, draws = world.episode(seed), np.random.default_rng(seed)
+        for seed, length, gap in zip(seeds, lengths, through, strict=True):
+            episode, draws, world.cameras = world.episode(seed), np.random.default_rng(seed), cameras(gap)
             for _ in range(length):
                 frames.append((episode.views(), episode.proprioception(), command := episode.expert()))
                 episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
@@ -139,7 +150,8 @@ def draw(request: ImageRequest, seeds: list[int], lengths: list[int]) -> tuple[A
 def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Done) -> tuple[Any, Any]:
     seeds, lengths = kept_seeds(request.demos, demos), demos.lengths.tolist()
     blocks = [slice(k, k + 10) for k in range(0, len(lengths), 10)]
-    jobs = [executor.submit(draw, request, seeds[block], lengths[block]) for block in blocks]
+    through = request.through()
+    jobs = [executor.submit(draw, request, seeds[block], lengths[block], through[block]) for block in blocks]
     parts = []
     for job, block in zip(jobs, blocks, strict=True):
         parts.append(job.result())

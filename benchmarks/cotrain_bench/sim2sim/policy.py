@@ -130,7 +130,7 @@ class ImageFlowPolicy(FlowPolicy):
         self, action: int, *, pixels: int = PIXELS, steps: int = 2, horizon: int = 8, width: int = 128, euler: int = 10
     ) -> None:
         super().__init__(PROPRIOCEPTION, action, steps=steps, horizon=horizon, width=width, euler=euler)
-        self.encoder = _Encoder(pixels, steps, width)
+        self.pixels, self.encoder = pixels, PictureEncoder(pixels, steps, width)
 
     def fit_normalizer(self, observations: Tensor, actions: Tensor) -> None:
         """Take means and standard deviations from frames (n, o) and (n, a); pixels are left as they are."""
@@ -142,7 +142,9 @@ class ImageFlowPolicy(FlowPolicy):
         return z
 
 
-class _Encoder(nn.Module):
+class PictureEncoder(nn.Module):
+    """Both views through convolutions of their own, then joined with the robot's own state."""
+
     def __init__(self, pixels: int, steps: int, width: int) -> None:
         super().__init__()
         self.pixels, side = pixels, -(-pixels // 8)
@@ -152,9 +154,13 @@ class _Encoder(nn.Module):
     def forward(self, pixels: Tensor, own: Tensor) -> Tensor:
         pictures = pixels.view(*pixels.shape[:2], 2, self.pixels, self.pixels, 3)
         seen = pictures.permute(2, 0, 1, 5, 3, 4).flatten(2, 3)  # view, b, step and colour, row, column
-        features = [view(picture).flatten(1) for view, picture in zip(self.views, seen, strict=True)]
+        features = [view(self.prepared(picture)).flatten(1) for view, picture in zip(self.views, seen, strict=True)]
         z: Tensor = self.head(torch.cat([*features, own.flatten(1)], dim=1))
         return z
+
+    def prepared(self, pictures: Tensor) -> Tensor:
+        """(b, steps * 3, pixels, pixels) of one view, as its convolutions are given them."""
+        return pictures
 
 
 def _convolutions(channels: int) -> nn.Module:

@@ -24,6 +24,7 @@ from ..results import CannotContinue
 from .gaps import Camera
 
 HIDDEN = 5  # a group of geoms that MuJoCo does not draw
+TEXELS = 64  # side of a square of `Look.texture`'s checkerboard
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # MUJOCO_GL -> packages of Debian and Ubuntu
 
 
@@ -33,6 +34,7 @@ class Look:
 
     light: float = 1.0  # brightness of every light, relative to the source
     colours: tuple[int, int, int] = (0, 1, 2)  # which of the source's channels each channel is taken from
+    texture: float = 0.0  # contrast of a checkerboard of TEXELS that is laid over every texture
 
     def apply(self, model: Any) -> None:
         """Change a model's lights, colours and textures; once, before a renderer is made for it."""
@@ -43,6 +45,11 @@ class Look:
         for rgba in (model.geom_rgba, model.site_rgba, model.mat_rgba):
             rgba[:, :3] = rgba[:, colours]
         model.tex_data[:] = model.tex_data.reshape(-1, 3)[:, colours].ravel()
+        for first, height, width in zip(model.tex_adr, model.tex_height, model.tex_width, strict=True):
+            rows, columns = np.indices((height, width)) // TEXELS
+            texels = model.tex_data[first : first + 3 * height * width].reshape(height, width, 3)
+            bright = 1.0 + self.texture * (1 - 2 * ((rows + columns) % 2))
+            texels[:] = np.clip(texels * bright[..., None], 0, 255).astype(np.uint8)
 
 
 class Renderer:

@@ -10,7 +10,7 @@ from cotrain_losses.cli.report import Table
 
 from .. import image_cell
 from ..cell import Cell
-from . import claims, confirm, effects, plans, recipe, sides, tables, transfer
+from . import claims, confirm, effects, image_transfer, plans, recipe, sides, tables, transfer
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
@@ -49,7 +49,7 @@ class Study:
         return judged(self.claims, results)
 
 
-def once(question: str, cells: Callable[[], list[Cell]], pictures: Sequence[Picture], **how: Any) -> Study:
+def once(question: str, cells: Callable[[], Sequence[Cell]], pictures: Sequence[Picture], **how: Any) -> Study:
     """A study whose cells are the same at every size, but for a policy that they leave open; it has one preset."""
 
     def of_policy(size: Size) -> list[Cell]:
@@ -87,6 +87,12 @@ STUDIES: dict[str, Study] = {
     "label": Study("Where does knowing the domain help?", plans.label, BOXES, claims.LABEL_CLAIMS, (AGAINST_PLAIN,)),
     "image": replace(_METHODS, question="Which method is best where policies see?", cells=_image, only="overnight"),
     "image-pilot": Study("Has the image study room?", _image_pilot, ("by_method",), only="overnight"),
+    "image-transfer-pilot": once(
+        "Where policies see and the target has no demonstrations: which tasks and gaps have room?",
+        image_transfer.pilot,
+        ("by_side",),
+        tables=(SIDES, ("Room", image_transfer.room)),
+    ),
     "balance-calibration": once(
         "How many demonstrations leave plain co-training room on both sides?", plans.calibration, ("by_method",)
     ),

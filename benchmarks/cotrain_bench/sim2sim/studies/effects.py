@@ -7,8 +7,9 @@ from statistics import fmean, stdev
 
 from cotrain_losses.cli.report import Table
 
-from ...paired import Weighted, contrast, detectable, holm, stratified
+from ...paired import Weighted, contrast, detectable, holm
 from ...results import Row
+from ...stratified import stratified
 from .claims import HARM
 from .confirm import ARMS, COMPARED, PRIMARY, SECONDARY, arm_of, differences, draws, whole
 from .findings import Result, distinct, select

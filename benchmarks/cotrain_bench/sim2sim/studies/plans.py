@@ -19,6 +19,7 @@ from typing import Any
 
 from ..batches import Budget
 from ..cell import Cell
+from ..image_cell import AUGMENTED, ImageCell
 from ..methods import METHODS, PUBLISHED_SCALE, studied
 
 OWN_SCALE = PUBLISHED_SCALE  # at which cfg and cfg_adda are evaluated in every study
@@ -114,6 +115,8 @@ def title(cell: Cell) -> str:
     parts = {
         "label seen": cell.label,
         f"policy {cell.policy}": cell.policy == "stems",
+        "colour and crop": cell.policy == AUGMENTED,
+        "frozen encoder": isinstance(cell, ImageCell) and cell.frozen,
         f"rate {rate:g}": rate != Budget.learning_rate,
         f"{steps} steps": steps > Budget.steps,  # fewer are those of a preset, and all of its cells have them
         f"strength {cell.strength:g}" if cell.strength else "": cell.strength is not None,
@@ -130,7 +133,8 @@ def arm(cell: Cell) -> str:
 
 def place(cell: Cell) -> str:
     """What tables and figures call where a cell's policy acts: the gap, and the task where it is not the usual one."""
-    return cell.gap if cell.task == Cell.task else f"{cell.task}, {cell.gap}"
+    look = f", {cell.look} look" if isinstance(cell, ImageCell) and cell.look else ""
+    return cell.gap + look if cell.task == type(cell).task else f"{cell.task}, {cell.gap}{look}"
 
 
 GAPS = ("visual", "control", "physics", "hard")

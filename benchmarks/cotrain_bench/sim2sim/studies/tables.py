@@ -8,7 +8,8 @@ from itertools import product
 
 from cotrain_losses.cli.report import Table
 
-from ...paired import Contrast, Correlation, Stratified, Weighted, contrast, holm, mean_interval
+from ...paired import Contrast, Correlation, Weighted, contrast, holm, mean_interval
+from ...stratified import Stratified
 from ..methods import METHODS
 from . import plans
 from .claims import related
