@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from cotrain_bench.results import CannotContinue, WrongSetting
+from cotrain_bench.results import CannotContinue, WrongSetting, as_csv, plain
 from cotrain_bench.sim2sim import augment, pretrained, rendering
 from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.cell import compute
@@ -21,7 +21,8 @@ from cotrain_bench.sim2sim.image_cell import AUGMENTED, ImageCell
 from cotrain_bench.sim2sim.images import LOOKS, ImageRequest, ImageWorld, image_demonstrations, kept_seeds
 from cotrain_bench.sim2sim.policies import Spaces, made
 from cotrain_bench.sim2sim.rendering import Look
-from cotrain_bench.sim2sim.studies import image_transfer, plans
+from cotrain_bench.sim2sim.studies import image_transfer, plans, tables
+from cotrain_bench.sim2sim.studies.committed import committed
 from cotrain_bench.sim2sim.studies.study import cells_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,26 +43,44 @@ def test_a_texture_is_a_checkerboard_of_that_contrast_over_every_texture():
     for look in (Look(), Look(texture=0.4)):
         with ImageWorld("button-press", Gap(), look, 16) as here:
             model = here.env.model
-            (which,) = np.flatnonzero(model.tex_height == 1024)
-            first, n = model.tex_adr[which], model.tex_height[which] * model.tex_width[which]
-            texels.append(model.tex_data[first : first + 3 * n].reshape(1024, 1024, 3).astype(float))
-    plain, changed = texels
-    squares = np.add.outer(np.arange(1024) // rendering.TEXELS, np.arange(1024) // rendering.TEXELS) % 2
-    expected = np.floor(np.clip(plain * np.where(squares, 0.6, 1.4)[..., None], 0, 255))
-    np.testing.assert_allclose(changed, expected, atol=1.0)
+            sizes = list(zip(model.tex_adr, model.tex_height, model.tex_width, strict=True))
+            texels.append(model.tex_data.astype(float))
+    assert len(sizes) > 3
+    for first, height, width in sizes:
+        plain, changed = (data[first : first + 3 * height * width].reshape(height, width, 3) for data in texels)
+        squares = np.add.outer(np.arange(height) // rendering.TEXELS, np.arange(width) // rendering.TEXELS) % 2
+        expected = np.floor(np.clip(plain * np.where(squares, 0.6, 1.4)[..., None], 0, 255))
+        np.testing.assert_allclose(changed, expected, atol=1.0)
+
+
+@pytest.mark.parametrize(("task", "name"), [("coffee-pull", "mug_goal"), ("pick-place", "goal")])
+def test_the_first_picture_shows_the_goal_where_it_is(task, name):
+    with ImageWorld(task, Gap(), pixels=96) as here:
+        model, site = here.env.model, here.env.model.site(name).id
+        for seed in (5, 6, 7):
+            episode = here.episode(seed)
+            shown = episode.views().astype(int)
+            colour, model.site_rgba[site, 3] = model.site_rgba[site].copy(), 0.0
+            hidden = episode.views().astype(int)
+            model.site_rgba[site] = colour
+            goal = episode.keypoints()[5]
+            for camera, before, after in zip(here.cameras, shown, hidden, strict=True):
+                rows, columns = (np.abs(after - before).max(-1) > 20).nonzero()
+                x, y = camera.project(goal[None])[0]
+                assert abs(columns.mean() + 0.5 - (1 + x) * 48) < 2 and abs(rows.mean() + 0.5 - (1 - y) * 48) < 2
 
 
 def test_each_demonstration_is_drawn_through_cameras_of_its_own_and_plays_the_same_commands():
-    plain = ImageRequest(Request("button-press", Gap(), seed=5, count=2), pixels=16)
-    drawn = replace(plain, most=50.0, drawn_by=3)
+    still = ImageRequest(Request("button-press", Gap(), seed=5, count=2), pixels=16)
+    drawn = replace(still, max_yaw=50.0, camera_seed=3)
     with ThreadPoolExecutor(1) as here:
-        one, other = (image_demonstrations(request, here) for request in (plain, drawn))
+        one, other = (image_demonstrations(request, here) for request in (still, drawn))
     np.testing.assert_array_equal(one.demos.commands, other.demos.commands)
     np.testing.assert_array_equal(one.proprioception, other.proprioception)
     turned = drawn.through()
-    assert len({gap.camera_yaw for gap in turned}) == 2 and plain.through() == [Gap()] * 2
+    assert len({gap.camera_yaw for gap in turned}) == 2 and still.through() == [Gap()] * 2
     start = 0
-    for gap, length, seed in zip(turned, one.demos.lengths, kept_seeds(plain.demos, one.demos), strict=True):
+    for gap, length, seed in zip(turned, one.demos.lengths, kept_seeds(still.demos, one.demos), strict=True):
         with ImageWorld("button-press", gap, None, 16) as world:
             np.testing.assert_array_equal(other.views[start], world.episode(seed).views())
         start += length
@@ -73,7 +92,7 @@ def test_each_demonstration_is_drawn_through_cameras_of_its_own_and_plays_the_sa
 def test_a_cell_draws_the_sources_cameras_in_training_alone_and_gives_the_target_its_look():
     cell = replace(image_transfer.BASE, gap="camera-40", look="other", method="cameras", strength=1.25, unlabelled=2)
     requests = cell.image_requests()
-    assert {name: request.most for name, request in requests.items() if request.most} == {"source": 50.0}
+    assert {name: request.max_yaw for name, request in requests.items() if request.max_yaw} == {"source": 50.0}
     assert {name for name, request in requests.items() if request.look == LOOKS["other"]} == {
         "target",
         "fresh_target",
@@ -84,7 +103,7 @@ def test_a_cell_draws_the_sources_cameras_in_training_alone_and_gives_the_target
 
 @pytest.mark.parametrize("wrong", [{"method": "cameras_told"}, {"method": "normalised"}, {"label": True}])
 def test_what_would_change_the_layout_of_pictures_is_refused(wrong):
-    with pytest.raises(WrongSetting, match=r"is given two views and its own state, got method=.* or take keypoints"):
+    with pytest.raises(WrongSetting, match=r"is given two views and the robot's own state, got method=.* keypoints"):
         ImageCell(**wrong)
     with pytest.raises(WrongSetting, match=r"a look is one of visual, .*other, got 'nice'"):
         ImageCell(look="nice")
@@ -105,7 +124,7 @@ def test_cells_of_transfer_are_trained_evaluated_and_measured_on_both_sides(monk
 
 def test_rows_of_the_frozen_network_are_its_own_blocks_and_do_not_depend_on_their_company():
     views = np.random.default_rng(0).integers(0, 256, (3, 2, 32, 32, 3), np.uint8)
-    rows, kept = pretrained.described(views), []
+    rows, kept = pretrained.frozen_features(views), []
     blocks = [pretrained.network().get_submodule(f"_blocks.{k}") for k in pretrained.READ]
     hooks = [block.register_forward_hook(lambda _, given, made: kept.append(made.flatten(1))) for block in blocks]
     pictures = torch.from_numpy(views[1]).permute(0, 3, 1, 2).float()
@@ -116,7 +135,7 @@ def test_rows_of_the_frozen_network_are_its_own_blocks_and_do_not_depend_on_thei
     expected = torch.cat([early, late], dim=1).flatten()
     assert rows.shape == (3, 2 * (40 * 4 * 4 + 112 * 2 * 2)) and rows.dtype == np.float16
     np.testing.assert_allclose(rows[1], expected.numpy(), atol=0.02, rtol=0.01)
-    np.testing.assert_allclose(pretrained.described(views[1:2])[0], rows[1], atol=0.02, rtol=0.01)
+    np.testing.assert_allclose(pretrained.frozen_features(views[1:2])[0], rows[1], atol=0.02, rtol=0.01)
 
 
 def test_rows_are_kept_and_a_world_gives_the_same(tmp_path):
@@ -124,7 +143,7 @@ def test_rows_are_kept_and_a_world_gives_the_same(tmp_path):
     with ThreadPoolExecutor(1) as here:
         drawn = image_demonstrations(request, here)
     once = pretrained.seen_frozen(request, drawn)
-    with patch.object(pretrained, "described", side_effect=lambda views: np.zeros((len(views), 2176))) as asked:
+    with patch.object(pretrained, "frozen_features", side_effect=lambda views: np.zeros((len(views), 2176))) as asked:
         again = pretrained.seen_frozen(request, drawn)
     assert [len(call.args[0]) for call in asked.call_args_list] == [1]  # for the width alone
     np.testing.assert_array_equal(again.observations, once.observations)
@@ -144,6 +163,7 @@ def test_pixels_and_the_frozen_networks_numbers_are_not_mixed_up():
     for wrong in ({"frozen": True}, {"policy": "flow"}):
         with pytest.raises(WrongSetting, match=r"Pass frozen=True with policy='flow', or neither"):
             ImageCell(**wrong)
+    assert ImageCell(policy="mine:factory").policy and ImageCell(policy="mine:factory", frozen=True).frozen
 
 
 # changed pictures
@@ -153,7 +173,7 @@ def test_pixels_and_the_frozen_networks_numbers_are_not_mixed_up():
 def test_a_moved_picture_is_a_window_of_itself_with_its_edges_repeated(seed, n, side):
     torch.manual_seed(seed)
     pictures = torch.rand(n, 6, side, side)
-    for before, after in zip(pictures, augment.moved(pictures), strict=True):
+    for before, after in zip(pictures, augment.random_shift(pictures), strict=True):
         padded = np.pad(before.numpy(), ((0, 0), (augment.SHIFT,) * 2, (augment.SHIFT,) * 2), mode="edge")
         ends = range(2 * augment.SHIFT + 1)
         assert any(np.array_equal(padded[:, r : r + side, c : c + side], after.numpy()) for r in ends for c in ends)
@@ -163,7 +183,7 @@ def test_a_moved_picture_is_a_window_of_itself_with_its_edges_repeated(seed, n, 
 def test_colours_of_a_sample_change_by_a_gain_a_channel_and_one_offset_alike_at_both_steps(seed, n):
     torch.manual_seed(seed)
     pictures = (torch.rand(n, 1, 3, 5, 5) - 0.5).expand(-1, 2, -1, -1, -1).flatten(1, 2)
-    changed = augment.recoloured(pictures)
+    changed = augment.color_jitter(pictures)
     torch.testing.assert_close(changed[:, :3], changed[:, 3:])
     for before, after in zip(pictures, changed, strict=True):
         offsets = []
@@ -172,6 +192,16 @@ def test_colours_of_a_sample_change_by_a_gain_a_channel_and_one_offset_alike_at_
             assert abs(gain - 1) <= augment.GAIN + 1e-4 and abs(offset) <= augment.OFFSET + 1e-4
             offsets.append(offset)
         assert np.ptp(offsets) < 1e-4
+
+
+def test_samples_are_shifted_and_recoloured_each_by_themselves():
+    picture = torch.arange(36.0).view(1, 1, 6, 6).expand(64, 6, -1, -1)
+    torch.manual_seed(0)
+    corners = augment.random_shift(picture)[:, 0, 0, 0]
+    assert len(corners.unique()) > 8
+    ones = torch.ones(64, 6, 2, 2)
+    gains = augment.color_jitter(ones)[:, :3, 0, 0] - augment.color_jitter(0 * ones)[:, :3, 0, 0]
+    assert gains.std(0).min() > 0.15 and (gains[:, 0] - gains[:, 1]).std() > 0.15
 
 
 def test_pictures_are_changed_while_it_trains_and_no_copy_of_it_changes_them_later():
@@ -190,25 +220,53 @@ def test_pictures_are_changed_while_it_trains_and_no_copy_of_it_changes_them_lat
 
 def test_the_pilot_is_plain_co_training_of_each_task_without_a_gap_and_under_three():
     cells = cells_of("image-transfer-pilot", "overnight")
-    assert len(cells) == 12 and {(c.method, c.coverage, c.seed) for c in cells} == {("cotraining", "half", 900)}
-    assert [plans.place(cell) for cell in cells[:4]] == [
-        "none",
-        "none, other look",
-        "camera-40",
-        "camera-40, other look",
-    ]
+    assert len(cells) == 24 and {(c.method, c.coverage) for c in cells} == {("cotraining", "half")}
+    assert {cell.region.side for cell in cells[:12]} == {0} and {cell.region.side for cell in cells[12:]} == {1}
+    names = [plans.place(cell) for cell in cells[:4]]
+    assert names == ["none", "none, other look", "camera-40", "camera-40, other look"]
     assert plans.place(cells[-1]) == "pick-place, camera-40, other look"
-    arms = [plans.arm(cell) for cell in image_transfer.arms("none")]
-    assert len({*arms}) == len(arms) == 10 and len(image_transfer.arms("camera-40")) == 11
+    for gap, many in (("none", 7), ("camera-40", 8)):
+        arms = [plans.arm(cell) for cell in image_transfer.arms(gap)]
+        assert len({*arms}) == len(arms) == many
 
 
-def test_there_is_room_where_the_seen_side_is_solved_and_the_unseen_side_is_not():
-    solved = {"button-press": 1.0, "coffee-pull": 0.7, "pick-place": 0.6}
-    found = image_transfer.room(invented("image-transfer-pilot", lambda cell: solved[cell.task]))
-    marked = [line[:3] for line in found.rows if line[-1]]
-    assert marked == [
-        [task, *shown]
-        for task in ("button-press", "coffee-pull")
-        for shown in (("none", "other"), ("camera-40", "the source's"), ("camera-40", "other"))
+def piloted(success):
+    """Rows of the pilot with success(task, cameras, look) on both sides."""
+    results = invented("image-transfer-pilot", lambda cell: 0.0)
+    return [
+        (cell, {**row, **dict(zip(("seen", "unseen"), success(cell.task, cell.gap, cell.look), strict=True))})
+        for cell, row in results
     ]
-    assert not image_transfer.has_room(1.0, 0.9) and image_transfer.has_room(0.7, 0.8)
+
+
+def test_the_rule_takes_a_gap_with_room_of_a_task_that_is_learned_without_one():
+    def success(task, cameras, look):
+        if task == "pick-place":
+            return 0.9, 0.75  # not learned without a gap
+        unseen = {("none", ""): 0.95, ("none", "other"): 0.8, ("camera-40", ""): 0.5, ("camera-40", "other"): 0.3}
+        seen = 0.6 if (task, cameras, look) == ("coffee-pull", "camera-40", "") else 0.95
+        return seen, unseen[cameras, look]
+
+    results = piloted(success)
+    taken = {"button-press": ("camera-40", ""), "coffee-pull": ("camera-40", "other"), "pick-place": None}
+    assert image_transfer.chosen(results) == taken
+    assert [line[:3] for line in image_transfer.room(results).rows if line[-1]] == [
+        ["button-press", "camera-40", "the source's"],
+        ["coffee-pull", "camera-40", "other"],
+    ]
+    assert (
+        image_transfer.chosen(results[:-1])["button-press"] and not image_transfer.chosen(results[1:])["button-press"]
+    )
+    easy = piloted(lambda task, cameras, look: (1.0, 0.9))
+    assert image_transfer.chosen(easy) == dict.fromkeys(image_transfer.TASKS)
+
+
+def test_looks_are_told_apart_in_tables_and_in_rows_that_are_read_again(tmp_path):
+    results = piloted(lambda task, cameras, look: (0.9, 0.3 if look else 0.8))
+    gaps = [line[1] for line in tables.success(results).rows if line[0] == "button-press"]
+    assert gaps == ["none", "none, other look", "camera-40", "camera-40, other look"]
+    for cell, row in results:
+        row |= {"steps": 2000, "learning_rate": 1e-3, "episodes": cell.episodes}
+        row.pop("picture")
+    (tmp_path / "rows.csv").write_text(as_csv([plain(row) for _, row in results]))
+    assert [cell for cell, _ in committed(tmp_path / "rows.csv")] == [cell for cell, _ in results]

@@ -75,7 +75,13 @@ def test_seeds_that_failed_are_passed_over():
 
 def test_every_setting_of_an_image_request_changes_its_key():
     request = ImageRequest(Request("pick-place", Gap(), seed=5, count=2))
-    for change in ({"demos": replace(request.demos, seed=6)}, {"look": Look(light=0.5)}, {"pixels": 32}, {"most": 9.0}):
+    for change in (
+        {"demos": replace(request.demos, seed=6)},
+        {"look": Look(light=0.5)},
+        {"pixels": 32},
+        {"max_yaw": 9.0},
+        {"camera_seed": 1},
+    ):
         assert replace(request, **change).key() != request.key()
 
 

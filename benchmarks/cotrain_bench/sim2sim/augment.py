@@ -1,9 +1,9 @@
 """The policy that sees, with pictures that training changes at random: colour and crop.
 
-    pixel  ->  gain_c (pixel + offset)        a gain of each channel and one brightness, drawn for each sample and view
+    pixel  ->  gain_c pixel + offset        a gain of each channel and one brightness, drawn for each sample and view
     view   ->  its window, moved by up to SHIFT pixels, edges repeated        (DrQ: Kostrikov et al., ICLR 2021)
 
-Both observations of a sample are changed alike, so that what moves between them does.  Evaluation changes nothing.
+Both observations of a sample get the same change, which keeps the motion between them.  Evaluation changes nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class AugmentedEncoder(PictureEncoder):
     """A `PictureEncoder` that changes its pictures while it trains."""
 
     def prepared(self, pictures: Tensor) -> Tensor:
-        return moved(recoloured(pictures)) if self.training else pictures
+        return random_shift(color_jitter(pictures)) if self.training else pictures
 
 
-def recoloured(pictures: Tensor) -> Tensor:
+def color_jitter(pictures: Tensor) -> Tensor:
     """A gain for each channel and an offset for all, drawn for each sample."""
     b, channels = pictures.shape[:2]
     gain = 1 + GAIN * (2 * torch.rand(b, 3) - 1).repeat(1, channels // 3)
@@ -34,7 +34,7 @@ def recoloured(pictures: Tensor) -> Tensor:
     return gain[..., None, None] * pictures + offset[..., None, None]
 
 
-def moved(pictures: Tensor) -> Tensor:
+def random_shift(pictures: Tensor) -> Tensor:
     """Whole pixels up, down, left and right, drawn for each sample; the nearest pixel stands outside the edge."""
     b, _, side, _ = pictures.shape
     padded = F.pad(pictures, (SHIFT,) * 4, mode="replicate")

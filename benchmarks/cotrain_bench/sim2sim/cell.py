@@ -148,14 +148,14 @@ class Cell:
             return {name: demonstrations(request, here) for name, request in self.requests().items()}
 
     @property
-    def most(self) -> float:
+    def max_yaw(self) -> float:
         """Up to how many degrees the source's cameras are drawn in training; 0 where they are not."""
         method = METHODS[self.method]
         return (self.strength or method.screened[0]) * GAPS[self.gap].camera_yaw if method.cameras else 0.0
 
     def seen_anew(self, source: Demos) -> tuple[Demos, list[Gap]]:
         """Demonstrations of the source, each through cameras that are drawn for it."""
-        cameras = drawn_cameras(len(source), self.most, self.seed)
+        cameras = drawn_cameras(len(source), self.max_yaw, self.seed)
         return seen_through(source, cameras), cameras
 
     def world(self) -> World:

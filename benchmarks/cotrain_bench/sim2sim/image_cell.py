@@ -20,6 +20,7 @@ from .demos import Demos
 from .gaps import GAPS, Gap
 from .images import LOOKS, PIXELS, ImageRequest, ImageWorld, image_demonstrations
 from .methods import METHODS
+from .policies import READY
 from .pretrained import FrozenWorld, frozen_key, seen_frozen
 from .rendering import Look
 
@@ -49,9 +50,9 @@ class ImageCell(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.frozen == (self.policy in (FLOW, AUGMENTED)):
+        if self.policy in ((FLOW, AUGMENTED) if self.frozen else READY):
             raise WrongSetting(
-                f"the policies that see pixels are not given the frozen network's numbers, nor others pixels, got "
+                "frozen features need a state-based policy, and pictures an image policy, got "
                 f"frozen={self.frozen} and policy={self.policy!r}. Pass frozen=True with policy='flow', or neither."
             )
         if self.look:
@@ -59,7 +60,7 @@ class ImageCell(Cell):
         method = METHODS[self.method]
         if method.pose or method.normalised or self.label:
             raise WrongSetting(
-                f"the policy that sees is given two views and its own state, got method={self.method!r} and "
+                f"an image policy is given two views and the robot's own state, got method={self.method!r} and "
                 f"label={self.label}, which add to them or change each number. Leave it out, or take keypoints."
             )
 
@@ -77,8 +78,8 @@ class ImageCell(Cell):
         """The demonstrations of `requests`, seen."""
         of_target = dict.fromkeys(("target", "fresh_target", "unlabelled"), self.seen_as)
         seen = {n: ImageRequest(r, of_target.get(n, Look()), self.pixels) for n, r in self.requests().items()}
-        if self.most:
-            seen["source"] = replace(seen["source"], most=self.most, drawn_by=self.seed)
+        if self.max_yaw:
+            seen["source"] = replace(seen["source"], max_yaw=self.max_yaw, camera_seed=self.seed)
         return seen
 
     def demonstrations(self) -> dict[str, Demos]:

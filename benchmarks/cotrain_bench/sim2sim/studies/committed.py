@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,12 +18,13 @@ from cotrain_losses.cli.report import as_png
 from ...results import WrongSetting, check_one_of
 from ..batches import Budget
 from ..cell import Cell
+from ..image_cell import ImageCell
 from ..style import styled
 from . import pictures
 from .catalogue import Picture
 from .findings import Result
 
-SETTINGS = {field.name for field in fields(Cell)} - {"ratio", "scales", "budget"}
+SETTINGS = {field.name for field in fields(ImageCell)} - {"ratio", "scales", "budget"}
 
 
 def committed(path: Path) -> list[Result]:
@@ -35,8 +36,9 @@ def committed(path: Path) -> list[Result]:
         settings = {name: value for name, value in row.items() if name in SETTINGS}
         if row["method"] == "cotraining":
             settings["ratio"] = row["ratio"]
-        budget = Budget(steps=row["steps"], learning_rate=row["learning_rate"])
-        results.append((Cell(**settings, budget=budget), row))
+        sees, budget = "pixels" in row, Budget(steps=row["steps"], learning_rate=row["learning_rate"])
+        budget = replace(budget, batch_size=ImageCell().budget.batch_size) if sees else budget
+        results.append(((ImageCell if sees else Cell)(**settings, budget=budget), row))
     return results
 
 

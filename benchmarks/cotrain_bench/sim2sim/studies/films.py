@@ -17,12 +17,15 @@ from PIL import Image, ImageDraw
 from cotrain_losses.cli.report import Figure, Text
 
 from ...results import CannotContinue, Row
+from ..batches import Budget
 from ..cell import Cell
 from ..gaps import GAPS
+from ..image_cell import ImageCell
 from ..images import LOOKS, ImageWorld
 from ..methods import METHODS
 from ..tasks import meta_world
 from .findings import Result
+from .plans import gap
 
 PIXELS, EVERY, COLUMNS = 168, 4, 7  # of a picture; control steps between pictures; cells side by side
 FRAME_MS = 60
@@ -34,13 +37,13 @@ def films(results: Sequence[Result]) -> list[Figure | Text]:
     Where nothing can be drawn there is one sentence in the films' place.
     """
     first = min(cell.seed for cell, _ in results)
-    gaps = dict.fromkeys((cell.task, cell.gap) for cell, _ in results if cell.task in meta_world())
+    gaps = dict.fromkeys((cell.task, gap(cell)) for cell, _ in results if cell.task in meta_world())
     shown: list[Figure | Text] = []
     try:
-        for task, gap in gaps:
-            some = [(c, r) for c, r in results if (c.task, c.gap, c.seed) == (task, gap, first)][:COLUMNS]
+        for task, name in gaps:
+            some = [(c, r) for c, r in results if (c.task, gap(c), c.seed) == (task, name, first)][:COLUMNS]
             titles = ", ".join(_title(cell, row) for cell, row in some)
-            shown.append(Figure(film(some), f"{task}, gap {gap}, the same episode: {titles}."))
+            shown.append(Figure(film(some), f"{task}, gap {name}, the same episode: {titles}."))
     except CannotContinue as error:
         return [Text(f"Films are left out: {error}")]
     return shown
@@ -61,7 +64,8 @@ def film(columns: Sequence[Result]) -> bytes:
 def _take(cell: Cell, row: Row) -> list[Any]:
     """Pictures of the cell's first episode, from the target's second camera brought nearer."""
     nearer = replace(GAPS[cell.gap], camera_distance=0.75 * GAPS[cell.gap].camera_distance)
-    with ImageWorld(cell.task, nearer, LOOKS.get(cell.gap), PIXELS) as world:
+    look = cell.seen_as if isinstance(cell, ImageCell) else LOOKS.get(cell.gap)
+    with ImageWorld(cell.task, nearer, look, PIXELS) as world:
         episode = world.episode(cell.evaluation_seeds()[0])
         pictures = [episode.views()[1]]
         for step, command in enumerate(row["picture"]["commands"][0]):
@@ -81,4 +85,5 @@ def _named(frame: Any, columns: Sequence[Result]) -> Image.Image:
 
 def _title(cell: Cell, row: Row) -> str:
     name = METHODS[cell.method].title if cell.method != "cotraining" else f"co-training {cell.ratio:g}"
-    return f"{name}{', label' if cell.label else ''}{'' if row['outcomes'][0] else ' (fails)'}"
+    longer = f", {cell.budget.steps} steps" if cell.budget.steps > Budget.steps else ""
+    return f"{name}{longer}{', label' if cell.label else ''}{'' if row['outcomes'][0] else ' (fails)'}"

@@ -17,9 +17,10 @@ from .findings import Finding, Result
 
 ABOUT = (
     "Two domains of one MuJoCo task (Meta-World), seen through two virtual cameras. The policy is the same for all "
-    "cells of a pair, starts from the same weights and is trained for the same steps on the same demonstrations. A "
+    "cells of a pair, starts from the same weights and is trained on the same demonstrations. A "
     "pair is one draw of demonstrations with one training seed; all methods share it, and its evaluation episodes. "
-    "Settings were fixed before these results were seen; every cell is listed in results.csv."
+    "An arm may have more steps, frames without actions beside them, or see the source through other cameras: its name "
+    "says so. Settings were fixed before these results were seen; every cell is listed in results.csv."
 )
 
 
@@ -54,7 +55,8 @@ def write_page(
 
 def lead(findings: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
     verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in findings)
-    return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
+    told = verdicts or STUDIES[settings["study"]].told
+    return f"{told} ({len(results)} trained policies, {settings['observations']}.)"
 
 
 def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> list[Figure]:

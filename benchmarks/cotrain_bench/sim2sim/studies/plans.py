@@ -133,8 +133,12 @@ def arm(cell: Cell) -> str:
 
 def place(cell: Cell) -> str:
     """What tables and figures call where a cell's policy acts: the gap, and the task where it is not the usual one."""
-    look = f", {cell.look} look" if isinstance(cell, ImageCell) and cell.look else ""
-    return cell.gap + look if cell.task == type(cell).task else f"{cell.task}, {cell.gap}{look}"
+    return gap(cell) if cell.task == type(cell).task else f"{cell.task}, {gap(cell)}"
+
+
+def gap(cell: Cell) -> str:
+    """A cell's gap, with the target's look where the cell names one."""
+    return cell.gap + (f", {cell.look} look" if isinstance(cell, ImageCell) and cell.look else "")
 
 
 GAPS = ("visual", "control", "physics", "hard")

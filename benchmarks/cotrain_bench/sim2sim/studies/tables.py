@@ -48,7 +48,7 @@ def success(results: Sequence[Result]) -> Table:
     groups: dict[tuple[object, ...], list[float]] = {}
     for cell, row in results:
         ratio = 1.0 if cell.method == "real_only" else cell.ratio
-        key = (cell.task, cell.gap, title(cell), ratio, f"{cell.target_demos} / {cell.source_demos}")
+        key = (cell.task, plans.gap(cell), title(cell), ratio, f"{cell.target_demos} / {cell.source_demos}")
         groups.setdefault(key, []).append(row["success"])
     lines = [
         [*key, sum(values) / len(values), *mean_interval(values), len(values), " ".join(f"{v:.2f}" for v in values)]
