@@ -29,6 +29,7 @@ MORE: dict[str, Term] = {
     "MMD joint": MMD(extras=("action",)),
     "diagonal": OptimalTransport(0.1, unbalanced=1.0, reference="diagonal"),
     "no penalty": ctl.DomainClassifier(3, penalty=0.1).double(),
+    "auxiliary": terms.AuxiliaryRegression(3, "action", 1, hidden=(8,)).double(),
 }
 EACH = TERMS | MORE
 LABELS = torch.tensor([0, 1, 0, 0, 1, 1, 0, 1])

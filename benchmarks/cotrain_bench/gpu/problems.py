@@ -11,6 +11,7 @@ from torch import Tensor
 
 import cotrain_losses as ctl
 from cotrain_losses import DomainAdversary, DomainClassifier, OptimalTransport, Rows, Sinkhorn
+from cotrain_losses.terms import AuxiliaryRegression
 from cotrain_losses.terms.mmd import CORAL, EnergyDistance
 from cotrain_losses.terms.transport import Block
 
@@ -49,6 +50,7 @@ def terms(d: int, tight: bool = False) -> dict[str, Callable[[], ctl.Term]]:
         "DomainClassifier, penalty": lambda: DomainClassifier(d, penalty=0.1),
         "DomainClassifier, conditional": lambda: DomainClassifier(d, conditional=conditional),
         "DomainAdversary": lambda: DomainAdversary(d),
+        "AuxiliaryRegression": lambda: AuxiliaryRegression(d, "action", 12),
     }
 
 
