@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from statistics import fmean
 
@@ -39,6 +40,28 @@ def test_the_test_has_the_settings_that_the_rules_take_and_seeds_of_its_own():
     }
     assert not others & {*confirm.SEEDS, *confirm.HARM_SEEDS} and not {*confirm.SEEDS} & {*confirm.HARM_SEEDS}
     assert {cell.seed for cell in tested[:24]} == {130} and len({cell.task for cell in tested[:24]}) == 4
+
+
+def test_the_page_has_what_the_committed_rows_of_the_test_say():
+    rows = committed(STUDIES / "recipe/results.csv")
+    assert {cell for cell, _ in rows} <= {*confirm.test()} and confirm.draws(rows) == 10
+    page = (STUDIES.parent / "transfer-recipe.md").read_text().replace("**", "")
+    plain = {"best prior": "best prior: path head"}
+
+    for name, role, unseen, p, adjusted, by_draws, seen in effects.compared(rows).rows:
+        (line,) = [x for x in page.splitlines() if x.startswith(f"| {plain.get(name, name)} | {role} |")]
+        shown = [float(part) for part in re.findall(r"[-+]?\.\d+|\d+e-\d+", line)]
+        ps = [] if p is None else [p, *([] if adjusted is None else [adjusted]), by_draws]
+        numbers = [*map(float, re.findall(r"[-+]\d.\d+", unseen)), *ps, *map(float, re.findall(r"[-+]\d.\d+", seen))]
+        assert shown == pytest.approx(numbers, abs=6e-4)
+    for arm, *_, seen, unseen in effects.success(rows).rows:
+        (line,) = [x for x in page.splitlines() if x.startswith(f"| {plain.get(arm, arm)} | .")]
+        assert line.endswith(f"| {unseen:.2f} | {seen:.2f} |".replace("0.", "."))
+    ((_, pairs, bound, p, better),) = effects.harmless(rows).rows
+    assert (pairs, bound, better) == (40, "-0.02, above -0.04", "yes") and f"p = {p:.3f}".replace("0.", ".") in page
+    ((pairs, deviation, found),) = effects.power(rows).rows
+    for words in (f"vary by {deviation:.2f}", f"so {pairs} pairs find a difference of {found:.2f}"):
+        assert words.replace("0.", ".") in page
 
 
 GAIN = {"plain as tuned": 0.2, "label only": 0.3, "cameras randomised": -0.1, "best prior": 0.0, "plain": 0.25}

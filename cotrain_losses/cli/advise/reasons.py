@@ -71,7 +71,7 @@ def _uncovered(report: dict[str, Any]) -> Advice:
                 "collect target data there.",
                 f"{region['share']:.0%} of its states (most states of {region['episodes']:.0%} of its episodes) are "
                 "farther from every target state than 95 % of the target's states are from its other episodes. Equal "
-                f"coverage gives 5 %. {_cited(found(['one side']))}",
+                f"coverage gives 5 %. {_cited(found(['one side', 'both terms']))}",
             )
 
 

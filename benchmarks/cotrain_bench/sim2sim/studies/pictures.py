@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, product
 from textwrap import fill
@@ -124,7 +125,9 @@ def by_side(results: Sequence[Result]) -> Picture:
 
 
 def by_task(results: Sequence[Result]) -> Picture:
-    """The unseen side, a box a task, a line an arm: draws as dots, mean and interval as a bar."""
+    """The unseen side, a box a task, a line an arm: whole draws as dots, mean and interval as a bar."""
+    counts = Counter(c.seed for c, _ in results)
+    results = [(c, r) for c, r in results if counts[c.seed] == max(counts.values())]
     tasks, names = distinct(results, "task"), list(reversed(list(dict.fromkeys(arm(c) for c, _ in results))))
     plot, across = panels(tasks, 2.0, 0.3 * len(names) + 0.9, more=2.6)
     for task, axes in zip(tasks, across, strict=True):
@@ -133,7 +136,9 @@ def by_task(results: Sequence[Result]) -> Picture:
         percent(axes.xaxis)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(names) - 0.4))
         axes.grid(axis="x", color=GRID)
-    across[0].set_yticks(range(len(names)), [fill(name, 36) for name in names], fontsize=8)
+    across[0].set_yticks(range(len(names)), [fill(name, 36) for name in names])
+    for axes in across:
+        axes.tick_params(axis="y", labelsize=8)
     plot.supxlabel("success on the side without target demonstrations", fontsize=9)
     plot.tight_layout()
     draws, episodes = len(distinct(results, "seed")), results[0][1]["episodes"] // 2
