@@ -55,15 +55,15 @@ def test_padded_steps_count_nothing_whatever_they_hold(seed, steps):
     real = torch.arange(3) < torch.tensor([[steps], [3], [1], [2]])
     source.extras["path"][~real] = float("nan")
     source.features.requires_grad_()
-    path = source.extras["path"].requires_grad_()
-    value = term(Rows(source.features, source.extras, valid=real), target)
+    leaf = source.extras["path"].clone().requires_grad_()
+    value = term(Rows(source.features, {"path": leaf}, valid=real), target)
     expected = term(target, target) / 2
     for z, path, own in zip(source.features, source.extras["path"], real, strict=True):
         error = (term.head(z).view(3, 2) - path)[own].square()
         expected = expected + (error.mean() if own.any() else 0.0) / 4
     torch.testing.assert_close(value, expected)
     value.backward()
-    assert source.features.grad.isfinite().all() and path.grad is None  # what is predicted learns nothing
+    assert source.features.grad.isfinite().all() and leaf.grad is None  # what is predicted learns nothing
 
 
 def test_a_positive_strength_makes_features_tell_the_extra_in_both_domains_and_a_negative_one_unlearns_it():
