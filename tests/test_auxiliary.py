@@ -132,6 +132,17 @@ def test_an_extra_that_cannot_be_predicted_is_refused(wrong, kind, says):
         regression()(Rows(torch.zeros(4, 3).double(), wrong), sides(0, 4, 3)[1])
 
 
+def test_padding_of_other_steps_than_the_extras_is_refused_and_a_flat_extra_has_none():
+    source, target = sides(0, 4, 3)
+    other = torch.ones(4, 5, dtype=torch.bool)
+    with pytest.raises(
+        ValueError, match=r"the steps of the extra 'path', got 5 of them for \(4, 3, 2\)\.\nPass as many"
+    ):
+        regression()(Rows(source.features, source.extras, valid=other), target)
+    flat = Rows(source.features, {"path": source.extras["path"].flatten(1)}, valid=other)
+    torch.testing.assert_close(regression()(flat, target), regression()(source, target))
+
+
 def test_features_and_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"got width 3 for features of width 4\.\nBuild it with that"):
         regression()(*(Rows(torch.zeros(2, 4).double(), {"path": torch.zeros(2, 6).double()}) for _ in range(2)))

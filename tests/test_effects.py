@@ -8,11 +8,13 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from cotrain_bench.paired import contrast, holm
-from cotrain_bench.sim2sim.studies import catalogue, confirm, effects, recipe, transfer
+from cotrain_bench.paired import contrast, detectable, holm
+from cotrain_bench.sim2sim.studies import catalogue, confirm, effects, page, recipe, transfer
 from cotrain_bench.sim2sim.studies.committed import committed
+from cotrain_bench.sim2sim.studies.findings import judged
 from cotrain_bench.sim2sim.studies.pictures import by_task
 from cotrain_bench.sim2sim.studies.study import cells_of
+from cotrain_bench.sim2sim.studies.tables import interval
 from cotrain_bench.sim2sim.style import styled
 from cotrain_bench.stratified import stratified
 from hypothesis import given
@@ -45,23 +47,24 @@ def test_the_test_has_the_settings_that_the_rules_take_and_seeds_of_its_own():
 def test_the_page_has_what_the_committed_rows_of_the_test_say():
     rows = committed(STUDIES / "recipe/results.csv")
     assert {cell for cell, _ in rows} <= {*confirm.test()} and confirm.draws(rows) == 10
-    page = (STUDIES.parent / "transfer-recipe.md").read_text().replace("**", "")
+    text = (STUDIES.parent / "transfer-recipe.md").read_text().replace("**", "")
     plain = {"best prior": "best prior: path head"}
 
     for name, role, unseen, p, adjusted, by_draws, seen in effects.compared(rows).rows:
-        (line,) = [x for x in page.splitlines() if x.startswith(f"| {plain.get(name, name)} | {role} |")]
+        (line,) = [x for x in text.splitlines() if x.startswith(f"| {plain.get(name, name)} | {role} |")]
         shown = [float(part) for part in re.findall(r"[-+]?\.\d+|\d+e-\d+", line)]
         ps = [] if p is None else [p, *([] if adjusted is None else [adjusted]), by_draws]
         numbers = [*map(float, re.findall(r"[-+]\d.\d+", unseen)), *ps, *map(float, re.findall(r"[-+]\d.\d+", seen))]
         assert shown == pytest.approx(numbers, abs=6e-4)
     for arm, *_, seen, unseen in effects.success(rows).rows:
-        (line,) = [x for x in page.splitlines() if x.startswith(f"| {plain.get(arm, arm)} | .")]
+        (line,) = [x for x in text.splitlines() if x.startswith(f"| {plain.get(arm, arm)} | .")]
         assert line.endswith(f"| {unseen:.2f} | {seen:.2f} |".replace("0.", "."))
-    ((_, pairs, bound, p, better),) = effects.harmless(rows).rows
-    assert (pairs, bound, better) == (40, "-0.02, above -0.04", "yes") and f"p = {p:.3f}".replace("0.", ".") in page
-    ((pairs, deviation, found),) = effects.power(rows).rows
-    for words in (f"vary by {deviation:.2f}", f"so {pairs} pairs find a difference of {found:.2f}"):
-        assert words.replace("0.", ".") in page
+    (harm,) = judged(effects.HARMLESS, rows)[0].answers
+    bounds = f"{harm.estimate.mean:+.2f}, one-sided 95 % bound {harm.estimate.low:+.2f}"
+    assert f"{bounds} (n = {harm.estimate.pairs}, p = {harm.p:.3f}".replace("0.", ".") in text
+    (primary,) = effects.better(rows, [confirm.PRIMARY])
+    found = f"{primary.estimate.pairs} pairs find a difference of {primary.estimate.detectable:.2f}"
+    assert found.replace("0.", ".") in text
 
 
 GAIN = {"plain as tuned": 0.2, "label only": 0.3, "cameras randomised": -0.1, "best prior": 0.0, "plain": 0.25}
@@ -84,19 +87,19 @@ def sides(results):
 
 
 @pytest.fixture(scope="module")
-def tested():
+def whole():
     return sides(invented("recipe", rate))
 
 
-def test_ours_minus_each_arm_is_the_mean_over_tasks_of_the_mean_over_draws(tested):
-    lines = {line[0]: line[1:] for line in effects.compared(tested).rows}
+def test_ours_minus_each_arm_is_the_mean_over_tasks_of_the_mean_over_draws(whole):
+    lines = {line[0]: line[1:] for line in effects.compared(whole).rows}
     assert list(lines) == list(confirm.COMPARED)
     for name, (role, unseen, p, adjusted, by_draws, seen) in lines.items():
         assert seen.startswith("+0.04 [") and (by_draws is None) == (role == "described")
         each = [
             fmean(
                 row["unseen"] * {"ours": 1, name: -1}.get(confirm.arm_of(cell), 0) * len(confirm.ARMS)
-                for cell, row in tested
+                for cell, row in whole
                 if cell.task == task
             )
             for task in recipe.TASKS
@@ -109,27 +112,28 @@ def test_ours_minus_each_arm_is_the_mean_over_tasks_of_the_mean_over_draws(teste
     assert [lines[name][3] for name in ps] == pytest.approx(holm([*ps.values()]))
 
 
-def test_a_task_alone_and_the_others_without_it_make_the_whole(tested):
-    found = {line[0]: [float(text.split()[0]) for text in line[1:]] for line in effects.by_task(tested).rows}
-    whole = [float(line[2].split()[0]) for line in effects.compared(tested).rows]
+def test_a_task_alone_and_the_others_without_it_make_the_whole(whole):
+    found = {line[0]: [float(text.split()[0]) for text in line[1:]] for line in effects.by_task(whole).rows}
+    whole = [float(line[2].split()[0]) for line in effects.compared(whole).rows]
     for task in recipe.TASKS:
         joined = [(one + 3 * rest) / 4 for one, rest in zip(found[task], found[f"all but {task}"], strict=True)]
         assert joined == pytest.approx(whole, abs=0.011)
 
 
-def test_a_draw_that_lacks_a_cell_is_left_out_and_without_a_whole_draw_tables_say_so(tested):
-    some = tested[: 24 * 3 - 1]
+def test_a_draw_that_lacks_a_cell_is_left_out_and_without_a_whole_draw_tables_say_so(whole):
+    some = whole[: 24 * 3 - 1]
     assert confirm.draws(some) == 2 and {cell.seed for cell, _ in confirm.whole(some)} == {130, 131}
-    ((pairs, deviation, found),) = effects.power(some).rows
-    assert pairs == 8 and 0 < deviation < found
+    (answer,) = effects.better(some, ["plain"])
+    assert answer.estimate.pairs == 8 and answer.p == answer.estimate.p
     assert "over 2 of 12 draws" in effects.compared(some).caption and "2 draws" in effects.success(some).caption
-    none = tested[:23]
-    for table in (effects.compared, effects.by_task, effects.success, effects.power, effects.harmless):
+    none = whole[:23]
+    for table in (effects.compared, effects.by_task, effects.success):
         assert table(none).rows == []
+    assert {found.verdict for found in catalogue.STUDIES["recipe"].findings(none)} == {"not asked"}
 
 
-def test_what_an_arm_solves_is_shown_of_both_sides(tested):
-    lines = {line[0]: line[1:] for line in effects.success(tested).rows}
+def test_what_an_arm_solves_is_shown_of_both_sides(whole):
+    lines = {line[0]: line[1:] for line in effects.success(whole).rows}
     assert list(lines) == list(confirm.ARMS)
     for *each, seen, unseen in lines.values():
         assert len(each) == 4
@@ -137,23 +141,41 @@ def test_what_an_arm_solves_is_shown_of_both_sides(tested):
             assert fmean(float(text.split(", ")[k]) for text in each) == pytest.approx(mean, abs=0.0051)
 
 
-def test_harm_is_excluded_by_the_bound_of_a_paired_t_and_not_by_the_mean(tested):
-    ((where, pairs, bound, p, excluded),) = effects.harmless(tested).rows
-    assert (where, pairs, excluded) == ("seen side, all tasks", 48, "yes") and p < 0.05 and bound.startswith("+0.04")
+def test_claims_are_judged_by_the_tests_of_the_protocol(whole):
+    primary, secondary, harmless = catalogue.STUDIES["recipe"].findings(whole)
+    assert (primary.verdict, secondary.verdict, harmless.verdict) == ("reproduced", "contradicted", "reproduced")
+    lines = {line[0]: line for line in effects.compared(whole).rows}
+    for answer in (*primary.answers, *secondary.answers):
+        line = lines[answer.name.removeprefix("ours minus ")]
+        assert (interval(answer.estimate), answer.estimate.p) == (line[2], line[3])
+        assert answer.p == (line[3] if line[1] == "primary" else line[4]) and answer.estimate.pairs == 48
+        error = np.std([*confirm.differences(whole, line[0]).values()], axis=1, ddof=1).mean() / 48**0.5
+        level = 0.05 if line[1] == "primary" else 0.05 / 3
+        assert answer.estimate.detectable == pytest.approx(detectable(48, error, level), rel=0.2)  # tasks vary alike
+    lead = page.lead([primary, secondary, harmless], whole, {"study": "recipe", "observations": "keypoints only"})
+    assert lead.startswith(
+        "The recipe is better than plain co-training as tuned where the target has no demonstrations: re"
+    )
+
+
+def test_harm_is_excluded_by_the_bound_of_a_paired_t_and_not_by_the_mean(whole):
+    (found,) = judged(effects.HARMLESS, whole)
+    (answer,) = found.answers
+    assert (answer.name, answer.estimate.pairs) == ("ours minus plain as tuned, seen side", 48)
+    assert answer.estimate.mean == pytest.approx(0.04) and found.verdict == "reproduced"
 
     def loss(cell):
         return 0.9 - (0.04 if cell.gap == "hard" and confirm.arm_of(cell) == "ours" else 0) + 0.05 * np.sin(cell.seed)
 
-    lines = {line[0]: line[1:] for line in effects.harmless(invented("recipe-harm", loss)).rows}
-    assert {gap: line[-1] for gap, line in lines.items()} == {
-        gap: "not shown" if gap == "hard" else "yes" for gap in ("visual", "control", "physics", "hard")
-    }
-    assert {line[0] for line in lines.values()} == {12}
+    (found,) = judged(effects.HARMLESS, invented("recipe-harm", loss))
+    signs = {answer.name.split(", ")[1]: answer.sign for answer in found.answers}
+    assert signs == {"visual": 1, "control": 1, "physics": 1, "hard": 0} and found.verdict == "underpowered"
+    assert {answer.estimate.pairs for answer in found.answers} == {12}
 
 
-def test_the_picture_has_a_box_a_task_and_names_every_arm(tested):
+def test_the_picture_has_a_box_a_task_and_names_every_arm(whole):
     with styled():
-        _, caption, plot = by_task(tested)
+        _, caption, plot = by_task(whole)
     assert [axes.get_title() for axes in plot.axes if axes.get_visible()] == list(recipe.TASKS)
     assert len(plot.axes[0].get_yticklabels()) == len(confirm.ARMS) and "n = 12 a task" in caption
 

@@ -33,12 +33,12 @@ class AuxiliaryRegression(Term):
 
     Shape:
         source (n, width), target (m, width), n and m free -> scalar, in the extra's units squared.  Cost O((n + m) P)
-        for P parameters.  Steps that `Rows.valid` marks as padding are left out of an (n, h, ...) extra.
+        for P parameters.  Steps that `Rows.valid` (n, h) marks as padding are left out of an (n, h, ...) extra.
 
     A positive strength asks the encoder to keep y in both domains.  The head learns at unit rate.
 
     Raises:
-        ValueError: an extra that is missing or has another width; features of another width.
+        ValueError: an extra that is missing, has another width, or other steps than `valid`; features of another width.
         TypeError: an extra that holds no floating numbers.
 
     >>> path = {"path": torch.randn(24, 8, 3)}, {"path": torch.randn(8, 8, 3)}
@@ -95,9 +95,14 @@ class AuxiliaryRegression(Term):
     def _real(self, rows: Rows) -> Tensor | None:
         """(n, outputs) which of them are no padding; None where all are."""
         shape = rows.extra(self.extra).shape
-        if rows.valid is None or len(shape) < 3 or shape[1] != rows.valid.shape[1]:
+        if rows.valid is None or len(shape) < 3:
             return None
-        return rows.valid.bool().repeat_interleave(self.outputs // shape[1], dim=1)
+        if (steps := rows.valid.shape[1]) != shape[1]:
+            raise ValueError(
+                f"valid marks the steps of the extra {self.extra!r}, got {steps} of them for {tuple(shape)}.\nPass as "
+                "many, or flatten an extra that has no steps."
+            )
+        return rows.valid.bool().repeat_interleave(self.outputs // steps, dim=1)
 
     def _not_finite(self, flag: float) -> NoReturn:
         raise ValueError(

@@ -21,7 +21,7 @@ HARM = 0.05  # a loss of success that the recipe is to exclude, gap by gap
 POLICY = ("task", "gap", "seed")  # what the policies of two methods have in common where they are compared one by one
 
 
-def _minus(
+def minus(
     name: str,
     one: Sequence[Result],
     other: Sequence[Result],
@@ -46,13 +46,13 @@ def _minus(
 def best_is_cfg_adda(results: Sequence[Result]) -> list[Question]:
     mine = select(results, method="cfg_adda")
     others = [method for method in distinct(results, "method") if method not in ("cfg_adda", "probe")]
-    return [_minus(f"CFG-ADDA minus {METHODS[m].title}", mine, select(results, method=m)) for m in others]
+    return [minus(f"CFG-ADDA minus {METHODS[m].title}", mine, select(results, method=m)) for m in others]
 
 
 def cotraining_helps(results: Sequence[Result]) -> list[Question]:
     one, other = (select(results, method=method) for method in ("cotraining", "real_only"))
     gaps = distinct(results, "gap")
-    return [_minus(f"co-training minus target only, {gap}", select(one, gap=gap), other) for gap in gaps]
+    return [minus(f"co-training minus target only, {gap}", select(one, gap=gap), other) for gap in gaps]
 
 
 def balanced_is_best(results: Sequence[Result]) -> list[Question]:
@@ -60,19 +60,19 @@ def balanced_is_best(results: Sequence[Result]) -> list[Question]:
     for cell, row in results:
         ratio = 1.0 if cell.method == "real_only" else cell.ratio
         sides[not BALANCED[0] <= ratio <= BALANCED[1]].append((cell, row))
-    return [_minus("ratios in [.016, .3] minus the others", *sides, matched=("seed",))]
+    return [minus("ratios in [.016, .3] minus the others", *sides, matched=("seed",))]
 
 
 def label_restores(results: Sequence[Result], gap: str) -> list[Question]:
     with_label, without = (select(results, label=label, gap=gap) for label in (True, False))
-    return [_minus(f"label minus none, {gap}", with_label, without)] if gap in distinct(results, "gap") else []
+    return [minus(f"label minus none, {gap}", with_label, without)] if gap in distinct(results, "gap") else []
 
 
 def half_is_best(results: Sequence[Result]) -> list[Question]:
     names = {0.0: "no label (scale 0)", 1.0: "the label alone (scale 1)"}
     others = {scale: [(cell, _at(row, scale)) for cell, row in results] for scale in names}
     return [
-        _minus(f"scale {plans.OWN_SCALE} minus {names[s]}", results, other, ("seed",)) for s, other in others.items()
+        minus(f"scale {plans.OWN_SCALE} minus {names[s]}", results, other, ("seed",)) for s, other in others.items()
     ]
 
 
@@ -86,7 +86,7 @@ def recipe_minus(results: Sequence[Result], arm: plans.Arm, name: str, **how: An
     """The recipe against an arm, a pair for every task and seed under a gap."""
     one, other = ([(c, row) for c, row in results if side.has(c)] for side in (plans.RECIPE, arm))
     name, gaps = f"the recipe minus {name}", distinct(results, "gap")
-    return [_minus(f"{name}, {gap}", select(one, gap=gap), other, by=POLICY, **how) for gap in gaps]
+    return [minus(f"{name}, {gap}", select(one, gap=gap), other, by=POLICY, **how) for gap in gaps]
 
 
 def distance_by_gap(results: Sequence[Result]) -> list[Answer]:

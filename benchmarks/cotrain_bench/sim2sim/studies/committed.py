@@ -16,7 +16,6 @@ from typing import Any, get_args
 from cotrain_losses.cli.report import as_png
 
 from ...results import WrongSetting, check_one_of
-from ..batches import Budget
 from ..cell import Cell
 from ..image_cell import ImageCell
 from ..style import styled
@@ -36,9 +35,9 @@ def committed(path: Path) -> list[Result]:
         settings = {name: value for name, value in row.items() if name in SETTINGS}
         if row["method"] == "cotraining":
             settings["ratio"] = row["ratio"]
-        sees, budget = "pixels" in row, Budget(steps=row["steps"], learning_rate=row["learning_rate"])
-        budget = replace(budget, batch_size=ImageCell().budget.batch_size) if sees else budget
-        results.append(((ImageCell if sees else Cell)(**settings, budget=budget), row))
+        kind = ImageCell if "pixels" in row else Cell
+        budget = replace(kind().budget, steps=row["steps"], learning_rate=row["learning_rate"])
+        results.append((kind(**settings, budget=budget), row))
     return results
 
 

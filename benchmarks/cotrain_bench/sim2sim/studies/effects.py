@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean, stdev
 
 from cotrain_losses.cli.report import Table
 
-from ...paired import Weighted, contrast, detectable, holm
-from ...results import Row
+from ...paired import Contrast, detectable, holm
 from ...stratified import stratified
-from .claims import HARM
+from .claims import HARM, POLICY, minus
 from .confirm import ARMS, COMPARED, PRIMARY, SECONDARY, SEEDS, arm_of, differences, draws, whole
-from .findings import Result, distinct, select
+from .findings import LEVEL, Answer, Claim, Question, Result, distinct, select
 from .plans import GAPS
 from .recipe import TASKS
-from .sides import SIDES
+from .sides import SIDES, on_side
 from .tables import interval
 
 
@@ -34,18 +34,36 @@ def success(results: Sequence[Result]) -> Table:
     )
 
 
+def better(results: Sequence[Result], names: Sequence[str]) -> list[Answer]:
+    """Whether ours is better than these arms on the unseen side, as one family; nothing below two whole draws."""
+    found = _contrasts(results, names)
+    ps = holm([each.p for each in found.values()])
+    return [Answer(f"ours minus {name}", 1, each, p) for (name, each), p in zip(found.items(), ps, strict=True)]
+
+
+def _contrasts(results: Sequence[Result], names: Sequence[str]) -> dict[str, Contrast]:
+    """Ours minus each of a family of arms, with the p of the sign-flip test and what a paired t would have found."""
+    found: dict[str, Contrast] = {}
+    for name in names if draws(results) > 1 else ():
+        pairs = differences(results, name)
+        n = sum(map(len, pairs.values()))
+        error = (fmean(stdev(values) ** 2 for values in pairs.values()) / n) ** 0.5
+        found[name] = Contrast(*stratified(pairs), n, detectable(n, error, LEVEL / len(names)))
+    return found
+
+
 def compared(results: Sequence[Result]) -> Table:
     """Ours minus every other arm, over all tasks."""
-    if draws(results) == 0:
-        return Table(["ours minus"], [], "Not yet: no draw is whole.")
-    found = {name: {side: stratified(differences(results, name, side)) for side in SIDES} for name in COMPARED}
-    adjusted = dict(zip(SECONDARY, holm([found[name]["unseen"].p for name in SECONDARY]), strict=True))
+    primary, secondary = (_contrasts(results, names) for names in ((PRIMARY,), SECONDARY))
+    adjusted = dict(zip(secondary, holm([each.p for each in secondary.values()]), strict=True))
     lines: list[list[object]] = []
-    for name, on in found.items():
+    for name in COMPARED if draws(results) else ():
+        unseen, seen = differences(results, name), differences(results, name, "seen")
         role = "primary" if name == PRIMARY else "secondary" if name in SECONDARY else "described"
-        p = None if role == "described" else on["unseen"].p
-        whole_draws = None if p is None else stratified({"draws": _draw_means(differences(results, name))}).p
-        lines.append([name, role, interval(on["unseen"]), p, adjusted.get(name), whole_draws, interval(on["seen"])])
+        ps: list[object] = [None] * 3
+        if (tested := (primary | secondary).get(name)) is not None:
+            ps = [tested.p, adjusted.get(name), stratified({"draws": _draw_means(unseen)}).p]
+        lines.append([name, role, _untested(unseen), *ps, _untested(seen)])
     return Table(
         ["ours minus", "role", "unseen", "p, unseen", "p (Holm)", "p by draws", "seen"],
         lines,
@@ -78,36 +96,27 @@ def _draw_means(by_task: dict[str, list[float]]) -> list[float]:
     return [fmean(of_draw) for of_draw in zip(*by_task.values(), strict=True)]
 
 
-def power(results: Sequence[Result]) -> Table:
-    """How far pairs of the primary comparison vary, and the difference that the test finds with power .8."""
-    columns = ["pairs", "deviation within a task", "found with power .8"]
-    if draws(results) < 2:
-        return Table(columns, [], "Not yet: fewer than two draws are whole.")
-    deviation = fmean(stdev(values) ** 2 for values in differences(results, PRIMARY).values()) ** 0.5
-    pairs = draws(results) * len(TASKS)
-    return Table(columns, [[pairs, deviation, detectable(pairs, deviation / pairs**0.5, 0.05)]], "Paired t, two-sided.")
-
-
-def harmless(results: Sequence[Result]) -> Table:
-    """Whether ours is not HARM worse than plain co-training as tuned: on the seen side, or under each old gap."""
-    lines: list[list[object]] = []
+def harmless(results: Sequence[Result]) -> list[Question]:
+    """Ours minus plain co-training as tuned: on the seen side of half coverage, and under each old gap."""
     half = [(cell, row) for cell, row in results if cell.coverage != "whole"]
-    some = {"seen side, all tasks": (whole(half), "seen")}
-    some |= {gap: (select(results, gap=gap), "success") for gap in distinct(results, "gap") if gap in GAPS}
-    for where, (at, name) in some.items():
-        if len(pairs := _pairs(at, name)) > 1:
-            found = contrast(pairs, margin=HARM)
-            bound = f"{found.mean:+.2f}, above {found.low:+.2f}"
-            lines.append([where, len(pairs), bound, found.p, "yes" if found.low > -HARM else "not shown"])
-    columns = ["where", "pairs", "ours minus plain as tuned", f"p (difference <= -{HARM:g})", "not worse"]
-    return Table(columns, lines, "One-sided 95 % bound of a paired t; not corrected, since all have to hold.")
+    some = {"seen side": [(cell, on_side(row["seen"], row["episodes"])) for cell, row in whole(half)]}
+    some |= {gap: select(results, gap=gap) for gap in distinct(results, "gap") if gap in GAPS}
+    questions = []
+    for where, at in some.items():
+        ours, plain = ([(c, row) for c, row in at if arm_of(c) == name] for name in ("ours", PRIMARY))
+        questions.append(minus(f"ours minus {PRIMARY}, {where}", ours, plain, by=POLICY, margin=HARM))
+    return questions
 
 
-def _pairs(results: Sequence[Result], name: str) -> list[Weighted]:
-    """Ours minus plain co-training as tuned, a draw of a task each."""
-    kept: dict[tuple[str, int], dict[str, Row]] = {}
-    for cell, row in results:
-        episodes = row["episodes"] if name == "success" else row["episodes"] // 2
-        rate = {"success": row[name], "successes": round(row[name] * episodes), "episodes": episodes}
-        kept.setdefault((cell.task, cell.seed), {})[arm_of(cell)] = rate
-    return [[(1.0, both["ours"]), (-1.0, both[PRIMARY])] for both in kept.values() if {"ours", PRIMARY} <= set(both)]
+HARMLESS = (Claim("The recipe does no harm: it is not .05 worse than plain co-training as tuned.", "-", harmless),)
+CLAIMS = (
+    Claim(
+        "The recipe is better than plain co-training as tuned where the target has no demonstrations.",
+        "-",
+        partial(better, names=(PRIMARY,)),
+    ),
+    Claim(
+        "It is better there than a label, randomised cameras and the best prior.", "-", partial(better, names=SECONDARY)
+    ),
+    *HARMLESS,
+)

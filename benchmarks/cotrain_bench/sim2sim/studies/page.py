@@ -55,8 +55,7 @@ def write_page(
 
 def lead(findings: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
     verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in findings)
-    told = verdicts or STUDIES[settings["study"]].told
-    return f"{told} ({len(results)} trained policies, {settings['observations']}.)"
+    return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
 
 
 def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> list[Figure]:

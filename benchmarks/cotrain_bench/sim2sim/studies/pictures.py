@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, product
 from textwrap import fill
@@ -23,6 +22,7 @@ from ..gaps import GAPS
 from ..methods import METHODS
 from ..style import GRID, INK, boxes, label_left, panels, percent
 from .claims import BALANCED, related
+from .confirm import whole
 from .criterion import over_path_error as over_path_error
 from .findings import Result, distinct, select
 from .latents import latents as latents
@@ -126,8 +126,7 @@ def by_side(results: Sequence[Result]) -> Picture:
 
 def by_task(results: Sequence[Result]) -> Picture:
     """The unseen side, a box a task, a line an arm: whole draws as dots, mean and interval as a bar."""
-    counts = Counter(c.seed for c, _ in results)
-    results = [(c, r) for c, r in results if counts[c.seed] == max(counts.values())]
+    results = whole(results)
     tasks, names = distinct(results, "task"), list(reversed(list(dict.fromkeys(arm(c) for c, _ in results))))
     plot, across = panels(tasks, 2.0, 0.3 * len(names) + 0.9, more=2.6)
     for task, axes in zip(tasks, across, strict=True):

@@ -122,12 +122,13 @@ def correlations(results: Sequence[Result]) -> Table:
 
 def _minus(pairs: Sequence[tuple[OnSides, OnSides]], side: str) -> Contrast:
     """The difference of one side's success over pairs."""
-    return contrast([[(1.0, _row(one, side)), (-1.0, _row(other, side))] for one, other in pairs])
+    sides = ([on_side(getattr(each, side), each.cell.episodes) for each in pair] for pair in pairs)
+    return contrast([[(1.0, one), (-1.0, other)] for one, other in sides])
 
 
-def _row(policy: OnSides, side: str) -> dict[str, float]:
-    success, episodes = getattr(policy, side), policy.cell.episodes // 2
-    return {"success": success, "successes": round(success * episodes), "episodes": episodes}
+def on_side(success: float, episodes: int) -> dict[str, float]:
+    """The row of a side's success; it has half of a policy's episodes."""
+    return {"success": success, "successes": round(success * (episodes // 2)), "episodes": episodes // 2}
 
 
 def _difference(of: Contrast) -> str:

@@ -73,10 +73,10 @@ def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, se
         return different[0] if len(different) == 1 else different
 
     first, knobs = cells[0], [asdict(cell.budget) for cell in cells]
-    swept = {f"{what}s": list(dict.fromkeys(getattr(c, what) for c in cells)) for what in SWEPT}
-    observations = "images" if isinstance(first, ImageCell) else "keypoints only"
-    if isinstance(first, ImageCell):
-        swept["looks"] = list(dict.fromkeys(asdict(c)["look"] for c in cells))
+    sees = isinstance(first, ImageCell)
+    names = (*SWEPT, *(("look",) if sees else ()))
+    swept = {f"{what}s": list(dict.fromkeys(getattr(c, what) for c in cells)) for what in names}
+    observations = "images" if sees else "keypoints only"
     settings: dict[str, Any] = {"study": study, "preset": preset, "command": command(study, preset, first.policy)}
     settings |= {"observations": observations, **swept, "pairs": len(swept["seeds"])}
     settings |= {"policy": values(c.policy for c in cells)}
