@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from cotrain_bench.gpu import limits, speed, tokens
+from cotrain_bench.gpu import limits, speed, standins, tokens
 from cotrain_bench.gpu.__main__ import PARTS, ran
 from cotrain_bench.gpu.bundle import own
 from cotrain_bench.gpu.machine import Machine
 from cotrain_bench.gpu.table import table
+
+from tests.tools import launches
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,3 +110,26 @@ def test_the_table_takes_the_worst_of_a_figure() -> None:
     row = {"part": "waits", "status": "ok", "figure": "waits in five steps", "wanted": 0}
     text = table({"device": "a GPU"}, [{**row, "what": "a", "value": 0}, {**row, "what": "b|c", "value": 5}])
     assert "| waits in five steps | 5 | 0 | no | 1 of 2; b\\|c |" in text
+
+
+def test_a_loss_launches_little_and_a_method_adds_little_to_a_step() -> None:
+    losses, steps = launches.counted()
+    most = {"OT": 15, "divergence": 15, "MMD": 10, "energy": 10, "CORAL": 25, "classifier": 32, "adversary": 48}
+    assert losses.keys() == most.keys() and all(0 < losses[loss] <= most[loss] for loss in most)
+    assert max(steps[name] for name in ("OptimalTransport", "Sinkhorn", "MMD", "energy")) <= 45
+    assert min(steps.values()) > 0
+
+
+def test_only_lerobots_own_files_find_stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "lerobot"
+    package.mkdir()
+    (package / "asking.py").write_text("from nowhere_at_all import anything")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lerobot"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(standins, "NAMES", ("nowhere_at_all",))
+    assert standins.stand_in() == ["nowhere_at_all"]
+    assert importlib.import_module("lerobot.asking").anything
+    del sys.modules["nowhere_at_all"], sys.modules["lerobot.asking"]
+    assert importlib.util.find_spec("nowhere_at_all") is None  # as transformers asks what is installed

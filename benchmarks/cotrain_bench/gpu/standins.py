@@ -1,4 +1,7 @@
-"""Stand-ins for modules that LeRobot imports on the way to a policy and does not use in it, where they are missing."""
+"""Stand-ins for modules that LeRobot imports on the way to a policy and does not use in it, where they are missing.
+
+Only LeRobot's own files find them: transformers and diffusers ask what is installed, and are told the truth.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,16 @@ class _Anything(type):
         return iter(())
 
 
+def _asking() -> str:
+    """The file that imports, or asks whether it could."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (
+        frame.f_code.co_filename == __file__ or "importlib" in frame.f_code.co_filename
+    ):
+        frame = frame.f_back
+    return frame.f_code.co_filename.replace("\\", "/")
+
+
 def _named(name: str) -> Any:
     return type.__call__(_Anything, name, (), {})
 
@@ -60,7 +73,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.names = names
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        known = name.partition(".")[0] in self.names
+        known = name.partition(".")[0] in self.names and "/lerobot/" in _asking()
         return importlib.machinery.ModuleSpec(name, self, is_package=True) if known else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:

@@ -26,7 +26,8 @@ def measured(on: Machine) -> Iterator[Row]:
         return
     files = [f"tests/test_{name}.py" for name in (("pair",) if on.tiny else TIER)]
     shared = ["-n", "8"] if on.cuda and importlib.util.find_spec("xdist") else []
-    command = [sys.executable, "-m", "pytest", "-vv", "--tb=line", "-p", "no:cacheprovider", "--device", on.device]
+    command = [sys.executable, "-m", "pytest", "-vv", "--tb=line", "--device", on.device]
+    command += [part for name in ("cacheprovider", "benchmark") for part in ("-p", f"no:{name}")]  # it warns beside -n
     yield from _run([*command, *shared, *files], root, on)
 
 

@@ -20,6 +20,7 @@ from cotrain_losses.policy.adapters import over_tokens
 from ..peers.problems import alternating, repeat
 from .machine import Machine, NotHere, Row
 from .policies import methods
+from .standins import stand_in
 
 WIDTH, CAMERAS, WORDS, ACTIONS, HORIZON = 2048, ("top", "wrist"), 1024, 7, 50
 Size = tuple[int, int, int]
@@ -102,6 +103,7 @@ def _stepper(on: Machine, method: ctl.Method | None, size: Size, compiled: bool)
 
 def pi05(device: str, compiled: bool, side: int) -> Any:
     """LeRobot's pi0.5, made as its code makes it but for the number of layers and words."""
+    stand_in()
     try:
         from lerobot.configs.types import FeatureType, PolicyFeature
         from lerobot.policies.pi05 import modeling_pi05 as pi
@@ -134,7 +136,7 @@ def pi05(device: str, compiled: bool, side: int) -> Any:
     how: Any = {"device": device, "gradient_checkpointing": True, "compile_model": compiled}
     how["image_resolution"] = (side, side)
     small: Any = {vlm.__name__: shallow, expert.__name__: wordless, "get_gemma_config": one_layer}
-    with mock.patch.multiple(pi, **small), mock.patch.object(torch, "compile", as_asked):
+    with torch.device(device), mock.patch.multiple(pi, **small), mock.patch.object(torch, "compile", as_asked):
         return pi.PI05Policy(PI05Config(input_features=inputs, output_features=outputs, **how)).to(device)
 
 
