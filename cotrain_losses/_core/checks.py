@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from .device import eager
-from .flags import Flags, common
+from .flags import Flags, common, least, not_finite
 
 
-def check_features(name: str, source: Tensor, target: Tensor, flags: Flags = common) -> bool:
+def check_features(name: str, source: Tensor, target: Tensor, flags: Flags | None = common) -> bool:
     """Two feature matrices that can be compared: 2-D, floating, of one width, one device, finite.
 
-    Returns whether both are computed with op by op on the CPU.
+    Returns whether both are computed with op by op on the CPU.  Without `flags` values elsewhere are the caller's care.
     """
     if source.ndim != 2 or target.ndim != 2:
         raise ValueError(
@@ -41,10 +41,10 @@ def check_features(name: str, source: Tensor, target: Tensor, flags: Flags = com
             "Move one of them: z.to(other.device)."
         )
     at_once = eager(source) and eager(target)
-    if at_once and math.isfinite(_squares(source, target)):
-        return True
+    if (at_once and math.isfinite(_squares(source, target))) or (flags is None and not at_once):
+        return at_once
     for side, features in (("source", source), ("target", target)):
-        if not check_finite(f"{name}: the {side} features", features, flags):
+        if not check_finite(f"{name}: the {side} features", features, flags or common):
             raise ValueError(
                 f"{name}: the {side} features are so large that their squares overflow {_type(features)}, got up to "
                 f"{float(features.abs().max()):.1e}.\nNormalise them first, or put the seam behind a LayerNorm."
@@ -60,7 +60,7 @@ def check_finite(what: str, values: Tensor, flags: Flags = common) -> bool:
     if torch.compiler.is_compiling() or values.numel() == 0:
         return True
     if not eager(values):
-        flags.post(f"{what} finite", (~torch.isfinite(values)).sum(), lambda count: _not_finite(what, f"{count:g}"))
+        post_length(what, length(values), flags)
         return True
     if math.isfinite(_squares(values)):  # a sum is finite only if its parts are
         return True
@@ -69,6 +69,31 @@ def check_finite(what: str, values: Tensor, flags: Flags = common) -> bool:
         row = int(bad.reshape(len(values), -1).any(1).nonzero()[0])
         _not_finite(what, int(bad.sum()), f" of {values.numel()}, the first in row {row}")
     return False
+
+
+def length(values: Tensor) -> Tensor:
+    """The root of the sum of squares, in one launch: finite only if all values are, and their squares too."""
+    found: Tensor = torch.linalg.vector_norm(values.detach(), dtype=torch.promote_types(values.dtype, torch.float32))
+    return found
+
+
+def post_length(what: str, found: Tensor, flags: Flags) -> None:
+    """Values whose length is not finite are told when the flags are read."""
+
+    def told(batches: float) -> None:
+        _not_finite(what, "some", f" or values whose squares overflow, in {batches:g} batches")
+
+    flags.post(f"{what} finite", found, told, not_finite)
+
+
+def post_counts(what: str, counts: Tensor, flags: Flags) -> None:
+    """Counts of values that are not finite are told when the flags are read."""
+    flags.post(f"{what} finite", counts, lambda count: _not_finite(what, f"{count:g}"), torch.sum)
+
+
+def post_least(what: str, values: Tensor, flags: Flags, where: str = "") -> None:
+    """Masses of which one is negative."""
+    flags.post(f"{what} negative", values, lambda value: _negative(what, -value, where), least)
 
 
 def _not_finite(what: str, count: object, where: str = "") -> None:
@@ -92,15 +117,17 @@ def _squares(*parts: Tensor) -> float:
     return total
 
 
-def check_mass(what: str, mass: Tensor, flags: Flags = common) -> None:
-    """Masses of rows: (n,), floating, finite and not negative."""
+def check_mass(what: str, mass: Tensor, flags: Flags | None = common) -> None:
+    """Masses of rows: (n,), floating, finite and not negative; without `flags` their values are the caller's care."""
     if mass.ndim != 1 or not mass.is_floating_point():
         raise ValueError(f"{what} is one floating-point number per row, got {_describe(mass)}.\nUse weights.float().")
+    if flags is None:
+        return
     check_finite(what, mass, flags)
     if mass.numel() == 0 or torch.compiler.is_compiling():
         return
     where = f" in row {int(mass.argmin())}" if eager(mass) else ""
-    flags.post(f"{what} negative", (-mass.min()).clamp_min(0), lambda value: _negative(what, -value, where))
+    post_least(what, mass, flags, where)
 
 
 def _negative(what: str, value: float, where: str) -> None:

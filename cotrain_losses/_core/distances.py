@@ -20,8 +20,10 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - centre, y - centre
     if x.device.type != "cpu":
         x, y = x.to(accurate(x)), y.to(accurate(y))
-    squared = torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2.0)
-    return squared.clamp_min(0.0).to(narrow)
+    squared = x.square().sum(1)[:, None] + y.square().sum(1)
+    if squared.requires_grad or torch.compiler.is_compiling():
+        return torch.addmm(squared, x, y.T, alpha=-2.0).clamp_min(0.0).to(narrow)
+    return squared.addmm_(x, y.T, alpha=-2.0).clamp_min_(0.0).to(narrow)
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:

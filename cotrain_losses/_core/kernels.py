@@ -58,8 +58,12 @@ def attempted(compute: Callable[[], T]) -> T | None:
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, **sizes: Any) -> None:
     """Launch a kernel on the device of its first argument, on the current stream."""
-    with torch.cuda.device(arguments[0].device if arguments[0].is_cuda else -1):
+    device = arguments[0].device
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
         kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
+    else:
+        with torch.cuda.device(device):
+            kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
 
 
 def power_of_two(n: int) -> int:

@@ -25,6 +25,12 @@ def with_gradients(value: Tensor | float, *pairs: tuple[Tensor, Tensor]) -> Tens
     return result
 
 
+def with_pooled_gradients(value: Tensor, inputs: tuple[Tensor, ...], at: Tensor) -> Tensor:
+    """The same, the gradients at all inputs one under the other in `at`: one product in the backward pass."""
+    result: Tensor = _Known.apply(value, len(inputs), *inputs, at)  # type: ignore[no-untyped-call]
+    return result
+
+
 def check_followed(*inputs: Tensor) -> None:
     """Refuse inputs that torch.func follows: it cannot see a gradient that is known without a graph."""
     if any(transformed(x) for x in inputs):
@@ -45,9 +51,11 @@ class _Known(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         inputs, known = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         found = [gradient * each for each in known]
+        if len(known) < len(inputs):
+            found = list(torch.split(found[0], [len(x) for x in inputs]))
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             found = [_FirstOnly.apply(each, x) for each, x in zip(found, inputs, strict=True)]  # type: ignore[no-untyped-call]
-        return (None, None, *found, *[None] * len(found))
+        return (None, None, *found, *[None] * len(known))
 
 
 class _FirstOnly(torch.autograd.Function):

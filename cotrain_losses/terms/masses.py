@@ -10,9 +10,12 @@ either side has nothing to be compared with: its rows count nothing.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from .._core.device import capturing
 from .._core.rows import Rows
 
 LEAST = 2e-19
@@ -25,6 +28,21 @@ def own_mass(rows: Rows) -> Tensor:
     if rows.mass is None:
         return torch.full((len(rows),), 1.0 / max(len(rows), 1), dtype=features.dtype, device=features.device)
     return normalised(rows.mass.detach().to(features))
+
+
+def two_numbers(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
+    """(n + m,) a number for each row of one side and one for the other's; kept, but not what a CUDA graph makes."""
+    if torch.compiler.is_compiling() or capturing():
+        return _two_numbers(first, n, second, m, like.dtype, like.device)
+    return _kept_numbers(first, n, second, m, like.dtype, like.device)
+
+
+def _two_numbers(first: float, n: int, second: float, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    sides = (first, n), (second, m)
+    return torch.cat([torch.full((k,), number, dtype=dtype, device=device) for number, k in sides])
+
+
+_kept_numbers = lru_cache(maxsize=64)(_two_numbers)
 
 
 def first_those_of_mass(mass: Tensor) -> Tensor:

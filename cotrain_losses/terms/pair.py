@@ -17,10 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._core.checks import check_features, check_mass
+from .._core import kernels
+from .._core.checks import check_features, check_mass, length, post_length
 from .._core.flags import Flags, common
 from .._core.rows import Rows
-from .masses import own_mass, with_shared_groups
+from .masses import own_mass, two_numbers, with_shared_groups
+from .weighed import Weighed, weighed
+
+SIDES = ("source", "target")
 
 
 class Pair:
@@ -35,19 +39,30 @@ class Pair:
         grouped: whether rows are compared within groups only.
         plain: whether all rows count alike and may be compared with any.
         eager: whether both sides are computed with op by op on the CPU, so that values may be looked at.
+        name: what compares the rows, for messages.
+        finished: a value that is already zero where too few rows have mass, and NaN where a row is not finite.
 
     >>> pair = Pair.of("my term", torch.zeros(4, 2, dtype=torch.float16), torch.zeros(3, 2))
     >>> pair.n, pair.m, pair.source.features.dtype, pair.plain
     (4, 3, torch.float32, True)
     """
 
-    def __init__(self, source: Rows, target: Rows, eager: bool, flags: Flags | None = None, shared: Any = None) -> None:
-        self.source, self.target, self.eager = source, target, eager
+    def __init__(
+        self,
+        source: Rows,
+        target: Rows,
+        eager: bool,
+        flags: Flags | None = None,
+        shared: Any = None,
+        name: str = "A term",
+    ) -> None:
+        self.source, self.target, self.eager, self.name = source, target, eager, name
         self.flags = common if flags is None else flags  # a default that torch 2.6's compiler can trace
         self.n, self.m = source.features.shape[0], target.features.shape[0]
         self.grouped = source.group is not None
         self.plain = not self.grouped and source.mass is None and target.mass is None
         self._shared: dict[Any, Any] = {} if shared is None else shared
+        self.finished: Tensor | None = None
 
     @classmethod
     def of(cls, name: str, source: Rows | Tensor, target: Rows | Tensor, flags: Flags | None = None) -> Pair:
@@ -59,19 +74,21 @@ class Pair:
         source = source if isinstance(source, Rows) else Rows.of(source)
         target = target if isinstance(target, Rows) else Rows.of(target)
         flags = common if flags is None else flags
-        at_once = check_features(name, source.features, target.features, flags)
-        for side, rows in (("source", source), ("target", target)):
-            if rows.mass is not None:
-                check_mass(f"{name}: the {side} mass", rows.mass, flags)
+        at_once = check_features(name, source.features, target.features, None)
         if (source.group is None) != (target.group is None):
             missing = "the target" if source.group is None else "the source"
             raise ValueError(
                 f"rows of one group are compared with rows of the same group, got a group on {missing} side only.\n"
                 "Pass group=... on both sides."
             )
-        pair = cls(source, target, at_once, flags)
-        wide = pair.plain and not (source.extras or target.extras) and source.features.dtype.itemsize >= 4
-        return pair if wide else cls(source.widened(), target.widened(), at_once, flags)
+        pair = cls(source, target, at_once, flags, name=name)
+        if pair.plain and not (source.extras or target.extras) and source.features.dtype.itemsize >= 4:
+            return pair
+        wide = cls(source.widened(), target.widened(), at_once, flags, name=name)
+        for side, rows in zip(SIDES, (wide.source, wide.target), strict=True):
+            if rows.mass is not None:
+                check_mass(f"{name}: the {side} mass", rows.mass, None if wide.weighable else flags)
+        return wide
 
     @property
     def across(self) -> Tensor | None:
@@ -92,6 +109,14 @@ class Pair:
         found: tuple[Tensor, Tensor] = self._once(("masses", least), lambda: self._matched(least))
         return found
 
+    def pooled_mass(self, least: int = 1) -> Tensor:
+        """(n + m,) both in one tensor."""
+        if self.plain:
+            return two_numbers(1 / max(self.n, 1), self.n, 1 / max(self.m, 1), self.m, self.source.features)
+        if (weighed := self._weighed(least)) is not None:
+            return weighed.both
+        return torch.cat(self.masses(least))
+
     def enough(self, least: int) -> bool | Tensor:
         """Whether both sides hold `least` rows of mass that can be compared; on a device, its answer as a tensor."""
         if min(self.n, self.m) < least:
@@ -100,6 +125,14 @@ class Pair:
             return True
         answer: bool | Tensor = self._once(("enough", least), lambda: self._counted(least))
         return answer
+
+    @property
+    def weighable(self) -> bool:
+        """Whether a kernel makes the masses: of rows without groups, on a device that has kernels."""
+        a, b = self.source.mass, self.target.mass
+        if self.eager or self.grouped or min(self.n, self.m) == 0 or a is None or b is None:
+            return False
+        return kernels.usable(self.source.features, self.target.features, a, b)
 
     @property
     def unmatched(self) -> int:
@@ -112,8 +145,7 @@ class Pair:
     @property
     def doubt(self) -> Tensor:
         """Zero where all features are finite, NaN where one is not: a term's value takes it along off the CPU."""
-        sides = (self.source.features, self.target.features)
-        found: Tensor = self._once("doubt", lambda: torch.stack([(0.0 * x.detach()).sum() for x in sides]).sum())
+        found: Tensor = self._once("doubt", self._doubted)
         return found
 
     def present(self) -> Pair:
@@ -122,7 +154,7 @@ class Pair:
             return self
         a, b = self.masses()
         shared = self._once("present", lambda: {("masses", 1): (a[a > 0], b[b > 0])})
-        return Pair(self.source[a > 0], self.target[b > 0], self.eager, self.flags, shared)
+        return Pair(self.source[a > 0], self.target[b > 0], self.eager, self.flags, shared, self.name)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Pair:
         """`function` applied to features and extras; masses and groups stay, and what is known of them."""
@@ -130,7 +162,13 @@ class Pair:
 
     def replaced(self, source: Rows, target: Rows) -> Pair:
         """Other features for the same rows."""
-        return Pair(source, target, self.eager, self.flags, self._shared)
+        return Pair(source, target, self.eager, self.flags, self._shared, self.name)
+
+    def _doubted(self) -> Tensor:
+        lengths = [length(rows.features) for rows in (self.source, self.target)]
+        for side, found in zip(SIDES, lengths, strict=True):
+            post_length(f"{self.name}: the {side} features", found, self.flags)
+        return 0.0 * (lengths[0] + lengths[1])
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._shared:
@@ -145,13 +183,27 @@ class Pair:
         return same
 
     def _matched(self, least: int) -> tuple[Tensor, Tensor]:
+        if (weighed := self._weighed(least)) is not None:
+            return weighed.masses
         a, b = own_mass(self.source), own_mass(self.target)
         (of_source, of_target), across = self.within, self.across
         if across is None or of_source is None or of_target is None:
             return a, b
         return with_shared_groups(a, b, across, of_source, least), with_shared_groups(b, a, across.T, of_target, least)
 
+    def _weighed(self, least: int) -> Weighed | None:
+        """The masses by one launch; None where torch makes them."""
+        if not self.weighable:
+            return None
+        rows = self.source, self.target
+        found: Weighed | None = self._once(
+            ("weighed", least), lambda: kernels.attempted(lambda: weighed(self.name, *rows, least, self.flags))
+        )
+        return found
+
     def _counted(self, least: int) -> bool | Tensor:
+        if (weighed := self._weighed(least)) is not None:
+            return weighed.enough
         a, b = self.masses(least)
         enough: Tensor = torch.minimum((a > 0).sum(), (b > 0).sum()) >= least
         return bool(enough) if self.eager else enough

@@ -14,47 +14,65 @@ import torch
 from torch import Tensor
 
 from .._core import kernels
-from .pair import Pair
+from .._core.checks import post_counts
+from .gradients import with_pooled_gradients
+from .pair import SIDES, Pair
 
 TILE, WIDE = 16, 32
 MOST = 32768  # rows in all: a matrix of theirs has fewer entries than int32 counts
 
 
 class Pooled(NamedTuple):
-    """Both sides' rows as constants, one after the other, with their masses."""
+    """Both sides' rows as constants, one after the other, with their masses, and what tells of rows not finite."""
 
+    pair: Pair
+    sides: tuple[Tensor, Tensor]
     rows: Tensor
     mass: Tensor
-    n: int
-    m: int
+    bad: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor, masses: tuple[Tensor, Tensor]) -> Pooled:
-        """Rows x (n, d) and y (m, d)."""
-        return cls(torch.cat([x, y]).detach(), torch.cat(masses), len(x), len(y))
+    def of(cls, pair: Pair, least: int = 1, sides: tuple[Tensor, Tensor] | None = None) -> Pooled:
+        """The features of a pair, or what a cost reads in their place; `least` as in `Pair.masses`."""
+        sides = (pair.source.features, pair.target.features) if sides is None else sides
+        rows = torch.cat(sides).detach()
+        return cls(pair, sides, rows, pair.pooled_mass(least), rows.new_empty(len(rows)))
 
     def __len__(self) -> int:
-        return self.n + self.m
+        return self.pair.n + self.pair.m
 
-    def distances(self, scale: float, dtype: torch.dtype, *, within: bool) -> Tensor:
-        """(k, k) scale |z_i - z_j|^2; pairs of one side only where `within`, of rows without mass not defined."""
+    def distances(self, scale: float, dtype: torch.dtype, *, within: bool, cleared: Tensor | None = None) -> Tensor:
+        """(k, k) scale |z_i - z_j|^2; pairs of one side only where `within`, of rows without mass not defined.
+
+        Counts of values that are not finite go into `bad`; `cleared` (int32) is set to zero.
+        """
         from .triton_rows import distances
 
         k, d = self.rows.shape
         out, tiles = self.rows.new_empty(k, k, dtype=dtype), -(-k // TILE)
-        held = self.rows, self.mass, out, self.n, k, d, scale
-        kernels.launch(distances, (tiles, tiles), *held, warps=8, WITHIN=within, TILE=TILE, STEP=WIDE)
+        held = self.rows, self.mass, out, self.bad, self.bad if cleared is None else cleared
+        clear = 0 if cleared is None else cleared.numel()
+        sizes = {"WITHIN": within, "CLEAR": clear, "TILE": TILE, "STEP": WIDE}
+        kernels.launch(distances, (tiles, tiles), *held, self.pair.n, k, d, scale, warps=8, **sizes)
         return out
 
-    def pulled(self, weights: Tensor, parts: Tensor, factor: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The sum of `parts`, and factor sum_j W_ij (z_i - z_j) at the rows of either side."""
+    def valued(self, weights: Tensor, parts: Tensor, factor: float, *, within: bool = True) -> Tensor:
+        """The sum of `parts`, with factor sum_j W_ij (z_i - z_j) as its gradient at the rows of either side.
+
+        Pairs of one side count only where `within`.  Where a row is not finite the value is NaN, and the flags tell.
+        """
         from .triton_rows import pull
 
-        k, d = self.rows.shape
+        pair, (k, d) = self.pair, self.rows.shape
         at, value = torch.empty_like(self.rows), self.rows.new_empty(())
-        held = self.rows, self.mass, weights, parts, at, value, k, d, parts.numel(), factor
-        kernels.launch(pull, (-(-k // WIDE), -(-d // WIDE)), *held, TILE=WIDE, STEP=WIDE)
-        return value, at[: self.n], at[self.n :]
+        held = self.rows, self.mass, weights, parts, self.bad, at, value, pair.n, k, d, parts.numel(), factor
+        kernels.launch(pull, (-(-k // WIDE), -(-d // WIDE)), *held, WITHIN=within, TILE=WIDE, STEP=WIDE)
+        found = with_pooled_gradients(value, self.sides, at)
+        if self.sides[0] is pair.source.features and self.sides[1] is pair.target.features:
+            for side, bad in zip(SIDES, (self.bad[: pair.n], self.bad[pair.n :]), strict=True):
+                post_counts(f"{pair.name}: the {side} features", bad, pair.flags)
+            pair.finished = found if pair.plain or pair.weighable else None
+        return found
 
 
 def poolable(pair: Pair) -> bool:

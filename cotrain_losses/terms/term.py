@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .._core.device import autocasts, capturing
-from .._core.flags import Flags, common
+from .._core.flags import Flags, common, not_finite
 from .._core.rows import Rows
 from ..strength.strength import MeasuredStrength, Strength, checked_strength, leaves, product, strength_at
 from .evaluation import Evaluation, Skips, names_of
@@ -65,10 +65,13 @@ class Term(nn.Module):
         if enough is False:
             return self.zero(pair)
         value = self.compare(pair)
+        whole = pair.eager or value is pair.finished
+        doubt = 0.0 if whole else pair.doubt  # first, so that bad features are told before a bad value
         if not (pair.eager and math.isfinite(value.detach())):
-            pair.flags.post(f"{type(self).__name__} value", ~torch.isfinite(value.detach()), self._not_finite)
-        value = value if enough is True else torch.where(enough, value, 0.0)
-        return value if pair.eager else value + pair.doubt
+            pair.flags.post(f"{type(self).__name__} value", value, self._not_finite, not_finite)
+        if enough is not True and value is not pair.finished:
+            value = torch.where(enough, value, 0.0)
+        return value if whole else value + doubt
 
     def _not_finite(self, flag: float) -> None:
         raise ValueError(
@@ -109,8 +112,7 @@ class Regularizer(nn.Module):
     Attributes:
         flags: what the data decided in steps on a device other than the CPU, read every 100 steps.
 
-    Raises:
-        ValueError: when a strength depends on the step and no step was given.
+    Raises ValueError when a strength depends on the step and no step was given.
 
     >>> r = 2 * (0.1 * Term() - Term())
     >>> [(name, strength) for name, strength, _ in r.parts()]
@@ -186,11 +188,9 @@ class Regularizer(nn.Module):
         strengths = self.strengths(step)
         if capturing():
             self._tell_of_replays()
-        raw: dict[str, Tensor] = {}
-        value = pair.source.features.new_zeros(())
-        for name, strength in strengths.items():
-            raw[name], summand = self._scaled(name, strength, pair, learns)
-            value = value + summand
+        parts = {name: self._scaled(name, strength, pair, learns) for name, strength in strengths.items()}
+        raw, summands = {name: part[0] for name, part in parts.items()}, [part[1] for part in parts.values()]
+        value = sum(summands[1:], summands[0]) if summands else pair.source.features.new_zeros(())
         if learns and self._measured:
             on_grad(value, [each.on_loss_scale for each in self._measured])
         unmatched = pair.unmatched if pair.grouped else 0

@@ -18,7 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from cotrain_losses.terms import triton_rows
+from cotrain_losses.terms import triton_masses, triton_rows
 from cotrain_losses.terms.mmd import triton_means
 from cotrain_losses.terms.transport import triton_solve
 from cotrain_losses.terms.transport.launched import PASSES
@@ -33,14 +33,15 @@ Variant = tuple[Any, int, dict[str, Any]]
 def variants(tiles: list[int]) -> list[Variant]:
     """(kernel, warps, sizes) as they are launched; one of `solve` for each width."""
     fixed: list[Variant] = [
-        (triton_rows.distances, 8, {"WITHIN": True, "TILE": 16, "STEP": 32}),
-        (triton_rows.pull, 4, {"TILE": 32, "STEP": 32}),
+        (triton_masses.normalise, 4, {"BLOCK": 1024}),
+        (triton_rows.distances, 8, {"WITHIN": True, "CLEAR": 6144, "TILE": 16, "STEP": 32}),
+        (triton_rows.pull, 4, {"WITHIN": True, "TILE": 32, "STEP": 32}),
         (triton_means.count_digits, 8, {"LEVEL": 0, "TILE": 64}),
         (triton_means.count_digits, 8, {"LEVEL": 2, "TILE": 64}),
         (triton_means.weigh, 8, MEANS),
         (triton_means.weigh, 8, MEANS | {"ENERGY": True, "GIVEN": True, "DISTINCT": False}),
     ]
-    sizes = {"ONES": False, "LINEAR": False, "POOLED": True, "PASSES": PASSES}
+    sizes = {"ONES": False, "FIXED": True, "LINEAR": False, "POOLED": True, "PASSES": PASSES}
     return fixed + [
         (triton_solve.solve, min(16, wide // 8), sizes | {"ROWS": min(wide, 4096 // wide), "M": wide}) for wide in tiles
     ]
@@ -63,8 +64,10 @@ def compiled(kernel: Any, warps: int, sizes: dict[str, Any], capability: int) ->
 
 def type_of(name: str) -> str:
     """The type that a parameter has in Triton's words."""
-    if name == "HIST":
+    if name in ("HIST", "ZERO"):
         return "*i32"
+    if name == "ENOUGH":
+        return "*i1"
     if name.isupper():
         return "*fp64" if name in DOUBLE else "*fp32"
     return "fp32" if name in NUMBERS else "i32"

@@ -48,7 +48,7 @@ def count_digits(D, MASS, HIST, SUMS, k, LEVEL: tl.constexpr, TILE: tl.constexpr
         if LEVEL > 1:
             digit, _ = _digit(HIST + BINS, rank)
             prefix = prefix * 1024 + digit
-    for left in range(top, k, TILE):
+    for left in range(top + tl.program_id(1) * TILE, k, tl.num_programs(1) * TILE):
         j = left + tl.arange(0, TILE)
         other = tl.load(MASS + j, mask=j < k, other=0.0)
         pairs = (own > 0)[:, None] & (other > 0)[None, :] & (i[:, None] < j[None, :])
@@ -68,7 +68,7 @@ def count_digits(D, MASS, HIST, SUMS, k, LEVEL: tl.constexpr, TILE: tl.constexpr
         counts -= tl.where(bins == 0, left_out, 0)
     tl.atomic_add(HIST + LEVEL * BINS + bins, counts, mask=counts > 0)
     if LEVEL == 0:
-        tl.store(SUMS + tl.program_id(0), tl.sum(sums))
+        tl.store(SUMS + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), tl.sum(sums))
 
 
 @triton.jit

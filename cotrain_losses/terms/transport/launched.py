@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ..._core import kernels
-from ..gradients import with_gradients
 from ..pair import Pair
 from ..pooled import Pooled, poolable
+from .problem import INF
 from .rounds import Plan
 from .settings import Settings
 from .telling import check_solution
@@ -32,8 +32,8 @@ def holds(pair: Pair, settings: Settings) -> bool:
 
 def evaluated(
     name: str,
-    rows: tuple[Tensor, Tensor],
     pair: Pair,
+    rows: tuple[Tensor, Tensor],
     settings: Settings,
     *,
     scale: float = 1.0,
@@ -41,12 +41,12 @@ def evaluated(
     linear: bool = False,
 ) -> Tensor | None:
     """Transport at cost scale |x - y|^2 with its gradients, debiased: less half of each side's own; None: not here."""
-    found = kernels.attempted(lambda: _moved(rows, pair.masses(), settings, scale, debiased, linear))
+    found = kernels.attempted(lambda: _moved(pair, rows, settings, scale, debiased, linear))
     if found is None:
         return None
-    value, at_x, at_y, error, carried = found
+    value, error, carried = found
     check_solution(name, error, None if settings.balanced else carried, settings, pair.flags, done())
-    return with_gradients(value, (rows[0], at_x), (rows[1], at_y))
+    return value
 
 
 def solved(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor | None) -> Plan | None:
@@ -69,23 +69,18 @@ def solved(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor 
 
 
 def _moved(
-    rows: tuple[Tensor, Tensor],
-    masses: tuple[Tensor, Tensor],
-    settings: Settings,
-    scale: float,
-    debiased: bool,
-    linear: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The value, its gradients at both sides, the marginals' error and the mass carried."""
-    pooled = Pooled.of(*rows, masses)
-    n, m, k = pooled.n, pooled.m, len(pooled)
+    pair: Pair, rows: tuple[Tensor, Tensor], settings: Settings, scale: float, debiased: bool, linear: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The value, the marginals' error and the mass carried."""
+    pooled = Pooled.of(pair, sides=rows)
+    n, m, k = pair.n, pair.m, len(pooled)
     cost = pooled.distances(scale, torch.float64, within=debiased)
-    plan = torch.zeros_like(cost, dtype=torch.float32)
+    plan = torch.empty_like(cost, dtype=torch.float32)
     places = (n, n * k), (0, n)
     if settings.turned(n, m):
         settings, n, m, places = settings.transposed, m, n, ((n * k, n), (n, 0))
     parts, told, _ = _solved(cost, plan, pooled.mass, (n, m), places, k, settings, 1 + 2 * debiased, linear)
-    return *pooled.pulled(plan, parts, 2.0 * scale), told[0, 2], told[0, 3]
+    return pooled.valued(plan, parts, 2.0 * scale, within=debiased), told[0, 2], told[0, 3]
 
 
 def _solved(
@@ -108,14 +103,15 @@ def _solved(
     from .triton_solve import solve
 
     (n, m), (where, masses), (rho_a, rho_b) = sizes, places, settings.rho
-    wide = kernels.power_of_two(max(n, m))
-    numbers = cost.new_zeros(6 * problems + n + m, dtype=torch.float64)
+    wide, pooled = kernels.power_of_two(max(n, m)), where[0] != where[1]
+    made = torch.empty if pooled else torch.zeros  # whose potentials nobody reads, those of rows without mass too
+    numbers = made(6 * problems + n + m, dtype=torch.float64, device=cost.device)
     parts, told, potentials = torch.split(numbers, [problems, 5 * problems, n + m])
-    vectors = numbers.new_empty(problems, 10, wide)
+    vectors = numbers.new_empty(problems, 9, wide)
     kernels.launch(
         solve, (problems,), cost, plan, mass, potentials, vectors, parts, told, n, m, *masses, *where, stride,
         settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, warps=min(16, wide // 8),
-        ONES=settings.ones, LINEAR=linear, POOLED=where[0] != where[1], PASSES=PASSES,
+        ONES=settings.ones, FIXED=rho_a == INF, LINEAR=linear, POOLED=pooled, PASSES=PASSES,
         ROWS=min(wide, ENTRIES // wide), M=wide,
     )  # fmt: skip
     return parts, told.view(problems, 5), potentials

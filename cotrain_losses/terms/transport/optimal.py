@@ -173,7 +173,7 @@ class OptimalTransport(Term):
         if rows is None or not kernels.usable(*rows):
             return None
         linear = self.value == "linear"
-        return launched.evaluated("OptimalTransport", rows, pair, self.settings, linear=linear)
+        return launched.evaluated("OptimalTransport", pair, rows, self.settings, linear=linear)
 
     def _planned(self, cost: Tensor, pair: Pair) -> Plan:
         a, b = masses_at(pair, cost)

@@ -112,7 +112,9 @@ def _round(problem: _Problem, state: _State, settings: Settings, *, sweep: bool)
     done = done | ((error <= settings.tolerance * r.sum().clamp(LITTLE, 1.0)) & last)
     matrix = _curvature(problem, r, shares, columns, wanted, e, damping)
     del shares  # as large as the costs, and overwritten
-    ahead, fine = _direction(problem, matrix, wanted - columns)
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    del matrix  # solving copies its factor
+    ahead, fine = _direction(problem, factor, failed, wanted - columns)
     at, length = _longest(problem, g, e, f, torch.where(fine, ahead, 0.0))
     length = torch.where(fine, length, 0.0)
     damping = torch.where(length > 0.9, damping / PACE, torch.where(length > 0.3, damping, damping * PACE))
@@ -172,9 +174,8 @@ def _curvature(
     return matrix
 
 
-def _direction(problem: _Problem, matrix: Tensor, off: Tensor) -> tuple[Tensor, Tensor]:
+def _direction(problem: _Problem, factor: Tensor, failed: Tensor, off: Tensor) -> tuple[Tensor, Tensor]:
     """Newton's step in units of e, and whether it could be taken."""
-    factor, failed = torch.linalg.cholesky_ex(matrix)
     ahead = torch.cholesky_solve(off[:, None], factor)[:, 0]
     fine = (failed == 0) & torch.isfinite(ahead).all()
     if problem.rho == (INF, INF):  # a constant changes nothing

@@ -15,11 +15,19 @@ def check_solution(
     name: str, error: Tensor, carried: Tensor | None, settings: Settings, flags: Flags, done: str
 ) -> None:
     """Flags for a plan whose marginals are off, or that carries next to nothing of what it may leave behind."""
-    off = torch.where(error > settings.tolerance, error, 0.0)
-    flags.post(f"{name} error", off, lambda error: not_converged(name, error, done, settings))
+
+    def off(error: float) -> None:
+        if error > settings.tolerance:
+            not_converged(name, error, done, settings)
+
+    flags.post(f"{name} error", error, off)
     if carried is not None:
-        share = torch.where((carried > 0) & (carried < 1e-3), 1e-3 / carried.clamp_min(1e-30), 0.0)
-        flags.post(f"{name} carries", share, lambda inverse: leaves_behind(name, 1e-3 / inverse))
+        flags.post(f"{name} carries", carried, lambda inverse: leaves_behind(name, 1e-3 / inverse), _left_behind)
+
+
+def _left_behind(carried: Tensor) -> Tensor:
+    """1e-3 over the least mass carried; 0 where it is nothing at all or 1e-3 and more."""
+    return torch.where((carried > 0) & (carried < 1e-3), 1e-3 / carried.clamp_min(1e-30), 0.0).amax()
 
 
 def not_converged(name: str, error: float, done: str, settings: Settings, remedy: str = "") -> None:
