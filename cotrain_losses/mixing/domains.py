@@ -66,7 +66,7 @@ class Domains:
         """Samples of each domain: numbers, or scalars on the labels' device, which is not waited for."""
         if labels.device.type != "cpu":
             return self._summed(labels, torch.ones_like(labels))
-        return dict(zip(self.names, torch.bincount(labels, minlength=len(self.names)).tolist(), strict=True))
+        return dict(zip(self.names, np.bincount(labels.numpy(), minlength=len(self.names)).tolist(), strict=True))
 
     def steps(self, labels: Tensor, valid: Tensor) -> dict[str, Any]:
         """Each domain's steps that (b, h) marks valid: numbers, or scalars on their device."""

@@ -52,8 +52,9 @@ class Labels:
     has_action: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not (self.step is None or isinstance(self.step, SupportsIndex)):  # whose number a device may hold
-            object.__setattr__(self, "step", whole("step", self.step))
+        step = self.step
+        if not (step is None or isinstance(step, (int, SupportsIndex))):  # whose number a device may hold; int is quick
+            object.__setattr__(self, "step", whole("step", step))
 
 
 @dataclass(frozen=True)

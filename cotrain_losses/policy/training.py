@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -133,13 +134,10 @@ class Backward(torch.autograd.Function):
     """(x, y, rule) -> x to the bit; the gradients of x and y are rule(gradient, y)."""
 
     @staticmethod
-    def forward(x: Tensor, y: Tensor, rule: Callable[[Tensor, Tensor], Any]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, rule: Callable[[Tensor, Tensor], Any]) -> Tensor:
+        ctx.save_for_backward(y)  # here: a setup_context of its own costs a tenth of a ms
+        ctx.rule = rule
         return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Callable[..., Any]], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.rule = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -185,7 +183,7 @@ def _checked_weight(weight: Tensor, samples: int) -> Tensor:
     if not isinstance(weight, Tensor) or weight.shape != (samples,) or weight.is_complex():
         received = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(f"weight has one number per sample, shape ({samples},), got {received}.")
-    if weight.device.type == "cpu" and not torch.isfinite(weight).all():
+    if weight.device.type == "cpu" and not math.isfinite(weight.sum()) and not torch.isfinite(weight).all():
         raise ValueError("weight holds finite numbers, got NaN or infinity. Clip or mask them before the call.")
     return weight.detach()
 
