@@ -46,7 +46,7 @@ def test_the_test_has_the_settings_that_the_rules_take_and_seeds_of_its_own():
 
 def test_the_page_has_what_the_committed_rows_of_the_test_say():
     rows = committed(STUDIES / "recipe/results.csv")
-    assert {cell for cell, _ in rows} <= {*confirm.test()} and confirm.draws(rows) == 10
+    assert {cell for cell, _ in rows} <= {*confirm.test()} and confirm.draws(rows) == 12
     text = (STUDIES.parent / "transfer-recipe.md").read_text().replace("**", "")
     plain = {"best prior": "best prior: path head"}
 
