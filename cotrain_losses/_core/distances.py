@@ -20,10 +20,10 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - centre, y - centre
     if x.device.type != "cpu":
         x, y = x.to(accurate(x)), y.to(accurate(y))
-    squared = x.square().sum(1)[:, None] + y.square().sum(1)
-    if squared.requires_grad or torch.compiler.is_compiling():
-        return torch.addmm(squared, x, y.T, alpha=-2.0).clamp_min(0.0).to(narrow)
-    return squared.addmm_(x, y.T, alpha=-2.0).clamp_min_(0.0).to(narrow)
+    lengths = x.square().sum(1)[:, None], y.square().sum(1)
+    if x.requires_grad or y.requires_grad or torch.compiler.is_compiling():
+        return torch.addmm(lengths[0] + lengths[1], x, y.T, alpha=-2.0).clamp_min(0.0).to(narrow)
+    return (lengths[0] + lengths[1]).addmm_(x, y.T, alpha=-2.0).clamp_min_(0.0).to(narrow)
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:

@@ -77,8 +77,9 @@ class Flags:
             if number := float(rule(value.detach().flatten())):
                 act(number)
         elif not _unreadable(value):
-            self._kept(name, act, rule).values.append(value.detach())
-            self._posted(name)
+            flag = self._kept(name, act, rule)
+            flag.values.append(value.detach() if value.requires_grad else value)
+            self._posted(flag)
 
     def count(self, name: str, value: Tensor | bool, act: Act) -> None:
         """Call `act(sum)` with the sum of the values posted, on every device once the buffer is read."""
@@ -89,7 +90,7 @@ class Flags:
             flag.values.append(value.detach())
         else:
             flag.number += float(value)
-        self._posted(name)
+        self._posted(flag)
 
     def read(self) -> None:
         """Read the buffer in one copy, empty it, and act on every flag that is not zero; not in a captured step."""
@@ -104,12 +105,12 @@ class Flags:
                 flag.act(whole)
 
     def _kept(self, name: str, act: Act, rule: Rule) -> _Flag:
-        flag = self._flags.setdefault(name, _Flag(act, rule))
+        if (flag := self._flags.get(name)) is None:
+            flag = self._flags[name] = _Flag(act, rule)
         flag.act = act
         return flag
 
-    def _posted(self, name: str) -> None:
-        flag = self._flags[name]
+    def _posted(self, flag: _Flag) -> None:
         flag.posts += 1
         if flag.posts >= self.every:
             self.read()
@@ -119,7 +120,9 @@ class Flags:
 
 
 def _unreadable(value: Tensor) -> bool:
-    return value.device.type == "meta" or torch.compiler.is_compiling() or transformed(value)
+    if torch.compiler.is_compiling():
+        return True
+    return not value.is_cuda and (value.device.type == "meta" or transformed(value))
 
 
 common = Flags()

@@ -24,7 +24,8 @@ failed: list[str] = []
 
 def usable(*tensors: Tensor) -> bool:
     """Whether kernels run on these: float32, on a device that has them."""
-    return all(x.dtype == torch.float32 and runs_on(x.device) for x in tensors)
+    device = tensors[0].device
+    return all(x.dtype == torch.float32 and x.device == device for x in tensors) and runs_on(device)
 
 
 def runs_on(device: torch.device) -> bool:

@@ -106,9 +106,9 @@ class Domains:
 def _whole(rows: Rows, of_source: Tensor, of_target: Tensor) -> tuple[Rows, Rows]:
     """All rows twice, in a stable order by side, with the masses of either side."""
     order = torch.argsort((~of_source).to(torch.uint8) + of_target, stable=True)
-    masks = torch.stack([of_source, of_target])[:, order].to(wide(rows.features.dtype))
-    order, masks = (moved(x, rows.features.device) for x in (order, masks))
-    held = rows[order]
+    placed = torch.stack([order, of_source[order], of_target[order]])
+    placed = moved(placed, rows.features.device)  # one copy
+    held, masks = rows[placed[0]], placed[1:].to(wide(rows.features.dtype))
     own = masks if held.mass is None else masks * held.mass
     source, target = (replace(held, mass=mass) for mass in own)
     return source, target

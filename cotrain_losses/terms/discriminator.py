@@ -94,13 +94,14 @@ class DomainClassifier(Term):
                 f"width {width}.\nBuild it with that: {name}({width}), or a recipe with width={width}."
             )
 
-    def _cross_entropy(self, pair: Pair, logits: Callable[[Rows], Tensor]) -> Tensor:
-        """The balanced cross-entropy, true labels; off the CPU both sides are read in one pass."""
+    def _cross_entropy(self, pair: Pair, logits: Callable[[Rows], Tensor], true: float = 1.0) -> Tensor:
+        """The balanced cross-entropy, of inverted labels where `true` is -1; off the CPU both sides in one pass."""
         if not pair.eager and (rows := self._pooled(pair)) is not None:
-            sign = two_numbers(1.0, pair.n, -1.0, pair.m, pair.source.features)
+            sign = two_numbers(true, pair.n, -true, pair.m, pair.source.features)
             return 0.5 * torch.dot(pair.pooled_mass(), F.softplus(sign * logits(rows)).to(sign))
-        a, b = pair.masses()
-        return 0.5 * ((a * F.softplus(logits(pair.source))).sum() + (b * F.softplus(-logits(pair.target))).sum())
+        (a, b), first, second = pair.masses(), logits(pair.source), logits(pair.target)
+        first, second = (first, -second) if true > 0 else (-first, second)
+        return 0.5 * ((a * F.softplus(first)).sum() + (b * F.softplus(second)).sum())
 
     def _pooled(self, pair: Pair) -> Rows | None:
         """Both sides in one; None where only one of them tells which steps are real."""
@@ -145,15 +146,20 @@ class DomainAdversary(DomainClassifier):
 
     def compare(self, pair: Pair) -> Tensor:
         true = super().compare(pair.map(torch.Tensor.detach))
-        return self._cross_entropy(pair, self._inverted) + _only_gradient(true)
+        return self._cross_entropy(pair, self._fixed, -1.0) + _only_gradient(true)
 
-    def _inverted(self, rows: Rows) -> Tensor:
-        """The logit of "source", by a head that learns nothing from it."""
-        from torch.func import functional_call  # imports a good part of torch that nothing else here needs
-
-        fixed = {name: parameter.detach() for name, parameter in self.head.named_parameters()}
-        logits: Tensor = functional_call(self.head, fixed, (self._read(rows),))
-        return -logits.squeeze(-1)
+    def _fixed(self, rows: Rows) -> Tensor:
+        """The logits by a head that learns nothing from it."""
+        x = self._read(rows)
+        for layer in self.head:
+            if isinstance(layer, nn.Linear):
+                x = F.linear(x, layer.weight.detach(), layer.bias.detach())
+            elif isinstance(layer, nn.LayerNorm):
+                held = layer.weight.detach(), layer.bias.detach()
+                x = F.layer_norm(x, layer.normalized_shape, *held, layer.eps)
+            else:
+                x = layer(x)
+        return x.squeeze(-1)
 
 
 class _Join(nn.Module):

@@ -6,6 +6,7 @@ sums of MMD), it is taken there, without a graph through the (n, m) matrices.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -52,10 +53,16 @@ class _Known(torch.autograd.Function):
         inputs, known = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         found = [gradient * each for each in known]
         if len(known) < len(inputs):
-            found = list(torch.split(found[0], [len(x) for x in inputs]))
+            found = _split(found[0], inputs)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             found = [_FirstOnly.apply(each, x) for each, x in zip(found, inputs, strict=True)]  # type: ignore[no-untyped-call]
         return (None, None, *found, *[None] * len(known))
+
+
+def _split(rows: Tensor, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """As many rows for each input as it has."""
+    stops = list(accumulate(x.shape[0] for x in inputs))
+    return [rows[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 class _FirstOnly(torch.autograd.Function):

@@ -32,9 +32,14 @@ def own_mass(rows: Rows) -> Tensor:
 
 def two_numbers(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
     """(n + m,) a number for each row of one side and one for the other's; kept, but not what a CUDA graph makes."""
-    if torch.compiler.is_compiling() or capturing():
-        return _two_numbers(first, n, second, m, like.dtype, like.device)
-    return _kept_numbers(first, n, second, m, like.dtype, like.device)
+    kept = not (torch.compiler.is_compiling() or capturing())
+    return (_kept_numbers if kept else _two_numbers)(first, n, second, m, like.dtype, like.device)
+
+
+def two_sides(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
+    """(2, n + m) the same, a row for each side, zero at the other's."""
+    kept = not (torch.compiler.is_compiling() or capturing())
+    return (_kept_sides if kept else _two_sides)(first, n, second, m, like.dtype, like.device)
 
 
 def _two_numbers(first: float, n: int, second: float, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -42,7 +47,13 @@ def _two_numbers(first: float, n: int, second: float, m: int, dtype: torch.dtype
     return torch.cat([torch.full((k,), number, dtype=dtype, device=device) for number, k in sides])
 
 
+def _two_sides(first: float, n: int, second: float, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    sides = (first, n, 0.0, m), (0.0, n, second, m)
+    return torch.stack([_two_numbers(*side, dtype, device) for side in sides])
+
+
 _kept_numbers = lru_cache(maxsize=64)(_two_numbers)
+_kept_sides = lru_cache(maxsize=64)(_two_sides)
 
 
 def first_those_of_mass(mass: Tensor) -> Tensor:

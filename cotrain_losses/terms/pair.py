@@ -129,6 +129,10 @@ class Pair:
     @property
     def weighable(self) -> bool:
         """Whether a kernel makes the masses: of rows without groups, on a device that has kernels."""
+        answer: bool = self._once("weighable", self._weighable)
+        return answer
+
+    def _weighable(self) -> bool:
         a, b = self.source.mass, self.target.mass
         if self.eager or self.grouped or min(self.n, self.m) == 0 or a is None or b is None:
             return False

@@ -35,11 +35,12 @@ class Pooled(NamedTuple):
     def of(cls, pair: Pair, least: int = 1, sides: tuple[Tensor, Tensor] | None = None) -> Pooled:
         """The features of a pair, or what a cost reads in their place; `least` as in `Pair.masses`."""
         sides = (pair.source.features, pair.target.features) if sides is None else sides
-        rows = torch.cat(sides).detach()
+        with torch.no_grad():
+            rows = torch.cat(sides)
         return cls(pair, sides, rows, pair.pooled_mass(least), rows.new_empty(len(rows)))
 
     def __len__(self) -> int:
-        return self.pair.n + self.pair.m
+        return self.rows.shape[0]
 
     def distances(self, scale: float, dtype: torch.dtype, *, within: bool, cleared: Tensor | None = None) -> Tensor:
         """(k, k) scale |z_i - z_j|^2; pairs of one side only where `within`, of rows without mass not defined.

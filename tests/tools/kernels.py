@@ -21,7 +21,7 @@ from triton.compiler import ASTSource
 from cotrain_losses.terms import triton_masses, triton_rows
 from cotrain_losses.terms.mmd import triton_means
 from cotrain_losses.terms.transport import triton_solve
-from cotrain_losses.terms.transport.launched import PASSES
+from cotrain_losses.terms.transport.launched import ENTRIES, PASSES, WARPS
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 DOUBLE = {"C", "POT", "V", "PARTS", "STAT", "SUMS"}
@@ -41,9 +41,10 @@ def variants(tiles: list[int]) -> list[Variant]:
         (triton_means.weigh, 8, MEANS),
         (triton_means.weigh, 8, MEANS | {"ENERGY": True, "GIVEN": True, "DISTINCT": False}),
     ]
-    sizes = {"ONES": False, "FIXED": True, "LINEAR": False, "POOLED": True, "PASSES": PASSES}
+    sizes = {"ONES": False, "LINEAR": False, "POOLED": True, "PASSES": PASSES}
     return fixed + [
-        (triton_solve.solve, min(16, wide // 8), sizes | {"ROWS": min(wide, 4096 // wide), "M": wide}) for wide in tiles
+        (triton_solve.solve, WARPS[wide], sizes | {"ROWS": min(wide, ENTRIES.get(wide, 4096) // wide), "M": wide})
+        for wide in tiles
     ]
 
 

@@ -50,6 +50,10 @@ def _run(command: list[str], root: Path, on: Machine) -> Iterator[Row]:
         "status": "ok" if found else f"failed: {text[-300:]}",
         "figure": "tests that failed",
     } | {"value": wrong, "wanted": 0, "passed": count["PASSED"], "skipped": count["SKIPPED"]}
-    for line in text.splitlines():
-        if line.startswith(("SKIPPED [", "FAILED ", "ERROR ")) and "%]" not in line:
-            yield {"what": line[:200], "status": "skipped" if line.startswith("SKIPPED") else "failed: a test"}
+    said = [
+        line for line in text.splitlines() if line.startswith(("SKIPPED [", "FAILED ", "ERROR ")) and "%]" not in line
+    ]
+    for line in said:
+        yield {"what": line[:200], "status": "skipped" if line.startswith("SKIPPED") else "failed: a test"}
+    for name in [] if said else [name for name, o in found.items() if o in ("FAILED", "ERROR")]:
+        yield {"what": name[:200], "status": "failed: a test"}

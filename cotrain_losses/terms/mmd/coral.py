@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..._core.device import accurate, transformed
 from ..gradients import with_pooled_gradients
-from ..masses import two_numbers
+from ..masses import two_numbers, two_sides
 from ..pair import Pair
 from ..term import Term
 
@@ -78,32 +78,35 @@ class CORAL(Term):
 
         |L'L - R'R|^2 = sum_i s_i <r_i, T_i>,   its gradient at a centred row   4 s_i T_i times the row's scale
         """
-        x, y, d = pair.source.features, pair.target.features, pair.source.features.shape[1]
-        mass, root = pair.pooled_mass(self.min_samples), self._roots(pair)
-        sign = two_numbers(1.0, pair.n, -1.0, pair.m, x)
-        side = torch.stack([two_numbers(1.0, pair.n, 0.0, pair.m, x), two_numbers(0.0, pair.n, 1.0, pair.m, x)])
-        pooled = torch.cat([x, y]).detach()
-        means = (side * mass) @ pooled
-        rows = torch.addmm(pooled, side.T, means, alpha=-1.0) * root[:, None]
-        signed = rows * sign[:, None]
-        moved = (rows @ rows.T) @ signed if len(rows) < d else rows @ (rows.T @ signed)
-        value = torch.dot(signed.flatten(), moved.flatten()) / (4 * d**2)
-        at = moved * (sign * root / d**2)[:, None]
-        if self.mean:
-            apart = means[0] - means[1]
-            value = value + apart.square().mean()
-            at = at + torch.outer(sign * mass, apart * (2 / d))
+        x, y, (n, m) = pair.source.features, pair.target.features, (pair.n, pair.m)
+        d = x.shape[1]
+        half, (means_of, root, pull) = 1 / (2 * d), self._weights(pair)
+        with torch.no_grad():
+            pooled = torch.cat([x, y])
+            means = means_of @ pooled
+            rows = torch.addmm(pooled, two_sides(1.0, n, 1.0, m, x).T, means, alpha=-1.0) * root[:, None]
+            signed = rows * two_numbers(half, n, -half, m, x)[:, None]
+            moved = (rows @ rows.T) @ signed if n + m < d else rows @ (rows.T @ signed)
+            value, at = torch.dot(signed.flatten(), moved.flatten()), moved * pull[:, None]
+            if self.mean:
+                apart = means[0] - means[1]
+                value = value + apart.square().mean()
+                at = at + (means_of[0] - means_of[1])[:, None] * (apart * (2 / d))
         return with_pooled_gradients(value, (x, y), at)
 
-    def _roots(self, pair: Pair) -> Tensor:
-        """(n + m,) the roots of what each row counts in its side's unbiased covariance."""
+    def _weights(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
+        """(2, n + m) what gives both means; (n + m,) roots of what a row counts in a covariance; 2 s_i / d times it."""
+        x, n, m = pair.source.features, pair.n, pair.m
+        d = x.shape[1]
         if pair.plain:
-            n, m = pair.n, pair.m
-            return two_numbers((n - 1) ** -0.5, n, (m - 1) ** -0.5, m, pair.source.features)
-        mass = pair.pooled_mass(self.min_samples).to(accurate(pair.source.features))
-        sides = torch.split(mass, [pair.n, pair.m])
-        left = [torch.dot(side, side.sum() - side).expand(len(side)) for side in sides]  # 1 - sum m^2
-        return (mass / torch.cat(left).clamp_min(1e-30)).sqrt().to(pair.source.features)
+            roots = (n - 1) ** -0.5, (m - 1) ** -0.5
+            pull = two_numbers(2 * roots[0] / d, n, -2 * roots[1] / d, m, x)
+            return two_sides(1 / n, n, 1 / m, m, x), two_numbers(roots[0], n, roots[1], m, x), pull
+        mass = pair.pooled_mass(self.min_samples)
+        sides = [side.to(accurate(x)) for side in (mass[:n], mass[n:])]
+        left = torch.cat([torch.dot(side, side.sum() - side).expand(len(side)) for side in sides])  # 1 - sum m^2
+        root = (mass / left.clamp_min(1e-30)).sqrt().to(x)
+        return two_sides(1.0, n, 1.0, m, x) * mass, root, root * two_numbers(2 / d, n, -2 / d, m, x)
 
     def _of(self, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         mean_x, mean_y = a @ x, b @ y

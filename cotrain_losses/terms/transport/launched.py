@@ -8,14 +8,14 @@ from torch import Tensor
 from ..._core import kernels
 from ..pair import Pair
 from ..pooled import Pooled, poolable
-from .problem import INF
 from .rounds import Plan
 from .settings import Settings
 from .telling import check_solution
 
 WIDEST = 512  # rows on either side: one program works on a problem
 FINEST = 1e-6  # the least tolerance: plans are float32
-ENTRIES = 4096  # of a tile
+ENTRIES = {512: 8192}  # of a tile, where it is not 4096, by width
+WARPS = {16: 2, 32: 4, 64: 8, 128: 16, 256: 32, 512: 32}  # measured on an H200 (docs/gpu.md)
 PASSES = 3000  # at most; rows N(0, 1) at C / eps = 3e5 take a few hundred
 Found = tuple[Tensor, Tensor, Tensor]
 
@@ -105,16 +105,15 @@ def _solved(
     (n, m), (where, masses), (rho_a, rho_b) = sizes, places, settings.rho
     wide, pooled = kernels.power_of_two(max(n, m)), where[0] != where[1]
     made = torch.empty if pooled else torch.zeros  # whose potentials nobody reads, those of rows without mass too
-    numbers = made(6 * problems + n + m, dtype=torch.float64, device=cost.device)
-    parts, told, potentials = torch.split(numbers, [problems, 5 * problems, n + m])
-    vectors = numbers.new_empty(problems, 9, wide)
+    shapes = (problems,), (problems, 5), (n + m,), (problems, 10, wide)
+    parts, told, potentials, vectors = [made(shape, dtype=torch.float64, device=cost.device) for shape in shapes]
     kernels.launch(
         solve, (problems,), cost, plan, mass, potentials, vectors, parts, told, n, m, *masses, *where, stride,
-        settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, warps=min(16, wide // 8),
-        ONES=settings.ones, FIXED=rho_a == INF, LINEAR=linear, POOLED=pooled, PASSES=PASSES,
-        ROWS=min(wide, ENTRIES // wide), M=wide,
+        settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, warps=WARPS[wide],
+        ONES=settings.ones, LINEAR=linear, POOLED=pooled, PASSES=PASSES,
+        ROWS=min(wide, ENTRIES.get(wide, 4096) // wide), M=wide,
     )  # fmt: skip
-    return parts, told.view(problems, 5), potentials
+    return parts, told, potentials
 
 
 def _fits(n: int, m: int, settings: Settings) -> bool:

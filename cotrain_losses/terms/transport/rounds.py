@@ -126,16 +126,18 @@ def _round(problem: _Problem, state: _State, settings: Settings, *, sweep: bool)
 
 def _rows(problem: _Problem, g: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What the potentials g make of the rows: f, their masses r, and S."""
-    exponent, logs = _exponents(problem, g, e)
+    shares, sums, logs = _exponentials(problem, g, e)
     f = _best(problem, logs, e)
-    return f, _held(f, problem.a, problem.rho[0]), exponent.sub_(logs[:, None]).exp_()
+    return f, _held(f, problem.a, problem.rho[0]), shares.div_(sums[:, None])
 
 
-def _exponents(problem: _Problem, g: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., n, m) the exponents of S before they are normalised, and the logarithm of their rows' sums."""
+def _exponentials(problem: _Problem, g: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(X - top) (..., n, m) of the exponents X, its rows' sums, and the logarithms of the sums of exp(X)."""
     exponent = (g[..., None, :] - problem.cost).div_(e).add_(problem.logs)
     exponent = exponent if problem.same is None else exponent.masked_fill_(~problem.same, NEVER)
-    return exponent, torch.logsumexp(exponent, -1)
+    top = exponent.amax(-1)
+    sums = exponent.sub_(top[..., None]).exp_().sum(-1)
+    return exponent, sums, top + sums.log()
 
 
 def _best(problem: _Problem, logs: Tensor, e: Tensor) -> Tensor:
@@ -191,7 +193,7 @@ def _longest(problem: _Problem, g: Tensor, e: Tensor, f: Tensor, ahead: Tensor) 
     lengths = shortest ** (torch.arange(LENGTHS, device=g.device, dtype=g.dtype) / (LENGTHS - 1))
     reached = g + (e * lengths)[:, None] * ahead
     parts = reached[None] if problem.cost.numel() <= TOGETHER else reached[:, None]
-    values = [_dual(problem, _best(problem, _exponents(problem, part, e)[1], e), part, e) for part in parts]
+    values = [_dual(problem, _best(problem, _exponentials(problem, part, e)[2], e), part, e) for part in parts]
     value, place = torch.nan_to_num(torch.cat(values), nan=-INF, neginf=-INF).max(0)
     slack = 500 * torch.finfo(g.dtype).eps * (before.abs() + (problem.a * f).abs().sum())
     length = torch.where(value >= before - slack, lengths.gather(0, place[None])[0], 0.0)

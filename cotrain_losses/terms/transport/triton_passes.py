@@ -2,7 +2,7 @@
 
     X_ij = (g_j - C_ij) / e + log beta_j,   S_ij = exp(X_ij - top_i),   P = q S,   q = r / sum_j S
 
-Tiles go from the first row of mass to the last.  Vectors lie in V, (9, M) float64: what one pass stores another reads,
+Tiles go from the first row of mass to the last.  Vectors lie in V, (10, M) float64: what one pass stores another reads,
 by other threads, hence the barriers.
 """
 
@@ -66,16 +66,11 @@ def started(C, A, first, stop, stride, present, ROWS: tl.constexpr, M: tl.conste
 
 
 @triton.jit
-def passed(C, S, V, F, A, whole, n, first, stop, stride, e, per_rho, ONES: tl.constexpr, FIXED: tl.constexpr,
-           ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
-    """Everything at the potentials AHEAD -> what the columns hold, the rows' part of the dual, the mass carried.
-
-    FIXED: rows carry all their mass, A over `whole`.  Then their columns are summed in the same pass over the tiles.
-    """
+def passed(C, S, V, F, A, n, first, stop, stride, e, per_rho, ONES: tl.constexpr, ROWS: tl.constexpr, M: tl.constexpr):
+    """Everything at the potentials AHEAD -> what the columns hold, the rows' part of the dual, the mass carried."""
     j = tl.arange(0, M)
     logs = tl.load(V + LOGS * M + j)
     present, shift = logs > NEVER, tl.load(V + AHEAD * M + j) / e + logs
-    summed = tl.zeros([ROWS, M], tl.float32)
     tl.debug_barrier()
     for start in range(first, stop, ROWS):
         i = start + tl.arange(0, ROWS)
@@ -85,36 +80,23 @@ def passed(C, S, V, F, A, whole, n, first, stop, stride, e, per_rho, ONES: tl.co
         weight = tl.exp((exponent - top[:, None]).to(tl.float32))
         tl.store(S + i[:, None] * stride + j[None, :], weight, mask=both)
         tl.store(V + TOP * M + i, top, mask=i < stop)
-        sums = tl.sum(weight, 1)
-        tl.store(V + SUMS * M + i, sums.to(tl.float64), mask=i < stop)
-        if FIXED:
-            held = tl.load(A + i, mask=i < stop, other=0.0) / whole.to(tl.float32)
-            share = tl.where(held > 0, held / tl.where(held > 0, sums, 1.0), 0.0)
-            summed += tl.where(both, share[:, None] * weight, 0.0)
+        tl.store(V + SUMS * M + i, tl.sum(weight, 1).to(tl.float64), mask=i < stop)
     tl.debug_barrier()
     own, _, _ = masses(A, n, M)
-    tops = tl.load(V + TOP * M + j, mask=own > 0, other=2 * NEVER)
-    all_sums = tl.load(V + SUMS * M + j, mask=own > 0, other=1.0)
-    logsum = tops + tl.log(all_sums)
+    top = tl.load(V + TOP * M + j, mask=own > 0, other=2 * NEVER)
+    sums = tl.load(V + SUMS * M + j, mask=own > 0, other=1.0)
+    logsum = top + tl.log(sums)
     if ONES:
         logsum -= tl.log(tl.maximum(own, TINY))
-    part = 1.0 / (1.0 + e * per_rho)
-    f = tl.where(tops > NEVER, -e * logsum * part, 0.0)
+    share = 1.0 / (1.0 + e * per_rho)
+    f = tl.where(top > NEVER, -e * logsum * share, 0.0)
     r = wanted(own, f, per_rho)
     tl.store(F + j, f, mask=j < n)
-    tl.store(V + HELD * M + j, r / all_sums)
-    tl.store(V + CURVED * M + j, r * part / (all_sums * all_sums))
+    tl.store(V + HELD * M + j, r / sums)
+    tl.store(V + CURVED * M + j, r * share / (sums * sums))
     carried = tl.sum(r)
-    value = (
-        tl.sum(worth(own, f, per_rho) + 0.0 * all_sums) - e * carried
-    )  # NaN where a row is not finite: that ends all
-    if FIXED:
-        tl.store(V + COLUMNS * M + j, tl.sum(summed, 0).to(tl.float64))
-        tl.debug_barrier()
-        found = tl.load(V + COLUMNS * M + j)
-    else:
-        found = columns(S, V, first, stop, stride, present, ROWS, M)
-    return found, value, carried
+    value = tl.sum(worth(own, f, per_rho) + 0.0 * sums) - e * carried  # NaN where a row is not finite: that ends all
+    return columns(S, V, first, stop, stride, present, ROWS, M), value, carried
 
 
 @triton.jit

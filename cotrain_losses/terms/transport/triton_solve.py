@@ -45,7 +45,7 @@ SYMMETRIC = tl.constexpr(64)  # iterations from rows to themselves, at most
 
 @triton.jit(do_not_specialize=["n", "m", "at_a", "at_b", "to", "mirror", "stride", "limit"])
 def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride, eps, per_a, per_b, tolerance, limit,
-          ONES: tl.constexpr, FIXED: tl.constexpr, LINEAR: tl.constexpr, POOLED: tl.constexpr, PASSES: tl.constexpr,
+          ONES: tl.constexpr, LINEAR: tl.constexpr, POOLED: tl.constexpr, PASSES: tl.constexpr,
           ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
     """Program 0 solves between the sides, 1 and 2 each side with itself; STAT (k, 5) tells how it went.
 
@@ -55,12 +55,12 @@ def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride,
     p = tl.program_id(0)
     one = tl.max(tl.full([M], 1.0, tl.float64))  # numbers come as float32
     eps, tolerance, per_a, per_b = eps * one, tolerance * one, per_a * one, per_b * one
-    V += p * 9 * M
+    V += p * 10 * M
     STAT += p * 5
     if p == 0:
         value, linear, error, carried, rounds = _across(
             C + to, S + to, S + mirror, V, POT + at_a, POT + at_b, MASS + at_a, MASS + at_b, n, m, stride,
-            eps, per_a, per_b, tolerance, limit, ONES, FIXED, POOLED, PASSES, ROWS, M)  # fmt: skip
+            eps, per_a, per_b, tolerance, limit, ONES, POOLED, PASSES, ROWS, M)  # fmt: skip
         if LINEAR:
             tl.store(PARTS, linear)
         else:
@@ -80,13 +80,12 @@ def solve(C, S, MASS, POT, V, PARTS, STAT, n, m, at_a, at_b, to, mirror, stride,
 
 @triton.jit
 def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, limit,
-            ONES: tl.constexpr, FIXED: tl.constexpr, MIRROR: tl.constexpr, PASSES: tl.constexpr,
+            ONES: tl.constexpr, MIRROR: tl.constexpr, PASSES: tl.constexpr,
             ROWS: tl.constexpr, M: tl.constexpr):  # fmt: skip
     """The plan between two sides -> its objective, <P, C>, marginal error, mass carried, rounds."""
     j = tl.arange(0, M)
     a, first, stop = masses(A, n, M)
     b, _, _ = masses(B, m, M)
-    whole = tl.maximum(tl.sum(tl.load(A + j, mask=j < n, other=0.0).to(tl.float64)), TINY)
     present = b > 0
     logs, reference = tl.log(tl.maximum(b, TINY)), 0 * eps + 1
     if ONES:
@@ -109,7 +108,7 @@ def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, 
         tl.debug_barrier()
         tl.store(V + AHEAD * M + j, ahead)
         tl.debug_barrier()
-        c, value1, carried1 = passed(C, S, V, F, A, whole, n, first, stop, stride, e, per_a, ONES, FIXED, ROWS, M)
+        c, value1, carried1 = passed(C, S, V, F, A, n, first, stop, stride, e, per_a, ONES, ROWS, M)
         b, _, _ = masses(B, m, M)
         w = wanted(b, ahead, per_b)
         value1 += tl.sum(worth(b, ahead, per_b))
