@@ -44,24 +44,26 @@ def check_followed(*inputs: Tensor) -> None:
 class _Known(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor | float, count: int, *tensors: Tensor) -> Tensor:
-        ctx.count = count
-        ctx.save_for_backward(*tensors)
+        inputs, known = tensors[:count], tensors[count:]
+        ctx.rows = [x.shape[0] for x in inputs] if len(known) < count else None
+        ctx.inputs = () if torch.compiler.is_compiling() else inputs  # not saved: they may change in place
+        ctx.save_for_backward(*known)
         return value.view_as(value) if isinstance(value, Tensor) else torch.full((), value, dtype=tensors[0].dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        inputs, known = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        known = ctx.saved_tensors
         found = [gradient * each for each in known]
-        if len(known) < len(inputs):
-            found = _split(found[0], inputs)
+        if ctx.rows is not None:
+            found = _split(found[0], ctx.rows)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            found = [_FirstOnly.apply(each, x) for each, x in zip(found, inputs, strict=True)]  # type: ignore[no-untyped-call]
+            found = [_FirstOnly.apply(each, x) for each, x in zip(found, ctx.inputs, strict=True)]  # type: ignore[no-untyped-call]
         return (None, None, *found, *[None] * len(known))
 
 
-def _split(rows: Tensor, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+def _split(rows: Tensor, sizes: list[int]) -> list[Tensor]:
     """As many rows for each input as it has."""
-    stops = list(accumulate(x.shape[0] for x in inputs))
+    stops = list(accumulate(sizes))
     return [rows[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 

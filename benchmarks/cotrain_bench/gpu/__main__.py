@@ -33,7 +33,7 @@ PARTS: dict[str, tuple[float, Callable[[Machine], Iterator[Row]]]] = {
     "graphs": (40.0, steps.graphs),
     "memory": (30.0, limits.memory),
     "bad batches": (40.0, limits.bad_batches),
-    "tests": (60.0, suite.measured),
+    "tests": (75.0, suite.measured),
     "speed": (50.0, speed.measured),
     "overhead": (50.0, steps.overhead),
     "tokens": (30.0, tokens.measured),
