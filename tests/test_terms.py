@@ -147,6 +147,7 @@ def test_a_second_derivative_is_refused_not_wrong():
         gradient.sum().backward()
 
 
+@pytest.mark.usefixtures("of_the_cpu")
 def test_features_whose_squares_overflow_are_finite_and_one_that_is_not_is_found():
     x = torch.full((3, 2), 1e30)
     check_finite("the features", x)  # without a warning: here warnings are errors

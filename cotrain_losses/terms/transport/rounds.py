@@ -92,7 +92,7 @@ def _start(problem: _Problem, eps: float) -> _State:
     held = torch.where(allowed, cost, INF)
     f = _finite(held.amin(1))
     g = _finite(held.sub_(f[:, None]).amin(0))
-    left = torch.where(allowed, held.sub_(g), 0.0).amax()
+    left = held.sub_(g).masked_fill_(~allowed, 0.0).amax()
     return _State(g, (left / 4).clamp_min(eps), zero + DAMPING, zero > 0, zero)
 
 
