@@ -118,6 +118,16 @@ def test_a_solve_that_stops_early_is_told_once_the_flags_are_read(monkeypatch, m
             regularizer.flags.read()
 
 
+@pytest.mark.parametrize("price", [None, 2.0])
+def test_rows_of_no_mass_have_no_potential_whichever_side_has_fewer_rows(price):
+    for n, m in ((5, 6), (6, 5)):
+        x, y = Rows(rows(n, 2, 0), mass=torch.arange(n) % 2.0), Rows(rows(m, 2, 1), mass=torch.arange(m) % 3.0)
+        with another_device():
+            found = OptimalTransport(0.4, unbalanced=price).coupling(x, y)
+        for side, potential in zip((x, y), found.potentials, strict=True):
+            assert not potential[side.mass == 0].any() and potential[side.mass > 0].all()
+
+
 def test_leaving_nearly_everything_behind_is_told_once_the_flags_are_read():
     regularizer = 0.1 * OptimalTransport(0.1, unbalanced=1.0)
     with another_device():

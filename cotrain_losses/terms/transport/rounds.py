@@ -141,7 +141,7 @@ def _exponentials(problem: _Problem, g: Tensor, e: Tensor) -> tuple[Tensor, Tens
 
 
 def _best(problem: _Problem, logs: Tensor, e: Tensor) -> Tensor:
-    """f (..., n), the best for g: rho / (rho + e) (e log(a / alpha) - e logsumexp); zero for rows of no mass."""
+    """f (..., n), the best for g: rho / (rho + e) (e log(a / alpha) - e logsumexp); zero where no pair is allowed."""
     of_mass = torch.log(problem.a.clamp_min(1e-30) / problem.alpha.clamp_min(1e-30))
     return torch.where(logs > NEVER / 2, e * (of_mass - logs) * _share(problem.rho[0], e), 0.0)
 
@@ -211,6 +211,6 @@ def _dual(problem: _Problem, f: Tensor, g: Tensor, e: Tensor | float) -> Tensor:
 def _finished(problem: _Problem, state: _State, settings: Settings) -> Plan:
     f, r, shares = _rows(problem, state.g, state.g.new_full((), settings.eps))
     columns, wanted = _columns(problem, r, shares, state.g)
-    g = torch.where(problem.b > 0, state.g, 0.0)
+    f, g = torch.where(problem.a > 0, f, 0.0), torch.where(problem.b > 0, state.g, 0.0)
     value = _dual(problem, f, g, settings.eps) + settings.eps * problem.alpha.sum() * problem.beta.sum()
     return Plan(shares.mul_(r[:, None]), f, g, value, (wanted - columns).abs().sum(), state.rounds)
