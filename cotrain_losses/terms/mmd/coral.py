@@ -28,7 +28,8 @@ class CORAL(Term):
         source (n, d), target (m, d) with n, m >= 2, n and m free -> scalar.  With groups: the mean over groups,
         each counted by its share.
 
-    Cost: O(min((n + m) d^2, (n + m)^2 d)): where rows are fewer than columns, through their inner products.
+    Cost: O(min((n + m) d^2, (n + m)^2 d)): where rows are fewer than columns, through their inner products.  First
+    derivatives only on a device other than the CPU.
 
     >>> source, target = torch.eye(3), 1.0 + torch.eye(3)  # only the means differ
     >>> round(CORAL()(source, target).item(), 6)
