@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -78,6 +80,18 @@ def compiled(device: torch.device) -> None:
     """For tests of what torch.compile makes."""
     if device.type == "elsewhere":
         pytest.skip("torch.compile has no code for the stand-in")
+
+
+@pytest.fixture(autouse=True)
+def _own_flags(device: torch.device) -> Iterator[None]:
+    """What bare terms posted on a device is told within the test that posted it, not in a later one."""
+    yield
+    if device.type != "cpu":
+        from cotrain_losses._core.flags import common
+
+        with suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            common.read()
 
 
 @pytest.fixture(autouse=True)
