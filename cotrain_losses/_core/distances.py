@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .device import accurate
+from .device import accurate, transformed
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     if x.device.type != "cpu":
         x, y = x.to(accurate(x)), y.to(accurate(y))
     lengths = x.square().sum(1)[:, None], y.square().sum(1)
-    if x.requires_grad or y.requires_grad or torch.compiler.is_compiling():
+    if any(z.requires_grad or transformed(z) for z in (x, y)) or torch.compiler.is_compiling():
         return torch.addmm(lengths[0] + lengths[1], x, y.T, alpha=-2.0).clamp_min(0.0).to(narrow)
     return (lengths[0] + lengths[1]).addmm_(x, y.T, alpha=-2.0).clamp_min_(0.0).to(narrow)
 
