@@ -70,9 +70,9 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture
 def of_the_cpu(device: torch.device) -> None:
-    """For tests of solvers and messages that the CPU alone has."""
+    """For tests of solvers that the CPU alone has."""
     if device.type != "cpu":
-        pytest.skip("tests what the CPU alone has")
+        pytest.skip("tests the solvers of the CPU")
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from cotrain_losses._core.device import follow
 from cotrain_losses._core.flags import Flags
 from cotrain_losses.mixing.domains import Domains
 from cotrain_losses.strength.schedules import warmup
-from cotrain_losses.terms import Term
+from cotrain_losses.terms import DomainClassifier, Term
+from cotrain_losses.terms.mmd import CORAL
 from cotrain_losses.terms.transport import rounds
 from tests.drawn import features
 from tests.elsewhere import OneDevice, another_device, captured
@@ -263,3 +264,15 @@ def test_labels_of_no_domain_on_another_device_are_told_later():
     with another_device():
         assert set(domains.counts(domains.labels(torch.tensor([0, 1, 1]))).values()) == {1, 2}
     assert domains.labels(torch.zeros(3, device="meta", dtype=torch.bool)).device.type == "meta"
+
+
+@pytest.mark.parametrize("term", [CORAL(), DomainClassifier(3)])
+def test_what_a_term_keeps_for_later_steps_was_not_made_in_inference_mode(term):
+    x, y = (side.float() for side in features(0, 7, 5, 3))
+    with another_device():
+        with torch.inference_mode():
+            looked = term(x, y)
+        value = term(x.requires_grad_(), y)
+        value.backward()
+    assert x.grad.any()
+    torch.testing.assert_close(looked.clone(), value.detach())

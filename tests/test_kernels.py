@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ from cotrain_bench.gpu.held import Held
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cotrain_losses import MMD, OptimalTransport, Rows, Sinkhorn
+from cotrain_losses import MMD, DomainClassifier, OptimalTransport, Rows, Sinkhorn
 from cotrain_losses._core import kernels
 from cotrain_losses._core.flags import Flags
 from cotrain_losses.terms import Block, Pair
-from cotrain_losses.terms.mmd import EnergyDistance
+from cotrain_losses.terms.mmd import CORAL, EnergyDistance
 from cotrain_losses.terms.transport import launched, rounds
 from tests.drawn import features, seeds
 from tests.elsewhere import OneDevice, another_device, rows
@@ -141,6 +142,31 @@ def test_a_bad_row_ends_in_a_value_that_is_not_finite(term, bad):
         patch.setattr("cotrain_losses._core.flags.eager", lambda z: False)
         assert not term.evaluate(Pair(Rows(x), Rows(y), eager=False, flags=Flags())).isfinite()
     assert launched
+
+
+@pytest.mark.parametrize("bad", [0.0, math.nan])
+def test_terms_with_and_without_a_kernel_tell_of_bad_rows_together_and_of_good_ones_nothing(bad):
+    x, y = rows(5, 3, 0), rows(4, 3, 1)
+    x[2, 1] += bad
+    regularizer = MMD() + CORAL() + 0.1 * DomainClassifier(3)
+    with interpreted() as names, another_device():
+        regularizer(x, y)
+        with pytest.raises(ValueError, match="the source features must be finite") if bad else nullcontext():
+            regularizer.flags.read()
+    assert "weigh" in names
+
+
+def test_each_transport_is_told_by_its_own_tolerance(monkeypatch):
+    monkeypatch.setattr(launched, "PASSES", 4)
+    x, y = rows(8, 3, 0), rows(6, 3, 1)
+    for terms, told in (((1e-4, 1.9), 1), ((1.9, 1e-4), 1), ((1.9, 1.8), 0)):
+        regularizer = sum(OptimalTransport(0.05, tolerance=each) for each in terms)
+        with interpreted(), another_device():
+            regularizer(x, y)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                regularizer.flags.read()
+        assert sum("tolerance 1e-04" in str(each.message) for each in said) == told == len(said)
 
 
 def test_no_rows_of_mass_are_an_exact_zero():

@@ -11,6 +11,7 @@ from torch import nn
 
 from cotrain_losses import MMD, DomainAdversary, DomainClassifier, OptimalTransport, Rows, Sinkhorn, Term
 from cotrain_losses._core.checks import check_finite
+from cotrain_losses._core.flags import common
 from cotrain_losses.terms.mmd import CORAL, EnergyDistance
 from tests.drawn import any_size, features, seeds, sizes
 from tests.every_term import PLAIN, TERMS, assert_same, every, value_and_gradients
@@ -147,10 +148,11 @@ def test_a_second_derivative_is_refused_not_wrong():
         gradient.sum().backward()
 
 
-@pytest.mark.usefixtures("of_the_cpu")
-def test_features_whose_squares_overflow_are_finite_and_one_that_is_not_is_found():
-    x = torch.full((3, 2), 1e30)
-    check_finite("the features", x)  # without a warning: here warnings are errors
+def test_features_whose_squares_overflow_are_finite_on_the_cpu_and_one_that_is_not_is_found(device):
+    x, here = torch.full((3, 2), 1e30), device.type == "cpu"
+    check_finite("the features", x if here else torch.ones(3, 2))  # without a warning: here warnings are errors
     x[1, 1] = float("nan")
-    with pytest.raises(ValueError, match="got 1 NaN or infinite values of 6, the first in row 1"):
+    said = "got 1 .* of 6, the first in row 1" if here else "or values whose squares overflow, in 1 batches"
+    with pytest.raises(ValueError, match=said):
         check_finite("the features", x)
+        common.read()  # on a device

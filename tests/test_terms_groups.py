@@ -106,9 +106,9 @@ def test_rows_without_a_partner_group_are_counted_on_the_cpu(device):
     assert mean_over_sources([("one", found), ("other", found)]).unmatched == 2 * found.unmatched
 
 
-def test_negative_mass_and_one_sided_groups_are_refused():
+def test_negative_mass_and_one_sided_groups_are_refused(device):
     x = torch.randn(3, 2)
-    with pytest.raises(ValueError, match="must not be negative, got -1"):
+    with pytest.raises(ValueError, match="must not be negative, got -1" + " in row 1" * (device.type == "cpu")):
         MMD()(Rows(x, mass=torch.tensor([1.0, -1.0, 1.0])), x)
         common.read()  # on a device
     with pytest.raises(ValueError, match="group on the source side only"):

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from .device import eager
 from .flags import Flags, common, least, not_finite
+from .rows import SIDES
 
 
-def check_features(name: str, source: Tensor, target: Tensor, flags: Flags | None = common) -> bool:
-    """Two feature matrices that can be compared: 2-D, floating, of one width, one device, finite.
+def check_features(name: str, source: Tensor, target: Tensor) -> bool:
+    """Two feature matrices that can be compared: 2-D, floating, of one width, one device, and on the CPU finite.
 
-    Returns whether both are computed with op by op on the CPU.  Without `flags` values elsewhere are the caller's care.
+    Returns whether both are computed with op by op on the CPU; elsewhere their values are the caller's care.
     """
     if source.ndim != 2 or target.ndim != 2:
         raise ValueError(
@@ -41,10 +42,10 @@ def check_features(name: str, source: Tensor, target: Tensor, flags: Flags | Non
             "Move one of them: z.to(other.device)."
         )
     at_once = eager(source) and eager(target)
-    if (at_once and math.isfinite(_squares(source, target))) or (flags is None and not at_once):
+    if not at_once or math.isfinite(_squares(source, target)):
         return at_once
-    for side, features in (("source", source), ("target", target)):
-        if not check_finite(f"{name}: the {side} features", features, flags or common):
+    for side, features in zip(SIDES, (source, target), strict=True):
+        if not check_finite(f"{name}: the {side} features", features):
             raise ValueError(
                 f"{name}: the {side} features are so large that their squares overflow {_type(features)}, got up to "
                 f"{float(features.abs().max()):.1e}.\nNormalise them first, or put the seam behind a LayerNorm."

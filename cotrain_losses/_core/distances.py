@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .device import accurate, transformed
+from .device import accurate
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -20,10 +20,8 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     x, y = x - centre, y - centre
     if x.device.type != "cpu":
         x, y = x.to(accurate(x)), y.to(accurate(y))
-    lengths = x.square().sum(1)[:, None], y.square().sum(1)
-    if any(z.requires_grad or transformed(z) for z in (x, y)) or torch.compiler.is_compiling():
-        return torch.addmm(lengths[0] + lengths[1], x, y.T, alpha=-2.0).clamp_min(0.0).to(narrow)
-    return (lengths[0] + lengths[1]).addmm_(x, y.T, alpha=-2.0).clamp_min_(0.0).to(narrow)
+    squared = torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2.0)
+    return squared.clamp_min(0.0).to(narrow)
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What only the data decides in a step: read at once on the CPU, together and seldom on another device.
 
-    flag    numbers on the device, of each post; a rule makes one of them, zero where there is nothing to tell
+    flag    a name and a rule; of the numbers posted the rule makes one, zero where there is nothing to tell
     buffer  the posts of each flag since the buffer was last read
 
 A skipped term, a solve that did not converge, a value that is not finite: each is a flag here.  A post launches
@@ -66,7 +66,7 @@ class Flags:
 
     def __init__(self, every: int = 100) -> None:
         self.every = every
-        self._flags: dict[str, _Flag] = {}
+        self._flags: dict[tuple[str, Rule], _Flag] = {}
 
     def post(self, name: str, value: Tensor, act: Act, rule: Rule = largest) -> None:
         """Call `act(number)` if the rule's number of the values is not zero: now on the CPU, elsewhere once it is read.
@@ -105,8 +105,8 @@ class Flags:
                 flag.act(whole)
 
     def _kept(self, name: str, act: Act, rule: Rule) -> _Flag:
-        if (flag := self._flags.get(name)) is None:
-            flag = self._flags[name] = _Flag(act, rule)
+        if (flag := self._flags.get((name, rule))) is None:
+            flag = self._flags[name, rule] = _Flag(act, rule)
         flag.act = act
         return flag
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -60,11 +61,9 @@ def attempted(compute: Callable[[], T]) -> T | None:
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, **sizes: Any) -> None:
     """Launch a kernel on the device of its first argument, on the current stream."""
     device = arguments[0].device
-    if device.type != "cuda" or device.index == torch.cuda.current_device():
+    here = device.type != "cuda" or device.index == torch.cuda.current_device()
+    with nullcontext() if here else torch.cuda.device(device):
         kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
-    else:
-        with torch.cuda.device(device):
-            kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
 
 
 def power_of_two(n: int) -> int:

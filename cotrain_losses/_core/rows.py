@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+SIDES = ("source", "target")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,17 @@ class Rows:
             f"a term compares tensors or Rows, got {type(rows).__name__}. "
             "Pass z (samples, width) or Rows(z, extras=...)."
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """One after another, with all that is known of them."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        extras = {name: torch.cat([part.extras[name] for part in parts]) for name in first.extras}
+        more = [[getattr(part, name) for part in parts] for name in ("mass", "group", "valid")]
+        known = [None if each[0] is None else torch.cat(each) for each in more]
+        return cls(torch.cat([part.features for part in parts]), extras, *known)
 
     def __len__(self) -> int:
         return self.features.shape[0]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .._core.checks import check_features, check_finite
+from .._core.rows import SIDES
 
 
 class Estimator(Protocol):
@@ -105,7 +106,9 @@ def effective_sample_size(weights: Tensor) -> Tensor:
 
 def checked_sides(name: str, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both samples in float64: two of each at least, one width, finite."""
-    check_features(name, source, target)
+    if not check_features(name, source, target):
+        for side, samples in zip(SIDES, (source, target), strict=True):
+            check_finite(f"{name}: the {side} features", samples)
     if min(len(source), len(target)) < 2:
         raise ValueError(
             f"{name} estimates a ratio from at least 2 samples of each side, got {len(source)} source and "

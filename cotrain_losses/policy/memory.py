@@ -33,21 +33,10 @@ class Memory:
                 parts.append(kept[-short:])
                 of.append(torch.full((short,), domain))
         self._keep(rows, counted)
-        return _joined(parts), torch.cat(of)
+        return Rows.joined(parts), torch.cat(of)
 
     def _keep(self, rows: Rows, labels: Tensor) -> None:
         for domain in labels[labels >= 0].unique().tolist():  # type: ignore[no-untyped-call]
             place = (labels == domain).nonzero().squeeze(1).to(rows.features.device, non_blocking=True)
             own = rows[place].map(lambda x: x.detach())
-            self.kept[domain] = _joined([self.kept[domain], own] if domain in self.kept else [own])[-self.size :]
-
-
-def _joined(parts: list[Rows]) -> Rows:
-    """One after another, with all that is known of them."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    extras = {name: torch.cat([part.extras[name] for part in parts]) for name in first.extras}
-    more = [[getattr(part, name) for part in parts] for name in ("mass", "group", "valid")]
-    known = [None if each[0] is None else torch.cat(each) for each in more]
-    return Rows(torch.cat([part.features for part in parts]), extras, *known)
+            self.kept[domain] = Rows.joined([self.kept[domain], own] if domain in self.kept else [own])[-self.size :]

@@ -104,13 +104,13 @@ class DomainClassifier(Term):
         return 0.5 * ((a * F.softplus(first)).sum() + (b * F.softplus(second)).sum())
 
     def _pooled(self, pair: Pair) -> Rows | None:
-        """Both sides in one; None where only one of them tells which steps are real."""
-        sides = pair.source, pair.target
-        valid = [rows.valid for rows in sides if rows.valid is not None]
-        if len(valid) == 1:
-            return None
-        extras = {name: torch.cat([rows.extra(name) for rows in sides]) for name in self.join.conditional}
-        return Rows(torch.cat([rows.features for rows in sides]), extras, valid=torch.cat(valid) if valid else None)
+        """Both sides in one, with what the head reads; None where only one of them tells which steps are real."""
+        names = self.join.conditional
+        sides = [
+            Rows(rows.features, {name: rows.extra(name) for name in names}, valid=rows.valid)
+            for rows in (pair.source, pair.target)
+        ]
+        return Rows.joined(sides) if len({rows.valid is None for rows in sides}) == 1 else None
 
     def _roughness(self, pair: Pair) -> Tensor:
         """E |grad_z D|^2 / 2, each domain averaged by itself."""
@@ -150,16 +150,11 @@ class DomainAdversary(DomainClassifier):
 
     def _fixed(self, rows: Rows) -> Tensor:
         """The logits by a head that learns nothing from it."""
-        x = self._read(rows)
-        for layer in self.head:
-            if isinstance(layer, nn.Linear):
-                x = F.linear(x, layer.weight.detach(), layer.bias.detach())
-            elif isinstance(layer, nn.LayerNorm):
-                held = layer.weight.detach(), layer.bias.detach()
-                x = F.layer_norm(x, layer.normalized_shape, *held, layer.eps)
-            else:
-                x = layer(x)
-        return x.squeeze(-1)
+        from torch.func import functional_call  # imports a good part of torch that nothing else here needs
+
+        fixed = {name: parameter.detach() for name, parameter in self.head.named_parameters()}
+        logits: Tensor = functional_call(self.head, fixed, (self._read(rows),))
+        return logits.squeeze(-1)
 
 
 class _Join(nn.Module):

@@ -10,12 +10,14 @@ either side has nothing to be compared with: its rows count nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .._core.device import capturing
+from .._core.device import capturing, transformed
 from .._core.rows import Rows
 
 LEAST = 2e-19
@@ -31,29 +33,33 @@ def own_mass(rows: Rows) -> Tensor:
 
 
 def two_numbers(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
-    """(n + m,) a number for each row of one side and one for the other's; kept, but not what a CUDA graph makes."""
-    kept = not (torch.compiler.is_compiling() or capturing())
-    return (_kept_numbers if kept else _two_numbers)(first, n, second, m, like.dtype, like.device)
+    """(n + m,) a number for each row of one side and one for the other's."""
+    return _kept(_two_numbers, like)(first, n, second, m, like.dtype, like.device)
 
 
 def two_sides(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
     """(2, n + m) the same, a row for each side, zero at the other's."""
-    kept = not (torch.compiler.is_compiling() or capturing())
-    return (_kept_sides if kept else _two_sides)(first, n, second, m, like.dtype, like.device)
+    return _kept(_two_sides, like)(first, n, second, m, like.dtype, like.device)
 
 
+@lru_cache(maxsize=64)
 def _two_numbers(first: float, n: int, second: float, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     sides = (first, n), (second, m)
     return torch.cat([torch.full((k,), number, dtype=dtype, device=device) for number, k in sides])
 
 
+@lru_cache(maxsize=64)
 def _two_sides(first: float, n: int, second: float, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     sides = (first, n, 0.0, m), (0.0, n, second, m)
-    return torch.stack([_two_numbers(*side, dtype, device) for side in sides])
+    return torch.stack([_two_numbers.__wrapped__(*side, dtype, device) for side in sides])
 
 
-_kept_numbers = lru_cache(maxsize=64)(_two_numbers)
-_kept_sides = lru_cache(maxsize=64)(_two_sides)
+def _kept(make: Any, like: Tensor) -> Callable[..., Tensor]:
+    """`make` with its memory where any later step may take what it made, else without."""
+    own = torch.compiler.is_compiling() or capturing() or torch.is_inference_mode_enabled() or transformed(like)
+    own = own or type(like) not in (Tensor, nn.Parameter)  # a FakeTensor, say
+    made: Callable[..., Tensor] = make.__wrapped__ if own else make
+    return made
 
 
 def first_those_of_mass(mass: Tensor) -> Tensor:

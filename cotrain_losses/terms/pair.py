@@ -20,11 +20,9 @@ from torch import Tensor
 from .._core import kernels
 from .._core.checks import check_features, check_mass, length, post_length
 from .._core.flags import Flags, common
-from .._core.rows import Rows
+from .._core.rows import SIDES, Rows
 from .masses import own_mass, two_numbers, with_shared_groups
 from .weighed import Weighed, weighed
-
-SIDES = ("source", "target")
 
 
 class Pair:
@@ -74,7 +72,7 @@ class Pair:
         source = source if isinstance(source, Rows) else Rows.of(source)
         target = target if isinstance(target, Rows) else Rows.of(target)
         flags = common if flags is None else flags
-        at_once = check_features(name, source.features, target.features, None)
+        at_once = check_features(name, source.features, target.features)
         if (source.group is None) != (target.group is None):
             missing = "the target" if source.group is None else "the source"
             raise ValueError(

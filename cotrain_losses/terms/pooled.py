@@ -15,29 +15,31 @@ from torch import Tensor
 
 from .._core import kernels
 from .._core.checks import post_counts
-from .gradients import with_pooled_gradients
-from .pair import SIDES, Pair
+from .._core.rows import SIDES
+from .gradients import with_gradients
+from .pair import Pair
 
 TILE, WIDE = 16, 32
 MOST = 32768  # rows in all: a matrix of theirs has fewer entries than int32 counts
 
 
 class Pooled(NamedTuple):
-    """Both sides' rows as constants, one after the other, with their masses, and what tells of rows not finite."""
+    """Both sides' rows, one after the other, with their masses, and what tells of rows not finite."""
 
     pair: Pair
-    sides: tuple[Tensor, Tensor]
     rows: Tensor
     mass: Tensor
     bad: Tensor
+    own: bool
+    """whether the rows are the pair's features"""
 
     @classmethod
     def of(cls, pair: Pair, least: int = 1, sides: tuple[Tensor, Tensor] | None = None) -> Pooled:
         """The features of a pair, or what a cost reads in their place; `least` as in `Pair.masses`."""
-        sides = (pair.source.features, pair.target.features) if sides is None else sides
-        with torch.no_grad():
-            rows = torch.cat(sides)
-        return cls(pair, sides, rows, pair.pooled_mass(least), rows.new_empty(len(rows)))
+        features = pair.source.features, pair.target.features
+        rows = torch.cat(features if sides is None else sides)
+        own = sides is None or all(x is z for x, z in zip(sides, features, strict=True))
+        return cls(pair, rows, pair.pooled_mass(least), rows.new_empty(len(rows)), own)
 
     def __len__(self) -> int:
         return self.rows.shape[0]
@@ -51,7 +53,7 @@ class Pooled(NamedTuple):
 
         k, d = self.rows.shape
         out, tiles = self.rows.new_empty(k, k, dtype=dtype), -(-k // TILE)
-        held = self.rows, self.mass, out, self.bad, self.bad if cleared is None else cleared
+        held = self.rows.detach(), self.mass, out, self.bad, self.bad if cleared is None else cleared
         clear = 0 if cleared is None else cleared.numel()
         sizes = {"WITHIN": within, "CLEAR": clear, "TILE": TILE, "STEP": WIDE}
         kernels.launch(distances, (tiles, tiles), *held, self.pair.n, k, d, scale, warps=8, **sizes)
@@ -66,10 +68,10 @@ class Pooled(NamedTuple):
 
         pair, (k, d) = self.pair, self.rows.shape
         at, value = torch.empty_like(self.rows), self.rows.new_empty(())
-        held = self.rows, self.mass, weights, parts, self.bad, at, value, pair.n, k, d, parts.numel(), factor
+        held = self.rows.detach(), self.mass, weights, parts, self.bad, at, value, pair.n, k, d, parts.numel(), factor
         kernels.launch(pull, (-(-k // WIDE), -(-d // WIDE)), *held, WITHIN=within, TILE=WIDE, STEP=WIDE)
-        found = with_pooled_gradients(value, self.sides, at)
-        if self.sides[0] is pair.source.features and self.sides[1] is pair.target.features:
+        found = with_gradients(value, (self.rows, at))
+        if self.own:
             for side, bad in zip(SIDES, (self.bad[: pair.n], self.bad[pair.n :]), strict=True):
                 post_counts(f"{pair.name}: the {side} features", bad, pair.flags)
             pair.finished = found if pair.plain or pair.weighable else None

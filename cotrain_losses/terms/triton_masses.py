@@ -8,13 +8,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-LEAST = tl.constexpr(2e-19)  # as in masses.py
-LARGEST, TINY = tl.constexpr(3.4028235e38), tl.constexpr(1.1754944e-38)
+from . import masses
+from .triton_rows import LARGEST
+
+LEAST, TINY = tl.constexpr(masses.LEAST), tl.constexpr(1.1754944e-38)
 
 
 @triton.jit
 def _read(MASS, n, TOLD, BLOCK: tl.constexpr):
-    """The scale, the sum and the number of the rows of mass; TOLD: values not finite, the least, and that number."""
+    """The scale, the sum and the number of the rows of mass; TOLD: values not finite, and the least."""
     largest = tl.zeros([BLOCK], tl.float32)
     lowest = tl.zeros([BLOCK], tl.float32)
     bad = tl.zeros([BLOCK], tl.float32)
@@ -36,7 +38,6 @@ def _read(MASS, n, TOLD, BLOCK: tl.constexpr):
     number = tl.sum(count)
     tl.store(TOLD, tl.sum(bad))
     tl.store(TOLD + 1, tl.min(lowest))
-    tl.store(TOLD + 2, number)
     return scale, tl.maximum(tl.sum(total), TINY), number
 
 
@@ -58,7 +59,7 @@ def _written(MASS, OUT, n, scale, whole, enough, BLOCK: tl.constexpr):
 def normalise(A, B, OUT, TOLD, ENOUGH, n, m, least, BLOCK: tl.constexpr):
     """OUT (n + m,) from A (n,) and B (m,); ENOUGH: whether both sides have `least` rows of mass."""
     scale_a, whole_a, count_a = _read(A, n, TOLD, BLOCK)
-    scale_b, whole_b, count_b = _read(B, m, TOLD + 3, BLOCK)
+    scale_b, whole_b, count_b = _read(B, m, TOLD + 2, BLOCK)
     enough = tl.minimum(count_a, count_b) >= least
     _written(A, OUT, n, scale_a, whole_a, enough, BLOCK)
     _written(B, OUT + n, m, scale_b, whole_b, enough, BLOCK)

@@ -10,7 +10,7 @@ from torch import Tensor
 from .._core import kernels
 from .._core.checks import post_counts, post_least
 from .._core.flags import Flags
-from .._core.rows import Rows
+from .._core.rows import SIDES, Rows
 
 
 class Weighed(NamedTuple):
@@ -28,13 +28,13 @@ def weighed(name: str, source: Rows, target: Rows, least: int, flags: Flags) -> 
     a, b = source.mass, target.mass
     assert a is not None and b is not None
     n, m = len(a), len(b)
-    both, told = a.new_empty(n + m), a.new_empty(6)
+    both, told = a.new_empty(n + m), a.new_empty(4)
     enough = torch.empty((), dtype=torch.bool, device=a.device)
     kernels.launch(
         normalise, (1,), a.detach().contiguous(), b.detach().contiguous(), both, told, enough, n, m, least, BLOCK=1024
     )
-    for k, side in enumerate(("source", "target")):
+    for k, side in enumerate(SIDES):
         what = f"{name}: the {side} mass"
-        post_counts(what, told[3 * k], flags)
-        post_least(what, told[3 * k + 1], flags)
+        post_counts(what, told[2 * k], flags)
+        post_least(what, told[2 * k + 1], flags)
     return Weighed(both, (both[:n], both[n:]), enough)

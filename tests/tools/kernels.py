@@ -21,7 +21,7 @@ from triton.compiler import ASTSource
 from cotrain_losses.terms import triton_masses, triton_rows
 from cotrain_losses.terms.mmd import triton_means
 from cotrain_losses.terms.transport import triton_solve
-from cotrain_losses.terms.transport.launched import ENTRIES, PASSES, WARPS
+from cotrain_losses.terms.transport.launched import PASSES, TILES
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 DOUBLE = {"C", "POT", "V", "PARTS", "STAT", "SUMS"}
@@ -43,8 +43,9 @@ def variants(tiles: list[int]) -> list[Variant]:
     ]
     sizes = {"ONES": False, "LINEAR": False, "POOLED": True, "PASSES": PASSES}
     return fixed + [
-        (triton_solve.solve, WARPS[wide], sizes | {"ROWS": min(wide, ENTRIES.get(wide, 4096) // wide), "M": wide})
-        for wide in tiles
+        (triton_solve.solve, warps, sizes | {"ROWS": rows, "M": wide})
+        for wide, (warps, rows) in TILES.items()
+        if wide in tiles
     ]
 
 

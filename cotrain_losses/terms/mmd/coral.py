@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..._core.device import accurate, transformed
-from ..gradients import with_pooled_gradients
+from ..gradients import with_gradients
 from ..masses import two_numbers, two_sides
 from ..pair import Pair
 from ..term import Term
@@ -82,8 +82,8 @@ class CORAL(Term):
         x, y, (n, m) = pair.source.features, pair.target.features, (pair.n, pair.m)
         d = x.shape[1]
         half, (means_of, root, pull) = 1 / (2 * d), self._weights(pair)
+        pooled = torch.cat([x, y])
         with torch.no_grad():
-            pooled = torch.cat([x, y])
             means = means_of @ pooled
             rows = torch.addmm(pooled, two_sides(1.0, n, 1.0, m, x).T, means, alpha=-1.0) * root[:, None]
             signed = rows * two_numbers(half, n, -half, m, x)[:, None]
@@ -93,7 +93,7 @@ class CORAL(Term):
                 apart = means[0] - means[1]
                 value = value + apart.square().mean()
                 at = at + (means_of[0] - means_of[1])[:, None] * (apart * (2 / d))
-        return with_pooled_gradients(value, (x, y), at)
+        return with_gradients(value, (pooled, at))
 
     def _weights(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """(2, n + m) what gives both means; (n + m,) roots of what a row counts in a covariance; 2 s_i / d times it."""

@@ -14,8 +14,8 @@ from .telling import check_solution
 
 WIDEST = 512  # rows on either side: one program works on a problem
 FINEST = 1e-6  # the least tolerance: plans are float32
-ENTRIES = {512: 8192}  # of a tile, where it is not 4096, by width
-WARPS = {16: 2, 32: 4, 64: 8, 128: 16, 256: 32, 512: 32}  # measured on an H200 (docs/gpu.md)
+TILES = {16: (2, 16), 32: (4, 32), 64: (8, 64), 128: (16, 32), 256: (32, 16), 512: (32, 16)}
+"""warps and rows of a tile by its width, as measured on an H200 (docs/gpu.md)"""
 PASSES = 3000  # at most; rows N(0, 1) at C / eps = 3e5 take a few hundred
 Found = tuple[Tensor, Tensor, Tensor]
 
@@ -104,14 +104,15 @@ def _solved(
 
     (n, m), (where, masses), (rho_a, rho_b) = sizes, places, settings.rho
     wide, pooled = kernels.power_of_two(max(n, m)), where[0] != where[1]
+    warps, tile = TILES[wide]
     made = torch.empty if pooled else torch.zeros  # whose potentials nobody reads, those of rows without mass too
     shapes = (problems,), (problems, 5), (n + m,), (problems, 10, wide)
     parts, told, potentials, vectors = [made(shape, dtype=torch.float64, device=cost.device) for shape in shapes]
     kernels.launch(
         solve, (problems,), cost, plan, mass, potentials, vectors, parts, told, n, m, *masses, *where, stride,
-        settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, warps=WARPS[wide],
+        settings.eps, 1.0 / rho_a, 1.0 / rho_b, settings.tolerance, settings.limit, warps=warps,
         ONES=settings.ones, LINEAR=linear, POOLED=pooled, PASSES=PASSES,
-        ROWS=min(wide, ENTRIES.get(wide, 4096) // wide), M=wide,
+        ROWS=tile, M=wide,
     )  # fmt: skip
     return parts, told, potentials
 

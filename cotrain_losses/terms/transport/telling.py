@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ..._core.flags import Flags
+from ..._core.flags import Flags, Rule
 from .settings import Settings
 
 
@@ -15,14 +16,16 @@ def check_solution(
     name: str, error: Tensor, carried: Tensor | None, settings: Settings, flags: Flags, done: str
 ) -> None:
     """Flags for a plan whose marginals are off, or that carries next to nothing of what it may leave behind."""
-
-    def off(error: float) -> None:
-        if error > settings.tolerance:
-            not_converged(name, error, done, settings)
-
-    flags.post(f"{name} error", error, off)
+    off = beyond(settings.tolerance)
+    flags.post(f"{name} error", error, lambda error: not_converged(name, error, done, settings), off)
     if carried is not None:
         flags.post(f"{name} carries", carried, lambda inverse: leaves_behind(name, 1e-3 / inverse), _left_behind)
+
+
+@lru_cache(maxsize=64)
+def beyond(tolerance: float) -> Rule:
+    """The largest of the errors above a tolerance; 0 where none is, and of NaN."""
+    return lambda errors: torch.where(errors > tolerance, errors, 0.0).amax()
 
 
 def _left_behind(carried: Tensor) -> Tensor:
