@@ -86,16 +86,10 @@ def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, 
     j = tl.arange(0, M)
     a, first, stop = masses(A, n, M)
     b, _, _ = masses(B, m, M)
-    present = b > 0
     logs, reference = tl.log(tl.maximum(b, TINY)), 0 * eps + 1
     if ONES:
-        logs, reference = 0 * b, tl.sum((a > 0).to(tl.float64)) * tl.sum(present.to(tl.float64))
-    g, e = started(C, A, first, stop, stride, present, ROWS, M)
-    e = tl.maximum(e, eps)
-    tl.store(V + LOGS * M + j, tl.where(present, logs, 2 * NEVER))
-    tl.store(V + SWEPT * M + j, 0 * b)
-    tl.store(V + STEP * M + j, 0 * b)
-    tl.store(G + j, g, mask=j < m)
+        logs, reference = 0 * b, tl.sum((a > 0).to(tl.float64)) * tl.sum((b > 0).to(tl.float64))
+    e = _begun(C, V, G, A, b, logs, m, first, stop, stride, eps, ROWS, M)
     value, error, carried, slope = 0 * e, 0 * e, 0 * e, 0 * e
     damping, length, big = 0 * e + DAMPING, 0 * e + 1, 0 * e + 1
     tries, passes, rounds = 0, 0, 0
@@ -132,14 +126,7 @@ def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, 
         if busy:
             if newton:
                 damping = tl.minimum(tl.maximum(damping, LEAST), MOST)
-                off = tl.where(b > 0, w - c, 0.0)
-                diagonal = tl.where(b > 0, (c + w * e * per_b) * (1.0 + damping), 1.0)
-                accuracy = tl.minimum(0.1, error).to(tl.float32)
-                ahead, count = newton_step(
-                    S, V, first, stop, stride, b > 0, off.to(tl.float32), diagonal.to(tl.float32), accuracy, ROWS, M
-                )
-                tl.store(V + STEP * M + j, e * ahead)
-                big, slope = tl.maximum(tl.max(tl.abs(ahead)), TINY), e * tl.sum(off * ahead)
+                big, slope, count = _stepped(S, V, first, stop, stride, b, w, c, e, per_b, damping, error, ROWS, M)
                 length = 0 * e + 1
                 passes += count
                 tries = 1
@@ -154,6 +141,31 @@ def _across(C, S, T, V, F, G, A, B, n, m, stride, eps, per_a, per_b, tolerance, 
                     damping = 0 * e + DAMPING
     linear = finished(C, S, T, V, A, (0 * b + 1).to(tl.float32), 1.0, first, stop, stride, b > 0, MIRROR, ROWS, M)
     return value + eps * reference, linear, error, carried, rounds
+
+
+@triton.jit
+def _begun(C, V, G, A, b, logs, m, first, stop, stride, eps, ROWS: tl.constexpr, M: tl.constexpr):
+    """The vectors that the first pass reads -> e."""
+    j = tl.arange(0, M)
+    g, e = started(C, A, first, stop, stride, b > 0, ROWS, M)
+    tl.store(V + LOGS * M + j, tl.where(b > 0, logs, 2 * NEVER))
+    tl.store(V + SWEPT * M + j, 0 * b)
+    tl.store(V + STEP * M + j, 0 * b)
+    tl.store(G + j, g, mask=j < m)
+    return tl.maximum(e, eps)
+
+
+@triton.jit
+def _stepped(S, V, first, stop, stride, b, w, c, e, per_b, damping, error, ROWS: tl.constexpr, M: tl.constexpr):
+    """A step of Newton's, into V -> its largest entry in units of e, the dual's slope along it, the passes it took."""
+    off = tl.where(b > 0, w - c, 0.0)
+    diagonal = tl.where(b > 0, (c + w * e * per_b) * (1.0 + damping), 1.0)
+    accuracy = tl.minimum(0.1, error).to(tl.float32)
+    ahead, count = newton_step(
+        S, V, first, stop, stride, b > 0, off.to(tl.float32), diagonal.to(tl.float32), accuracy, ROWS, M
+    )
+    tl.store(V + STEP * M + tl.arange(0, M), e * ahead)
+    return tl.maximum(tl.max(tl.abs(ahead)), TINY), e * tl.sum(off * ahead), count
 
 
 @triton.jit
