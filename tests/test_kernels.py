@@ -224,9 +224,21 @@ def test_an_extra_in_float64_leaves_the_pull_to_torch_and_the_kernels_in_use():
     torch.testing.assert_close(found.double(), term(*map(double, sides)), rtol=1e-5, atol=1e-5)
 
 
+class Raising:
+    """A kernel that cannot be launched."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __getitem__(self, grid):
+        raise self.error
+
+
 def test_a_kernel_that_cannot_be_launched_is_said_once_and_torch_computes(monkeypatch):
-    def broken(*arguments, **sizes):
-        raise RuntimeError("Failed to find C compiler")
+    launch = kernels.launch
+
+    def broken(kernel, *arguments, **sizes):
+        launch(Raising(RuntimeError("Failed to find C compiler")), *arguments, **sizes)
 
     monkeypatch.setattr(kernels, "failed", [])
     both = Rows(rows(5, 2, 0)), Rows(rows(4, 2, 1))
@@ -256,13 +268,27 @@ def test_kernels_run_on_a_gpu_that_they_are_compiled_for_until_one_fails_or_they
 
 
 def test_memory_that_is_full_is_no_failure_of_a_kernel(monkeypatch):
-    def full():
-        raise torch.cuda.OutOfMemoryError("full")
-
+    full = Raising(torch.cuda.OutOfMemoryError("full"))
     monkeypatch.setattr(kernels, "failed", [])
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        kernels.attempted(full)
+        kernels.attempted(lambda: kernels.launch(full, (1,), torch.zeros(1)))
     assert kernels.failed == []
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("term", EACH, ids=lambda term: type(term).__name__)
+def test_what_a_step_reads_of_the_steps_before_it_is_no_failure_of_a_kernel(term, monkeypatch):
+    monkeypatch.setattr(kernels, "failed", [])
+    x, y = rows(5, 3, 0), rows(4, 3, 1)
+    x[2, 1] = math.nan
+    regularizer = 0.1 * term
+    regularizer.flags.every = 3
+    with interpreted(), another_device():
+        for _ in range(2):
+            regularizer(x, y)
+        with pytest.raises(ValueError, match="the source features must be finite, got 3 NaN"):
+            regularizer(x, y)
+        assert regularizer(rows(5, 3, 0), y).isfinite() and kernels.failed == []
 
 
 @pytest.mark.parametrize("term", EACH, ids=lambda term: type(term).__name__)

@@ -42,16 +42,18 @@ def _found(device: torch.device) -> bool:
     return there and torch.cuda.get_device_capability(device) >= OLDEST
 
 
+class NotLaunched(RuntimeError):
+    """What Triton said where it could not compile or launch a kernel."""
+
+
 def attempted(compute: Callable[[], T]) -> T | None:
-    """What `compute` gives; None, for good and said once, where Triton cannot compile or launch them here."""
+    """What `compute` gives; None, for good and said once, where Triton cannot compile or launch a kernel of it here."""
     try:
         return compute()
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except Exception as error:
+    except (NotLaunched, ImportError) as error:
         failed.append(str(error))
         warnings.warn(
-            f"Triton could not run a kernel here ({type(error).__name__}: {str(error)[:200]}): torch computes instead, "
+            f"Triton could not run a kernel here ({str(error)[:200]}): torch computes instead, "
             "more slowly. Install what it names, or set COTRAIN_LOSSES_TRITON=0 to say that this is meant.",
             stacklevel=2,
         )
@@ -63,7 +65,12 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, 
     device = arguments[0].device
     here = device.type != "cuda" or device.index == torch.cuda.current_device()
     with nullcontext() if here else torch.cuda.device(device):
-        kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
+        try:
+            kernel[grid](*arguments, num_warps=warps, enable_fp_fusion=True, **sizes)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise NotLaunched(f"{type(error).__name__}: {error}") from error
 
 
 def power_of_two(n: int) -> int:

@@ -10,9 +10,7 @@ either side has nothing to be compared with: its rows count nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,32 +32,33 @@ def own_mass(rows: Rows) -> Tensor:
 
 def two_numbers(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
     """(n + m,) a number for each row of one side and one for the other's."""
-    return _kept(_two_numbers, like)(first, n, second, m, like.dtype, like.device)
+    make = _two_numbers if _of_this_step_alone(like) else _two_numbers_kept
+    return make(first, n, second, m, like.dtype, like.device)
 
 
 def two_sides(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
     """(2, n + m) the same, a row for each side, zero at the other's."""
-    return _kept(_two_sides, like)(first, n, second, m, like.dtype, like.device)
+    make = _two_sides if _of_this_step_alone(like) else _two_sides_kept
+    return make(first, n, second, m, like.dtype, like.device)
 
 
-@lru_cache(maxsize=64)
 def _two_numbers(first: float, n: int, second: float, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     sides = (first, n), (second, m)
     return torch.cat([torch.full((k,), number, dtype=dtype, device=device) for number, k in sides])
 
 
-@lru_cache(maxsize=64)
 def _two_sides(first: float, n: int, second: float, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     sides = (first, n, 0.0, m), (0.0, n, second, m)
-    return torch.stack([_two_numbers.__wrapped__(*side, dtype, device) for side in sides])
+    return torch.stack([_two_numbers(*side, dtype, device) for side in sides])
 
 
-def _kept(make: Any, like: Tensor) -> Callable[..., Tensor]:
-    """`make` with its memory where any later step may take what it made, else without."""
+_two_numbers_kept, _two_sides_kept = lru_cache(maxsize=64)(_two_numbers), lru_cache(maxsize=64)(_two_sides)
+
+
+def _of_this_step_alone(like: Tensor) -> bool:
+    """Whether a constant made now is none that any later step may take."""
     own = torch.compiler.is_compiling() or capturing() or torch.is_inference_mode_enabled() or transformed(like)
-    own = own or type(like) not in (Tensor, nn.Parameter)  # a FakeTensor, say
-    made: Callable[..., Tensor] = make.__wrapped__ if own else make
-    return made
+    return own or type(like) not in (Tensor, nn.Parameter)  # a FakeTensor, say
 
 
 def first_those_of_mass(mass: Tensor) -> Tensor:
