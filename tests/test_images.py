@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pytest
 from cotrain_bench.results import CannotContinue
+from cotrain_bench.sim2sim import rendering
 from cotrain_bench.sim2sim.gaps import GAPS, Gap
 from cotrain_bench.sim2sim.image_cell import ImageCell
 from cotrain_bench.sim2sim.images import LOOKS, PIXELS, PROPRIOCEPTION, ImageWorld
-from cotrain_bench.sim2sim.rendering import Look, Renderer
+from cotrain_bench.sim2sim.rendering import Look, Renderer, coarse_faces
 from cotrain_bench.sim2sim.run import Runner, compute_cells
 from cotrain_bench.sim2sim.world import World
 
@@ -98,6 +99,32 @@ def test_permuted_colours_permute_the_channels_and_half_the_light_halves_every_l
     lit = (bright > 40) & ~sky
     assert lit.mean() > 0.3 and sky.mean() < 0.3
     np.testing.assert_allclose(dim[lit] / bright[lit], 0.5, atol=0.03)
+
+
+@pytest.mark.parametrize("pixels", [48, 192])
+def test_coarse_meshes_change_few_pixels_and_leave_the_model_as_it_was(pixels, monkeypatch):
+    def seen() -> np.ndarray:
+        with ImageWorld("pick-place", GAPS["camera-40"], pixels=pixels) as here:
+            faces.append((here.env.model.mesh_facenum.copy(), here.env.model.mesh_face.copy()))
+            return here.episode(0).views().astype(float)
+
+    faces: list[tuple[np.ndarray, np.ndarray]] = []
+    coarse = seen()
+    monkeypatch.setattr(rendering, "NEARNESS", 1e-9)
+    whole = seen()
+    assert 0 < (coarse != whole).any(-1).mean() < 0.01 and np.abs(coarse - whole).mean() < 0.1
+    assert all(map(np.array_equal, *faces))
+
+
+def test_vertices_of_one_cell_are_one_and_faces_without_an_area_or_drawn_twice_are_left_out():
+    vertices = np.array([[0.1, 0, 0], [0.2, 0, 0], [1.5, 0, 0], [0, 1.5, 0], [0, 1.6, 0]])
+    faces = np.array([[1, 2, 3], [0, 1, 2], [2, 4, 0], [2, 3, 4]])
+    kept, corners = coarse_faces(vertices, faces, 1.0)
+    np.testing.assert_array_equal(kept, [0])
+    np.testing.assert_array_equal(corners, [[0, 2, 3]])
+    for_all, same = coarse_faces(vertices, faces, 1e-3)
+    np.testing.assert_array_equal(same, faces[for_all])
+    assert sorted(for_all) == [0, 1, 2, 3]
 
 
 def test_a_closed_world_says_so():

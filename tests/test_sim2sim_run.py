@@ -17,7 +17,7 @@ from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.gaps import GAPS
 from cotrain_bench.sim2sim.policy import FlowPolicy
 from cotrain_bench.sim2sim.run import Runner
-from cotrain_bench.sim2sim.world import World
+from cotrain_bench.sim2sim.world import Episode, World
 
 from tests.cells import drawn, world
 
@@ -49,6 +49,28 @@ def test_the_experts_motions_replayed_open_loop_solve_the_episode():
     chunks = iter(torch.tensor(np.array(motions + [motions[-1]] * 8)).split(8))
     found = roll_out(lambda observations: next(chunks)[None], here, [4], seed=0)
     assert found.solved == [True] and found.steps == [len(motions)]
+
+
+def test_a_policy_is_given_the_last_two_observations_and_no_other_is_made(monkeypatch):
+    here, given, made = World("pick-place", GAPS["control"]), [], []
+    here.task = replace(here.task, horizon=19)
+    chunks = torch.randn(3, 1, 8, 4)
+    observation = Episode.observation
+    monkeypatch.setattr(Episode, "observation", lambda self: made.append(observation(self)) or made[-1])
+
+    def noted(observations):
+        given.append(observations[0].numpy())
+        return chunks[len(given) - 1]
+
+    roll_out(noted, here, [1], seed=0)
+    assert len(made) == 1 + 3 * 2
+    episode = here.episode(1)
+    seen = [observation(episode)]
+    for command in chunks.flatten(0, 2).double().numpy()[:16]:
+        episode.step(command)
+        seen.append(observation(episode))
+    for k, (past, now) in enumerate([(0, 0), (7, 8), (15, 16)]):
+        np.testing.assert_array_equal(given[k], np.stack([seen[past], seen[now]]).astype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,14 @@ def roll_out(
     paths = [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
     given: list[list[Array]] = [[] for _ in paths]
     while time < world.task.horizon and not all(episode.success for episode in episodes):
-        chunk = _commands(policy, np.stack([past, now], axis=1))
-        for commands in chunk.swapaxes(0, 1)[: world.task.horizon - time]:
+        chunk = _commands(policy, np.stack([past, now], axis=1)).swapaxes(0, 1)[: world.task.horizon - time]
+        for left, commands in zip(reversed(range(len(chunk))), chunk, strict=True):
             past, time = now.copy(), time + 1
             for i, episode in enumerate(episodes):
                 if not episode.success:
                     episode.step(commands[i])
-                    now[i] = episode.observation()
+                    if left < 2:  # the policy is given the last two alone, and a picture costs more than its step
+                        now[i] = episode.observation()
                     if i < watched:
                         paths[i].append(episode.keypoints()[[0, 3]])
                         given[i].append(commands[i])

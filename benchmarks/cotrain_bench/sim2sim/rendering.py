@@ -2,7 +2,8 @@
 
 A point at p appears at column (1 + x) pixels / 2 and row (1 - y) pixels / 2, where (x, y) = Camera.project(p).
 
-Drawing costs vertices and passes, not pixels: no shadows, no reflections, no multisampling, no arm (the hand stays).
+Drawing costs vertices and passes, not pixels: no shadows, no reflections, no multisampling, no arm (the hand stays),
+and vertices of a mesh that lie closer together than a third of a pixel are drawn as one.
 OpenGL is EGL or OSMesa from the system's packages; the variable MUJOCO_GL says which, EGL where it does not say.
 """
 
@@ -13,7 +14,8 @@ import importlib.util
 import math
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from ..results import CannotContinue
 from .gaps import Camera
 
 HIDDEN = 5  # a group of geoms that MuJoCo does not draw
+NEARNESS = 0.24  # metres over a view's side: what a third of a pixel shows
 TEXELS = 64  # side of a square of `Look.texture`'s checkerboard
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # MUJOCO_GL -> packages of Debian and Ubuntu
 
@@ -66,7 +69,8 @@ class Renderer:
         model.vis.quality.offsamples = 0
         _hide_arm(model)
         self._gl.make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        with _coarse_meshes(model, NEARNESS / pixels):
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene, self._option = mujoco.MjvScene(model, maxgeom=2000), mujoco.MjvOption()
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
@@ -107,6 +111,32 @@ def _placed(camera: Camera) -> Any:
     placed.azimuth = math.degrees(math.atan2(forward[1], forward[0]))
     placed.elevation = math.degrees(math.asin(forward[2]))
     return placed
+
+
+@contextmanager
+def _coarse_meshes(model: Any, cell: float) -> Iterator[None]:
+    """While the block runs each mesh has one vertex for each cell of a grid, and no face twice or without an area."""
+    faces = [model.mesh_face, model.mesh_facenormal, model.mesh_facetexcoord]
+    before = [array.copy() for array in (model.mesh_facenum, *faces)]
+    for mesh in range(model.nmesh):
+        first, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
+        own = slice(model.mesh_vertadr[mesh], model.mesh_vertadr[mesh] + model.mesh_vertnum[mesh])
+        kept, corners = coarse_faces(model.mesh_vert[own], model.mesh_face[first : first + count], cell)
+        for array in faces:
+            array[first : first + len(kept)] = array[first + kept]
+        model.mesh_face[first : first + len(kept)], model.mesh_facenum[mesh] = corners, len(kept)
+    yield
+    for array, old in zip((model.mesh_facenum, *faces), before, strict=True):
+        array[:] = old
+
+
+def coarse_faces(vertices: NDArray[Any], faces: NDArray[Any], cell: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Which faces (n, 3) stay, and their corners: of the vertices in a cell of a grid, the first."""
+    _, first, cells = np.unique(np.floor(vertices / cell), axis=0, return_index=True, return_inverse=True)
+    corners = first[cells.ravel()][faces]
+    area = np.flatnonzero((corners != np.roll(corners, 1, axis=1)).all(1))
+    _, once = np.unique(np.sort(corners[area], axis=1), axis=0, return_index=True)
+    return area[once], corners[area[once]]
 
 
 def _hide_arm(model: Any) -> None:
