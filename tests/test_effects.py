@@ -71,14 +71,14 @@ def test_the_page_says_where_the_recipe_harms():
     rows = committed(STUDIES / "recipe-harm/results.csv")
     text = (STUDIES.parent / "transfer-recipe.md").read_text().replace("**", "")
     (found,) = judged(effects.HARMLESS, rows)
-    assert {cell for cell, _ in rows} <= {*confirm.harm()} and len(found.answers) == 4
+    assert {cell for cell, _ in rows} == {*confirm.harm()} and len(found.answers) == 4
     for answer in found.answers:
         gap, at = answer.name.split(", ")[1], answer.estimate
         (line,) = [x for x in text.splitlines() if x.startswith(f"| `{gap}` | ")]
         at_gap = [(confirm.arm_of(c), row["success"]) for c, row in rows if c.gap == gap]
         arms = [fmean(solved for name, solved in at_gap if name == arm) for arm in (confirm.PRIMARY, "ours")]
         shown = [float(part) for part in re.findall(r"[-+]?\d*\.\d+", line)][:5]
-        assert shown == pytest.approx([*arms, at.mean, at.low, at.high], abs=0.0051) and at.pairs == 10
+        assert shown == pytest.approx([*arms, at.mean, at.low, at.high], abs=0.0051) and at.pairs == 12
 
 
 GAIN = {"plain as tuned": 0.2, "label only": 0.3, "cameras randomised": -0.1, "best prior": 0.0, "plain": 0.25}
