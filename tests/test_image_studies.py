@@ -1,0 +1,138 @@
+"""The studies of transfer in pictures: the pilot's rule, and what tables say of results whose effects are known."""
+
+from __future__ import annotations
+
+import pytest
+from cotrain_bench.paired import holm
+from cotrain_bench.results import as_csv, plain
+from cotrain_bench.sim2sim.studies import image_effects, image_transfer, plans, tables
+from cotrain_bench.sim2sim.studies.committed import committed
+from cotrain_bench.sim2sim.studies.image_effects import DESCRIBED, PRIMARY, SECONDARY, Compared
+from cotrain_bench.sim2sim.studies.study import cells_of
+from cotrain_bench.stratified import stratified
+
+from tests.invented import invented
+
+PLACES = {"button-press": ("none", "other"), "pick-place": ("camera-40", "")}
+
+
+def test_the_pilot_is_plain_co_training_of_each_task_without_a_gap_and_under_three():
+    cells = cells_of("image-transfer-pilot", "overnight")
+    assert len(cells) == 24 and {(c.method, c.coverage) for c in cells} == {("cotraining", "half")}
+    assert {cell.region.side for cell in cells[:12]} == {0} and {cell.region.side for cell in cells[12:]} == {1}
+    names = [plans.place(cell) for cell in cells[:4]]
+    assert names == ["none", "none, other look", "camera-40", "camera-40, other look"]
+    assert plans.place(cells[-1]) == "pick-place, camera-40, other look"
+    for gap, many in (("none", 7), ("camera-40", 8)):
+        arms = [plans.arm(cell) for cell in image_transfer.arms(gap).values()]
+        assert len({*arms}) == len(arms) == many
+
+
+def piloted(success):
+    """Rows of the pilot with success(task, cameras, look) on both sides."""
+    results = invented("image-transfer-pilot", lambda cell: 0.0)
+    return [
+        (cell, {**row, **dict(zip(("seen", "unseen"), success(cell.task, cell.gap, cell.look), strict=True))})
+        for cell, row in results
+    ]
+
+
+def test_the_rule_takes_a_gap_with_room_of_a_task_that_is_learned_without_one():
+    def success(task, cameras, look):
+        if task == "pick-place":
+            return 0.9, 0.75  # not learned without a gap
+        unseen = {("none", ""): 0.95, ("none", "other"): 0.8, ("camera-40", ""): 0.5, ("camera-40", "other"): 0.3}
+        seen = 0.6 if (task, cameras, look) == ("coffee-pull", "camera-40", "") else 0.95
+        return seen, unseen[cameras, look]
+
+    results = piloted(success)
+    taken = {"button-press": ("camera-40", ""), "coffee-pull": ("camera-40", "other"), "pick-place": None}
+    assert image_transfer.chosen(results) == taken
+    assert [line[:3] for line in image_transfer.room(results).rows if line[-1]] == [
+        ["button-press", "camera-40", "the source's"],
+        ["coffee-pull", "camera-40", "other"],
+    ]
+    assert (
+        image_transfer.chosen(results[:-1])["button-press"] and not image_transfer.chosen(results[1:])["button-press"]
+    )
+    easy = piloted(lambda task, cameras, look: (1.0, 0.9))
+    assert image_transfer.chosen(easy) == dict.fromkeys(image_transfer.TASKS)
+
+
+def test_looks_are_told_apart_in_tables_and_in_rows_that_are_read_again(tmp_path):
+    results = piloted(lambda task, cameras, look: (0.9, 0.3 if look else 0.8))
+    gaps = [line[1] for line in tables.success(results).rows if line[0] == "button-press"]
+    assert gaps == ["none", "none, other look", "camera-40", "camera-40, other look"]
+    for cell, row in results:
+        row |= {"steps": 2000, "learning_rate": 1e-3, "episodes": cell.episodes}
+        row.pop("picture")
+    (tmp_path / "rows.csv").write_text(as_csv([plain(row) for _, row in results]))
+    assert [cell for cell, _ in committed(tmp_path / "rows.csv")] == [cell for cell, _ in results]
+
+
+# the study
+
+
+@pytest.fixture
+def results(monkeypatch):
+    """Rows of the study at two places, where each arm has a gain of its own over plain, a little other in each draw."""
+    monkeypatch.setattr(image_transfer, "PLACES", PLACES)
+    gains = dict(zip(image_transfer.ARMS, (0.0, 0.1, 0.2, 0.3, 0.05, 0.15, -0.05, 0.25), strict=True))
+
+    def unseen(cell):
+        return 0.4 + gains[image_transfer.arm_of(cell)] * (1 + cell.seed % 3) + 0.01 * (cell.task == "pick-place")
+
+    return [(cell, row | {"seen": 0.9, "unseen": unseen(cell)}) for cell, row in invented("image-transfer", unseen)]
+
+
+def test_the_study_has_every_arm_at_the_place_of_each_task_and_cameras_where_they_turn(results):
+    cells = [cell for cell, _ in results]
+    assert len(cells) == 4 * (7 + 8) and [cell.seed for cell in cells[:15]] == [170] * 15
+    for task, (gap, look) in PLACES.items():
+        at = [cell for cell in cells if cell.task == task]
+        assert {(cell.gap, cell.look) for cell in at} == {(gap, look)}
+        assert ("cameras" in {cell.method for cell in at}) == (gap != "none")
+        assert {image_transfer.arm_of(cell) for cell in at} == image_transfer.arms(gap).keys()
+
+
+@pytest.mark.parametrize("of", [*PRIMARY, *SECONDARY, *DESCRIBED], ids=str)
+def test_a_comparison_is_an_arm_minus_the_plain_one_of_its_kind_pair_by_pair(of, results):
+    kept = {(image_transfer.arm_of(cell), cell.task, cell.seed): row for cell, row in results}
+    found = image_effects.differences(results, of)
+    assert found.keys() == {task for arm, task, _ in kept if arm == of.arm}
+    for task, values in found.items():
+        pairs = [(kept[of.arm, task, s], kept[of.plain, task, s]) for s in image_transfer.SEEDS]
+        assert values == [one["unseen"] - other["unseen"] for one, other in pairs]
+    assert ("frozen" in of.arm) == ("frozen" in of.plain)
+
+
+def test_a_pair_without_one_of_its_arms_is_in_no_comparison(results):
+    less = [
+        (cell, row) for cell, row in results if (cell.task, cell.seed, cell.method) != ("pick-place", 171, "cameras")
+    ]
+    assert len(less) == len(results) - 1
+    for of in (*PRIMARY, *SECONDARY, *DESCRIBED):
+        before, after = (image_effects.differences(some, of) for some in (results, less))
+        assert after == {
+            task: values[:1] + values[2:] if task == "pick-place" else values for task, values in before.items()
+        }
+
+
+def test_the_tables_say_means_over_tasks_the_p_of_flips_and_holm_over_the_secondary_ones(results):
+    lines = {line[0]: line[1:] for line in image_effects.compared(results).rows}
+    assert [line[0] for line in lines.values()] == ["primary", *["secondary"] * 4, "described"]
+    ps = [stratified(image_effects.differences(results, of)).p for of in SECONDARY]
+    assert [lines[str(of)][2:4] for of in SECONDARY] == [[p, q] for p, q in zip(ps, holm(ps), strict=True)]
+    assert lines[str(DESCRIBED[0])][2:5] == [None, None, None]  # no cameras under a look
+    (answer,) = image_effects.better(results, PRIMARY)
+    assert answer.estimate.mean == pytest.approx(0.2 * (3 + 1 + 2 + 3) / 4) and answer.p == answer.estimate.p
+    solved = {line[0]: line[1:] for line in image_effects.success(results).rows}
+    assert solved["plain"] == ["0.90, 0.40", "0.90, 0.41", pytest.approx(0.9), pytest.approx(0.405)]
+    assert solved["cameras randomised"][0] is None
+
+
+def test_nothing_is_said_of_one_pair_a_task_or_of_none(results):
+    one = [(cell, row) for cell, row in results if cell.seed == 170]
+    assert image_effects.better(one, SECONDARY) == [] and image_effects.compared([]).rows == []
+    assert [line[3:5] for line in image_effects.compared(one).rows] == 6 * [[None, None]]
+    assert image_effects.success([]).rows == [] and str(Compared("one")) == "one minus plain"
