@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cotrain_losses
 from cotrain_losses import CoTrain, DomainGuidance, Method, Seam
-from cotrain_losses._core.device import drawn_on
+from cotrain_losses._core.device import drawn_on, reseed
 from cotrain_losses.policy.watch import tensorboard
 from tests.toy import Policy, batch
 from tests.training import Gap
@@ -118,3 +120,23 @@ def test_a_rank_forks_the_random_numbers_of_its_own_gpu_alone() -> None:
             return [SimpleNamespace(device=torch.device("cuda:1"))]
 
     assert drawn_on(There(2, 2), nn.Linear(2, 2)) == [torch.device("cuda:1")]
+
+
+def test_no_gpu_is_seeded_but_the_policys(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, before = [torch.Generator().manual_seed(number) for number in (1, 2)], torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "default_generators", there)
+    with torch.random.fork_rng(devices=[]):
+        reseed(7, [torch.device("cuda:1")])
+        assert [generator.initial_seed() for generator in there] == [1, 7] and torch.initial_seed() == 7
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_library_seeds_no_gpu_that_is_not_its_own() -> None:
+    calls = [path.name for path in Path(cotrain_losses.__file__).parent.rglob("*.py") if _seeds(path.read_text())]
+    assert calls == ["device.py"]
+
+
+def _seeds(text: str) -> bool:
+    """Whether a line of code calls torch.manual_seed, examples in docstrings left out."""
+    return any(line.lstrip().startswith("torch.manual_seed(") for line in text.splitlines())

@@ -6,6 +6,7 @@ once its copy has arrived, and `Later` at numbers of the step before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -72,8 +73,22 @@ def follow(module: nn.Module, device: torch.device) -> None:
 
 def drawn_on(*modules: nn.Module) -> list[torch.device]:
     """The CUDA devices of modules, whose random numbers their forward passes take."""
-    devices = {p.device for module in modules for p in module.parameters()}
-    return [device for device in devices if device.type == "cuda"]
+    return gpus(p for module in modules for p in module.parameters())
+
+
+def gpus(tensors: Iterable[Tensor]) -> list[torch.device]:
+    """The CUDA devices of tensors, each once."""
+    return [device for device in dict.fromkeys(x.device for x in tensors) if device.type == "cuda"]
+
+
+def reseed(number: int, devices: Iterable[torch.device]) -> None:
+    """Seed the random numbers of the CPU and of these GPUs; torch.manual_seed seeds every GPU of the process."""
+    if not torch.cuda.is_available():
+        torch.manual_seed(number)
+        return
+    torch.default_generator.manual_seed(number)
+    for device in devices:
+        torch.cuda.default_generators[device.index].manual_seed(number)
 
 
 WITHOUT_DOUBLES = ("mps",)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from .._core.device import gpus, reseed
 from .._core.distances import squared_distances
 from .sides import Side, subsample
 
@@ -194,9 +195,10 @@ def neighbour_contribution(
 def _gradients(loss: Loss, batches: Batches, parameters: list[nn.Parameter], seed: int) -> tuple[Tensor, list[Tensor]]:
     """Losses (b,), and the mean gradients of even and of odd batches."""
     values, sums = [], [torch.zeros(1)] * 2
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    devices = gpus(parameters)
+    with torch.random.fork_rng(devices), torch.enable_grad():
         for i, batch in enumerate(batches):
-            torch.manual_seed(seed + i)
+            reseed(seed + i, devices)
             value = loss(batch)
             gradients = torch.autograd.grad(value, parameters, allow_unused=True)
             filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from .._core.device import drawn_on, reseed
 from .._core.rows import Rows
 from .guided import GuidedPass, guided_sampling
 from .losses import Losses, PolicyLoss
 from .ownership import LIMIT, Ownership, ownership, random_tokens
-from .paths import network, unwrapped
+from .paths import network, networks, unwrapped
 from .step import Labels, Observer, Sides, TrainingStep
 from .untraced import untraced
 
@@ -173,7 +174,7 @@ def _unguided(step: TrainingStep, batch: Any, samples: int, sample: Sample | Non
 
     def run(scale: float) -> Any:
         acting = GuidedPass(guidance, step.domains.position(step.domains.target), scale, hooks.seam.steps is not None)
-        torch.manual_seed(0)
+        reseed(0, drawn_on(*networks(step.policy)))
         if sample is not None:
             with guided_sampling(acting, hooks, step.policy):
                 return sample(step.policy)

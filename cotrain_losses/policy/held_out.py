@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from .._core.device import drawn_on
+from .._core.device import drawn_on, reseed
 from .._core.modes import evaluating
 from .paths import networks
 from .step import Labels, Observer, TrainingStep
@@ -35,8 +35,9 @@ class HeldOut(Observer):
         if not due:
             return
         roots = networks(self.step.policy)
-        with evaluating(*roots), torch.random.fork_rng(drawn_on(*roots)), torch.no_grad():
-            torch.manual_seed(0)
+        devices = drawn_on(*roots)
+        with evaluating(*roots), torch.random.fork_rng(devices), torch.no_grad():
+            reseed(0, devices)
             value = float(self.step(self.batch, self.labels).policy)
         for strength in due:
             strength.on_target_loss(value)

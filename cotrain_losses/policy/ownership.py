@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from .._core.device import drawn_on, reseed
 from ..guidance import DomainGuidance
 from .coupling import coupling
 from .fitting import BATCH_NORM
 from .losses import PolicyLoss
 from .passes import HeadCall
-from .paths import network
+from .paths import network, networks
 from .sites import WHOLE, Owners, Site
 from .step import Labels, TrainingStep
 from .training import TrainingPass
@@ -134,8 +135,8 @@ def random_tokens(guidance: DomainGuidance | None) -> DomainGuidance | None:
     return other
 
 
-def _seed() -> None:
-    torch.manual_seed(0)
+def _seed(*modules: nn.Module) -> None:
+    reseed(0, drawn_on(*modules))
     random.seed(0)
     np.random.seed(0)
 
@@ -143,7 +144,7 @@ def _seed() -> None:
 def _gradient(step: TrainingStep, batch: Any, labels: Labels) -> tuple[Kept, list[Tensor | None]]:
     """One step with weights of 0 and 1: what was noted, and the gradient of each of the policy's parameters."""
     parameters = [p for p in network(step.policy).parameters() if p.requires_grad]
-    _seed()
+    _seed(*networks(step.policy))
     acting = step.begin(batch, labels, Kept)
     if step.hooks is None:
         returned = step.loss(step.policy, batch)
