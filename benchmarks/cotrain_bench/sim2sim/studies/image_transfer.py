@@ -27,7 +27,8 @@ GAPS = (("none", "other"), ("camera-40", ""), ("camera-40", "other"))
 PILOT_SEEDS, SEEDS = (900, 901), range(170, 174)  # each covers both sides of the table alike
 SOLVED, LEARNED = 0.7, 0.8  # the least success on the seen side, and on the unseen side without a gap
 HALF = 0.5
-PLACES: dict[str, tuple[str, str]] = {}  # task -> cameras and look, by `chosen`, from docs/studies/image-transfer-pilot
+PLACES = {"button-press": ("camera-40", ""), "coffee-pull": ("camera-40", "")}
+"""task -> cameras and look, by `chosen`, from docs/studies/image-transfer-pilot"""
 _FROZEN = replace(BASE, frozen=True, policy="flow")
 _FRAMES = {"mmd": 0.3, "path_head": 1.0, "path_mmd": 1.0}  # method -> strength, with target frames from everywhere
 
