@@ -75,7 +75,7 @@ def test_labels_may_be_masks_integers_or_names(domain) -> None:
         (
             lambda p: CoTrain(p, Method(guidance=DomainGuidance(4)), seam=Seam(feature="encoder")),
             ValueError,
-            "without head",
+            r"without a condition\. Name the head's argument",
         ),
         (
             lambda p: CoTrain(

@@ -138,6 +138,5 @@ def test_a_label_among_the_keywords_is_read_and_not_passed_on() -> None:
 
 def test_install_names_an_entry_the_policy_lacks() -> None:
     policy = Policy()
-    cotrain = CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM, loss="objective")
     with pytest.raises(ValueError, match="'objective', which Policy lacks"):
-        cotrain.install(domain=half)
+        CoTrain(policy, Method(regularizer=0.1 * MMD()), seam=SEAM, loss="objective")

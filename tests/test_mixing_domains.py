@@ -108,7 +108,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(number):
         (lambda: MixedBatchSampler(["a", "b"], 4, 0.5), ValueError, "target='a'"),
         (lambda: MixedBatchSampler(["a", "b"], 4, 0.5, domains=("a", "c")), ValueError, "got 'b'"),
         (lambda: MixedBatchSampler(mask(1, 1), 4, 0.5, domains=("a", "b", "c")), TypeError, "a bool mask tells"),
-        (lambda: MixedBatchSampler(torch.ones(2, 2), 4, 0.5), ValueError, "Flatten it"),
+        (lambda: MixedBatchSampler(torch.ones(2, 2), 4, 0.5), ValueError, "of one-hot rows domain.argmax(1)"),
         (lambda: MixedBatchSampler(torch.ones(2), 4, 0.5), TypeError, "got float32"),
         (lambda: MixedBatchSampler([True, None], 4, 0.5), TypeError, "got a mixture of NoneType, bool. Label every"),
         (lambda: MixedBatchSampler(np.array([None]), 4, 0.5), TypeError, "got NoneType"),

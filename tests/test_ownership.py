@@ -190,7 +190,7 @@ def test_terms_that_a_batch_skips_are_told_with_the_cure() -> None:
     )
     assert check.told == (
         "mmd was skipped: this batch has 0 source, 6 target. "
-        "Mix the domains in a batch, or keep rows of earlier ones: CoTrain(memory=64).",
+        "It compares two rows or more of each. Mix the domains, or keep rows of earlier batches: CoTrain(memory=64).",
     )
 
 

@@ -87,8 +87,11 @@ def test_a_set_point_that_never_binds_is_said_once_either_way() -> None:
     with pytest.warns(UserWarning, match="without the term, so its strength stays zero") as caught:
         held(1.0, 0.0, [1.0] * 50)
     assert len(caught) == 1
-    with pytest.warns(UserWarning, match=r"got no report in 20 readings.*hold_out\(batch\)"):
+    with pytest.warns(UserWarning, match=r"got no report in 3 readings.*hold_out\(batch\)") as caught:
         held(1.0, 9.0, [None] * 25)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=r"got no report in 20 readings"):
+        held(1.0, 9.0, [1.0, *[None] * 21])
 
 
 def test_when_held_out_episodes_are_trained_on_the_weight_stays_or_falls_by_the_probe_alone() -> None:

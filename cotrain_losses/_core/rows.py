@@ -38,9 +38,13 @@ class Rows:
     valid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.mass is None and self.group is None and self.valid is None and not self.extras:
+        if type(self.extras) is dict and self.bare:
             return
+        if not isinstance(self.extras, Mapping):
+            raise TypeError(f"Rows(extras=...) maps names to tensors, got {type(self.extras).__name__}.")
         for name, value in self.parts():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"every part of Rows is a tensor, got {name} of type {type(value).__name__}.")
             if value.ndim == 0 or len(value) != len(self.features):
                 raise ValueError(
                     f"every part of Rows has one entry per row, got {name} of shape {tuple(value.shape)} "

@@ -43,7 +43,7 @@ class Domains:
         if target is None and names == ("source", "target"):
             target = "target"
         if target not in names:
-            received = f"got {target!r}. Pass CoTrain(..., target={names[0]!r})."
+            received = f"got {target!r}. Say which holds the real data: CoTrain(..., target=...)."
             raise ValueError(f"target is one of the domains {', '.join(names)}, {received}")
         if sources not in ("pooled", "each"):
             raise ValueError(f"sources is 'pooled' or 'each', got {sources!r}.")
@@ -133,7 +133,10 @@ def read_labels(
     """
     given = domain if isinstance(domain, Tensor) else _array(domain)
     if given.ndim != 1:
-        raise ValueError(f"domain has one label per sample, got shape {tuple(given.shape)}. Flatten it.")
+        raise ValueError(
+            f"domain has one label per sample, got shape {tuple(given.shape)}. Of a column take domain[:, 0], of "
+            "one-hot rows domain.argmax(1); batches of indices want DataLoader(batch_sampler=...)."
+        )
     if isinstance(given, np.ndarray):
         if given.dtype.kind == "U":
             return _positions(given, names)
@@ -203,5 +206,8 @@ def _positions(given: NDArray[np.str_], names: Sequence[str] | None) -> tuple[Te
     names = tuple(occurring.tolist()) if names is None else tuple(names)
     for name in occurring.tolist():
         if name not in names:
-            raise ValueError(f"domain is one of {', '.join(names)}, got {name!r}. Name every domain that occurs.")
+            raise ValueError(
+                f"domain is one of {', '.join(names)}, got {name!r}. Name every domain that occurs, and the target: "
+                "CoTrain(..., domains=('sim', 'real'), target='real')."
+            )
     return torch.tensor([names.index(name) for name in occurring.tolist()], dtype=torch.long)[place], names

@@ -24,6 +24,7 @@ from .losses import Losses, PolicyLoss
 from .ownership import LIMIT, Ownership, ownership, random_tokens
 from .paths import network, networks, unwrapped
 from .step import Labels, Observer, Sides, TrainingStep
+from .training import TrainingPass
 from .untraced import untraced
 
 Sample = Callable[[Any], Any]
@@ -102,6 +103,7 @@ def checked(
         said = (
             *([UNMEASURED] if weighs and around is None else []),
             *_unequal(owned),
+            *_unread(step, batch, labels),
             *_skipped(losses),
             *_unguided(step, batch, len(labels.domain), sample),
             *_unheld(step),
@@ -150,6 +152,25 @@ def _misplaced(owned: Ownership) -> str:
     )
 
 
+def _unread(step: TrainingStep, batch: Any, labels: Labels) -> list[str]:
+    """Whether the policy's loss depends on the features that the terms read."""
+    if step.hooks is None or step.seam is None or step.regularizer is None:
+        return []
+    acting = step.begin(batch, labels, TrainingPass)
+    with step.hooks.use(acting):
+        loss = PolicyLoss.of(step.loss(step.policy, batch), len(labels.domain), step.loss_key).scalar
+    features = [captured.z for captured in acting.features if captured.z.requires_grad]
+    if not features or not loss.requires_grad:
+        return []
+    gradients = torch.autograd.grad(loss, features, allow_unused=True)
+    if any(g is not None and bool((g != 0).any()) for g in gradients):
+        return []
+    return [
+        f"the policy's loss does not depend on the features at {step.seam.place}, so the terms train what is before "
+        "them for nothing. Name a module whose output the loss needs."
+    ]
+
+
 def _unequal(owned: Ownership | None) -> list[str]:
     if owned is None or owned.turned <= LIMIT:
         return []
@@ -162,7 +183,7 @@ def _unequal(owned: Ownership | None) -> list[str]:
 
 def _skipped(losses: Losses) -> list[str]:
     names, counts = ", ".join(losses.skipped), ", ".join(f"{n} {name}" for name, n in losses.counts.items())
-    cure = "Mix the domains in a batch, or keep rows of earlier ones: CoTrain(memory=64)."
+    cure = "It compares two rows or more of each. Mix the domains, or keep rows of earlier batches: CoTrain(memory=64)."
     return [f"{names} was skipped: this batch has {counts}. {cure}"] if names else []
 
 

@@ -88,6 +88,8 @@ def collect_features(
     >>> collected.source.layers["0"].shape, collected.target.layers["0"].shape
     (torch.Size([4, 4]), torch.Size([2, 4]))
     """
+    if isinstance(seams, str):
+        raise TypeError(f"seams is a list of paths and seams, got {seams!r}. Write seams=[{seams!r}].")
     named, run = Domains.named(domains, target), run or loss_of(policy)
     layers = {seam if isinstance(seam, str) else seam.place: _Layer(seam) for seam in seams}
     is_target, episodes = list[Tensor](), list[Tensor]()
@@ -101,7 +103,7 @@ def collect_features(
             labels = named.labels(_of_batch(batch, domain, "domain"), batch)
             is_target.append(named.is_target(labels))
             if groups is not None:
-                episodes.append(torch.as_tensor(_of_batch(batch, groups, "groups")).detach().cpu().reshape(-1))
+                episodes.append(_numbers(_of_batch(batch, groups, "groups")))
             for layer in layers.values():
                 layer.domain = labels
             run(policy, batch)
@@ -117,6 +119,16 @@ def collect_features(
         each = {name: torch.cat(layer.rows)[rows] for name, layer in layers.items()}
         sides.append(Features(each, torch.cat(episodes)[rows] if episodes else None))
     return Collected(*sides)
+
+
+def _numbers(groups: Any) -> Tensor:
+    """(b,) which episode each row is of, on the CPU."""
+    try:
+        return torch.as_tensor(groups).detach().cpu().reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"groups are one number per row, got {type(groups).__name__} ({error}). Number the episodes."
+        ) from error
 
 
 class _Layer(Pass):

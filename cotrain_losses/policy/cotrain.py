@@ -93,7 +93,8 @@ class CoTrain(nn.Module):
         self.regularizer, self.guidance, self.weights = method.regularizer, method.guidance, method.weights
         entry = adapters.loss_of(policy, loss)
         read = BatchReaders(extras, groups, valid, mass)
-        self.step = TrainingStep(policy, method, entry, seam, named, read, gather, loss_key, memory)
+        guessed = loss is None and not self.adapter.package and self.adapter.entry == "forward"
+        self.step = TrainingStep(policy, method, entry, seam, named, read, gather, loss_key, memory, guessed)
         self._installation: Installation | None = None
         self._unstepped = Unstepped(network(policy), method.modules())
         self._unseen = Unseen(self.step, self.adapter.entry)

@@ -12,7 +12,7 @@ from ..guidance import DomainGuidance
 from ..method import Method
 from ..mixing.domains import Domains
 from ..terms.term import Regularizer
-from .paths import network, submodule, unwrapped
+from .paths import nearest, network, submodule, unwrapped
 from .seam import Seam
 
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -28,8 +28,19 @@ def check_kinds(policy: Any, method: Any, seam: Any, loss: Any, gather: Any) -> 
         raise TypeError(f"CoTrain(seam=...) takes a Seam, got {seam!r}. Write Seam(head={seam!r}, ...).")
     if not (loss is None or isinstance(loss, str) or callable(loss)):
         raise TypeError(f"CoTrain(loss=...) is a method's name or a function (policy, batch), got {loss!r}.")
+    if isinstance(loss, str):
+        _check_named(loss, unwrapped(policy))
     if not isinstance(gather, bool):
         raise TypeError(f"CoTrain(gather=...) is True or False, got {gather!r}.")
+
+
+def _check_named(loss: str, policy: Any) -> None:
+    """The policy has the method that is named as its loss."""
+    if not hasattr(policy, loss):
+        near = nearest(loss, dir(policy))
+        like = f" Nearest there: {', '.join(near)}." if near else ""
+        kind = type(policy).__name__
+        raise ValueError(f"CoTrain(loss=...) names a method of the policy, got {loss!r}, which {kind} lacks.{like}")
 
 
 def check_fit(policy: Any, method: Method, seam: Seam | None, domains: Domains, near: Callable[[Any], str]) -> None:
@@ -51,9 +62,10 @@ def fit_guidance(guidance: DomainGuidance, seam: Seam, policy: Any, domains: Dom
     """A token for each domain, as wide as what it is added to."""
     if not seam.guidable:
         raise ValueError(
-            "guidance combines two predictions of a head that a sampler calls with a condition, got a seam "
-            f"{seam} {'without head and condition' if seam.sampler else 'whose head is a regression'}. "
-            "Diffusion and flow policies have such a head; for others leave guidance out."
+            "guidance combines two predictions of a head that a sampler calls with a condition, got a seam at "
+            f"{seam.place} {'without a condition' if seam.sampler else 'whose head is a regression'}. Name the head's "
+            "argument that diffusion and flow policies condition on: Seam(head=..., condition='global_cond'). For "
+            "others leave guidance out."
         )
     if guidance.domains != len(domains):
         raise ValueError(

@@ -133,7 +133,7 @@ def _check_acted(guided: GuidedPass, wired: list[Hooks], inside: bool, hooks: Ho
     sites = seam.tokens or seam.heads
     acted = fired["token" if seam.tokens else "head"] > 0
     if not acted and (inside or fired["head"] or not hooks.run.shared.guided):
-        raise not_called(sites, "a guided block")
+        raise not_called(sites, guided=True)
     hooks.run.shared.guided = hooks.run.shared.guided or acted
     if acted and guided.predicts_twice and not guided.mixed:
         raise RuntimeError(

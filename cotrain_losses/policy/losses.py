@@ -100,6 +100,16 @@ class PolicyLoss(NamedTuple):
             )
         return cls(loss.mean(), loss, info)
 
+    def refuse_predictions(self, policy: Any) -> None:
+        """Several numbers a sample are as likely predictions as losses, where only the policy's call is known."""
+        if self.per_sample is not None and self.per_sample.ndim > 1:
+            raise TypeError(
+                "a policy that no adapter knows, without compute_loss, returns its loss when it is called, got "
+                f"{tuple(self.per_sample.shape)} numbers of {type(policy).__name__}, which may be its predictions. Say "
+                "what the loss is: CoTrain(loss=lambda policy, batch: ...), or that these are it: "
+                "CoTrain(loss='forward')."
+            )
+
 
 def shares_of(counts: Mapping[str, Any]) -> dict[str, Any]:
     """Each domain's share of all counts; a scalar on their device where they are on one."""

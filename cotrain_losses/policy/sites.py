@@ -131,6 +131,12 @@ class Captured(NamedTuple):
     """whether later calls have the same features again, as calls of a head in one step do"""
 
 
+def learned(captured: Sequence[Captured]) -> Sequence[Captured]:
+    """Without the calls under no_grad (a teacher, actions sampled for a log) of sites also called with gradients."""
+    with_gradient = {each.owners.site for each in captured if each.z.requires_grad}
+    return [each for each in captured if each.z.requires_grad or each.owners.site not in with_gradient]
+
+
 def features(captured: Sequence[Captured], pool: Callable[[Tensor], Tensor] | None) -> Tensor:
     """One row a sample: several rows, calls and sites of a sample are side by side, (b, k * ...).
 

@@ -33,7 +33,8 @@ from .losses import Losses, PolicyLoss, mean_over_sources, shares_of
 from .memory import Memory
 from .paths import networks, unwrapped
 from .seam import Seam
-from .telling import Unmet
+from .sites import learned
+from .telling import Idle, Unmet
 from .training import TrainingPass
 
 Sides = list[tuple[str, Rows, Rows]]
@@ -67,6 +68,9 @@ class LabelReaders:
     step: Callable[[], int] | None = None
     has_action: Callable[[Any], Tensor] | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_what_is_no_function(self, "install")
+
 
 @dataclass(frozen=True)
 class BatchReaders:
@@ -78,9 +82,7 @@ class BatchReaders:
     mass: Callable[[Any], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        for name, read in vars(self).items():
-            if not (read is None or callable(read)):
-                raise TypeError(f"CoTrain({name}=...) is a function of the batch, got {read!r}.")
+        _refuse_what_is_no_function(self, "CoTrain")
 
     def rows(self, features: Tensor, batch: Any) -> Rows:
         """The features with all that is said of them."""
@@ -88,6 +90,16 @@ class BatchReaders:
         if mass is not None and not mass.is_floating_point():
             mass = mass.to(wide(features.dtype))
         return Rows(features, self.extras(batch) if self.extras else {}, mass, *more)
+
+
+def _refuse_what_is_no_function(readers: LabelReaders | BatchReaders, owner: str) -> None:
+    for name, read in vars(readers).items():
+        if not (read is None or callable(read)):
+            given = "()" if name == "step" else "(batch)"
+            raise TypeError(
+                f"{owner}({name}=...) is a function {name}{given}, got {type(read).__name__}. Pass what reads it, "
+                f"as in {owner}({name}=lambda batch: batch[{name!r}])."
+            )
 
 
 class Observer:
@@ -116,6 +128,8 @@ class TrainingStep:
     gather: bool = False
     loss_key: str = "loss"
     memory: int = 0
+    guessed: bool = False
+    """whether nothing says that the policy's call returns a loss"""
 
     def __post_init__(self) -> None:
         method, seam, policy = self.method, self.seam, self.policy
@@ -123,7 +137,7 @@ class TrainingStep:
         self.hooks = None if seam is None else Hooks(seam).attach(policy)
         self.observers: list[Observer] = []
         self.gathered = Gather()
-        self.kept, self.unmet, self.begun = Memory(self.memory), Unmet(), 0
+        self.kept, self.unmet, self.idle, self.begun = Memory(self.memory), Unmet(), Idle(), 0
         self._inner, self._roots = unwrapped(policy), networks(policy)
         self._place, self._warned_of_batch_norm = "the head" if seam is None else seam.left, False
         for strength in self.measured_strengths():
@@ -147,8 +161,12 @@ class TrainingStep:
         known = acting.samples.domain
         with nullcontext() if self.hooks is None else self.hooks.use(acting):
             returned = PolicyLoss.of(self.loss(self.policy, batch) if run is None else run(), len(known), self.loss_key)
+        if self.guessed and acting.learns:
+            returned.refuse_predictions(self._inner)
         acting.check_fired(self.hooks)
         policy, weighted = acting.weighed(returned) if acting.weighs else (returned.scalar, None)
+        if not self.learns and policy.requires_grad and self._meant(labels):
+            policy.register_hook(self.idle)  # type: ignore[no-untyped-call]
         if self.hooks is not None and policy.requires_grad:
             policy.register_hook(partial(self.hooks.run.recompute_for, acting))  # type: ignore[no-untyped-call]
         evaluation = self.evaluate(acting, batch, observers) if acting.regularizes else None
@@ -173,6 +191,12 @@ class TrainingStep:
         for observer in observers:
             observer.on_losses(losses, labels)
         return losses
+
+    def _meant(self, labels: Labels) -> bool:
+        """Whether anything acts beside the policy's own loss, in train mode."""
+        method, given = self.method, (labels.weight, labels.has_action)
+        parts = (method.regularizer, method.weights, method.guidance, *given)
+        return any(part is not None for part in parts)
 
     def refuse_guided(self) -> None:
         """No training inside a guided block of the same policy: both would act on one prediction."""
@@ -207,7 +231,7 @@ class TrainingStep:
         regularizer, seam, step, known = self.regularizer, self.seam, acting.samples.step, acting.samples.domain
         if regularizer is None or seam is None or not acting.regularizes:
             return None
-        features = seam.features_in(acting.features)
+        features = seam.features_in(learned(acting.features))
         acting.features.clear()
         rows = self.read.rows(features, batch)
         if not rows.features.requires_grad:

@@ -31,11 +31,26 @@ class Unmet:
             held = ", ".join(f"{n} {name}" for name, n in counts.items())
             warnings.warn(
                 f"{', '.join(sorted(self.names))} was skipped in each of the first {self.after} steps, the last of "
-                f"which had {held}: it compares rows of both domains. Mix the domains in a batch "
+                f"which had {held}: it compares two rows or more of each domain. Mix the domains in a batch "
                 "(MixedBatchSampler), or compare with rows of earlier steps: CoTrain(memory=64).",
                 stacklevel=5,
             )
             self.names = set()
+
+
+class Idle:
+    """Losses that are learned from in eval mode, where a method does not act."""
+
+    told = False
+
+    def __call__(self, gradient: Any) -> None:
+        if not self.told:
+            self.told = True
+            warnings.warn(
+                "a method acts in train mode, got a backward pass through the loss of a policy in eval mode: it had "
+                "neither terms nor weights, and every label was given. Call policy.train() before the step.",
+                stacklevel=2,
+            )
 
 
 class Unstepped:

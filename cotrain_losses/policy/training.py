@@ -127,7 +127,7 @@ class TrainingPass(Pass):
         }
         for role, sites in needed.items():
             if sites and not fired[role]:
-                raise not_called(sites, "a training step")
+                raise not_called(sites)
 
 
 class Backward(torch.autograd.Function):
@@ -144,13 +144,22 @@ class Backward(torch.autograd.Function):
         return *ctx.rule(gradient, *ctx.saved_tensors), None
 
 
-def not_called(sites: tuple[Site, ...], block: str) -> RuntimeError:
+ELSEWHERE = (
+    "Either another policy sampled (guide a copy: cotrain.guided(copy)), or nothing was sampled in the block (a queue "
+    "that still holds actions: reset it before)"
+)
+
+
+def not_called(sites: tuple[Site, ...], *, guided: bool = False) -> RuntimeError:
     """What must run in a block and did not."""
     calls = " or ".join(dict.fromkeys(site.call for site in sites))
+    rule, causes = "what a seam names runs in every training step, got one", "Either the policy calls"
+    if guided:
+        rule, causes = "guidance acts on what a seam names, got a guided block", f"{ELSEWHERE}, or the policy calls"
     return RuntimeError(
-        f"what a seam names runs in every training step or guided block, got {block} in which {calls} was not called.\n"
-        "Either the policy calls a method of it rather than the module (name that: Seam(head='net.forward')), or it "
-        "was compiled and run before CoTrain was attached (attach first, or call torch._dynamo.reset())."
+        f"{rule} in which {calls} was not called.\n{causes} a method of it rather than the module (name that: "
+        "Seam(head='net.forward')), or it was compiled and run before CoTrain was attached (attach first, or call "
+        "torch._dynamo.reset())."
     )
 
 

@@ -76,6 +76,8 @@ class Balanced(MeasuredStrength):
     """
 
     patience = 20
+    first = 3
+    """readings without any report after which the user is told"""
 
     def __init__(
         self,
@@ -179,7 +181,8 @@ class Balanced(MeasuredStrength):
         return average > self._best + self.tolerance * abs(self._best)
 
     def _say(self, accuracy: float | None, held: bool) -> None:
-        if held and self._silent == self.patience and not self._released:
+        patience = self.first if self._loss.value is None else self.patience
+        if held and self._silent == patience and not self._released:
             warnings.warn(
                 f"a balanced strength does not rise while nothing is known of the target's held-out loss, got no "
                 f"report in {self._silent} readings. Call cotrain.hold_out(batch) once, or "
