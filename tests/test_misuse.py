@@ -139,6 +139,14 @@ def test_a_block_in_which_another_policy_sampled_or_none_names_both() -> None:
 # arguments
 
 
+def test_data_parallel_over_several_gpus_is_refused_and_over_one_is_not() -> None:
+    p = nn.DataParallel(policy())
+    CoTrain(p, aligned(), seam=SEAM)(batch(), domain=LABELS)
+    p.device_ids = [0, 1]
+    with pytest.raises(ValueError, match=r"splits it over 2 GPUs. Use DistributedDataParallel"):
+        CoTrain(p, aligned(), seam=SEAM)
+
+
 @pytest.mark.parametrize("name", ["domain", "weight", "index", "has_action", "step"])
 def test_what_install_reads_of_a_batch_is_a_function(name: str) -> None:
     with pytest.raises(TypeError, match=rf"install\({name}=\.\.\.\) is a function {name}\(.*got str"):
