@@ -24,8 +24,8 @@ def check_kinds(policy: Any, method: Any, seam: Any, loss: Any, gather: Any) -> 
         raise TypeError(f"CoTrain(policy, ...) takes a policy that was made, got {policy!r}.")
     if isinstance(policy, nn.DataParallel) and len(policy.device_ids) > 1:
         raise ValueError(
-            f"a method acts in one pass over the batch, got DataParallel, which splits it over {len(policy.device_ids)} "
-            "GPUs. Use DistributedDataParallel(CoTrain(policy, ...)), a process for each GPU."
+            "a method acts in one pass over the batch, got DataParallel, which splits it over "
+            f"{len(policy.device_ids)} GPUs. Use DistributedDataParallel(CoTrain(policy, ...)), a process for each GPU."
         )
     if not isinstance(method, Method):
         raise TypeError(f"CoTrain(policy, method) takes a Method, got {method!r}. Take one of recipes, or Method().")
