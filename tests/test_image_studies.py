@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+
 import pytest
 from cotrain_bench.paired import holm
 from cotrain_bench.results import as_csv, plain
@@ -13,6 +17,7 @@ from cotrain_bench.stratified import stratified
 
 from tests.invented import invented
 
+STUDIES = Path(__file__).parent.parent / "docs/studies"
 PLACES = {"button-press": ("none", "other"), "pick-place": ("camera-40", "")}
 
 
@@ -68,6 +73,25 @@ def test_looks_are_told_apart_in_tables_and_in_rows_that_are_read_again(tmp_path
         row.pop("picture")
     (tmp_path / "rows.csv").write_text(as_csv([plain(row) for _, row in results]))
     assert [cell for cell, _ in committed(tmp_path / "rows.csv")] == [cell for cell, _ in results]
+
+
+def test_the_page_has_the_pilots_numbers_and_the_study_the_places_that_the_rule_takes():
+    rows = committed(STUDIES / "image-transfer-pilot/results.csv")
+    assert {cell for cell, _ in rows} <= {*image_transfer.pilot()} and len(rows) == 20
+    assert {task: place for task, place in image_transfer.chosen(rows).items() if place} == image_transfer.PLACES
+    (pick_place,) = [row for cell, row in rows if (cell.task, cell.gap, cell.look) == ("pick-place", "none", "")]
+    assert (pick_place["unseen"] + 1) / 2 < image_transfer.LEARNED  # whatever the other seed gives
+    cameras, looks = (
+        {"none": "the source's", "camera-40": "turned by 40 degrees"},
+        {"": "the source's", "other": "other"},
+    )
+    lines, page = 0, (STUDIES.parent / "images.md").read_text()
+    for task, (gap, look) in product(image_transfer.TASKS, (image_transfer.CEILING, *image_transfer.GAPS)):
+        at = [row for cell, row in rows if (cell.task, cell.gap, cell.look) == (task, gap, look)]
+        seen, unseen = (f"{fmean(row[side] for row in at):.2f}".removeprefix("0") for side in ("seen", "unseen"))
+        taken = "**taken** |" if image_transfer.PLACES.get(task) == (gap, look) else "|"
+        lines += f"| {task} | {cameras[gap]} | {looks[look]} | {seen} | {unseen} | {taken}" in page.splitlines()
+    assert lines == 12
 
 
 # the study
