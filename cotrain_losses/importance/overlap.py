@@ -21,7 +21,8 @@ def relative_contribution(ratio: float, *, source: int, target: int, advantage: 
     """g_t / (g_t + g_s) of one target and one source sample.
 
     Args:
-        ratio: w.   source, target: how many samples, M and N.
+        ratio: the target's share w.
+        source, target: how many samples, M and N.
         advantage: (r_s^2 - r_t^2) d / 2, how much nearer the target sample is; 0 gives the paper's scaling curves,
             (w / rho) / (w / rho + 1 - w) with rho = N / M.
 
