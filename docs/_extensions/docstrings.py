@@ -19,6 +19,7 @@ INHERITED = ("Alias for field number", "str(object='') -> str")
 """how Python's own words begin, for a field of a named tuple and for a text: they say nothing of this library"""
 OPTION = re.compile(r"~?(?:typing\.)?Annotated\[(.*?), <typer\.[^>]*>\]")
 CODE = re.compile(r"(`+[^`]+`+)")
+STRESSED = re.compile(r"(?<![\w*])(\*[a-z]+\*)(?![\w*])")
 
 
 def public_modules() -> list[str]:
@@ -40,7 +41,7 @@ NAMES = public_names()
 
 
 def prose(line: str) -> str:
-    """A line of text: code stays code, and nothing else is markup."""
+    """A line of text: code stays code, a stressed word is stressed, and nothing else is markup."""
     parts = CODE.split(line)
     after = [*(part[:1] for part in parts[1:]), ""]
     return "".join(_code(p, n) if p.startswith("`") else _text(p) for p, n in zip(parts, after, strict=True))
@@ -53,6 +54,10 @@ def _code(part: str, following: str) -> str:
 
 
 def _text(part: str) -> str:
+    return "".join(each if STRESSED.fullmatch(each) else _escaped(each) for each in STRESSED.split(part))
+
+
+def _escaped(part: str) -> str:
     return re.sub(r"(?<=\w)_(?!\w)", r"\\_", re.sub(r"([*|\\])", r"\\\1", part))
 
 
