@@ -19,6 +19,7 @@ INHERITED = ("Alias for field number", "str(object='') -> str")
 """how Python's own words begin, for a field of a named tuple and for a text: they say nothing of this library"""
 OPTION = re.compile(r"~?(?:typing\.)?Annotated\[(.*?), <typer\.[^>]*>\]")
 CODE = re.compile(r"(`+[^`]+`+)")
+EQUATION = ".. code-block:: text"
 STRESSED = re.compile(r"(?<![\w*])(\*[a-z]+\*)(?![\w*])")
 
 
@@ -72,7 +73,7 @@ def restructured(lines: list[str]) -> list[str]:
         if not indented and text:
             section, block = bool(SECTION.match(text)), False
         if block and indented and not _within(out):
-            out += ["::", ""]
+            out += [EQUATION, ""]
         out.append(line if block or example or (section and not indented) else _indent(line) + prose(text))
     return out
 
@@ -80,7 +81,7 @@ def restructured(lines: list[str]) -> list[str]:
 def _within(out: list[str]) -> bool:
     """Whether the last line that is not empty belongs to a literal block."""
     last = next((line for line in reversed(out) if line.strip()), "")
-    return last.startswith(" ") or last == "::"
+    return last.startswith(" ") or last == EQUATION
 
 
 def _indent(line: str) -> str:
