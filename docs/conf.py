@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "docstrings",
+    "lines",
     "pictures",
 ]
 exclude_patterns = ["_extensions", "gallery/*.py", "gallery/*.ipynb", "**/*.zip"]
