@@ -1,4 +1,7 @@
-"""Where a line breaks: not in a word of code that fits, in an arrow, a date or an interval, or before a percent sign."""
+"""Where a line breaks: not in a word of code that fits, in an arrow, a date or an interval, or before a percent sign.
+
+A cell of a table says how much text it holds, so that pages.css keeps it wide enough to be read.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from sphinx.application import Sphinx
 
 LONG, WIDE = 24, 44
 """letters: a longer word of code may be broken in a table, and on a narrow window, at its joints"""
+CELLS = {"sentences": 110, "sentence": 55, "phrase": 24}
+"""letters from which on a cell has the class"""
 CODE = re.compile(r"<code\b.*?</code>", re.S)
 WORD = re.compile(r'<span class="pre">([^<]*)</span>')
 JOINT = re.compile(r"(?<=\w)(?!\.\w{1,4}$)[./_=,(:\[-]+(?=\w|&quot;)")
@@ -46,13 +51,15 @@ def joints(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 
 
 def glue(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Keep together what is one sign."""
+    """Keep together what is one sign, and say how much each cell holds."""
     for text in list(doctree.findall(nodes.Text)):
         glued = str(text)
         for sign, whole in GLUED:
             glued = sign.sub(whole, glued)
         if glued != text and not isinstance(text.parent, KEPT):
             text.parent.replace(text, nodes.Text(glued))
+    for cell in doctree.findall(nodes.entry):
+        cell["classes"] += [name for name, least in CELLS.items() if len(cell.astext()) >= least][:1]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
