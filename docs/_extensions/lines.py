@@ -22,6 +22,7 @@ JOINT = re.compile(r"(?<=\w)(?!\.\w{1,4}$)[./_=,(:\[-]+(?=\w|&quot;)")
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 NUMBER = r"[+-]?[\d.]+"
 GLUED = [
+    (re.compile(r"^ -- $"), " \u2013 "),  # between an argument and what is said of it
     (re.compile(r"->"), "-\u2060>"),
     (re.compile(r"(?<=[\de])-(?=\d)"), "-\u2060"),
     (re.compile(rf"(?<=\d) (?=%)|(?<=\d,) (?={NUMBER}\])"), "\u00a0"),
