@@ -25,6 +25,7 @@ extensions = [
     "lines",
     "pictures",
 ]
+default_role = "literal"  # single backticks are code in the gallery's texts too
 smartquotes = False  # sentences hold code: its quotes, dashes and dots stay as they are typed
 exclude_patterns = ["_extensions", "gallery/*.py", "gallery/*.ipynb", "**/*.zip"]
 suppress_warnings = ["config.cache"]  # the gallery's settings hold a function
