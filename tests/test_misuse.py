@@ -34,13 +34,21 @@ class Predicts(nn.Module):
         return z.square().sum(1) if not self.shape else z[:, : self.shape[0]]
 
 
+class Names(Predicts):
+    """One that says that they are losses."""
+
+    def forward(self, batch: dict[str, Tensor]) -> Any:
+        return {"loss": super().forward(batch).square()}
+
+
 def test_several_numbers_a_sample_are_no_loss_unless_that_is_said() -> None:
     with pytest.raises(TypeError, match=r"got \(6, 2\) numbers of Predicts, which may be its predictions.*loss=lambda"):
         CoTrain(Predicts(2), Method())(batch(), domain=LABELS)
     meant = CoTrain(Predicts(2), Method(), loss="forward")(batch(), domain=LABELS)
     given = CoTrain(Predicts(2), Method(), loss=lambda p, b: p(b))(batch(), domain=LABELS)
     one = CoTrain(Predicts(), Method())(batch(), domain=LABELS)
-    assert all(losses.total.ndim == 0 for losses in (meant, given, one))
+    named = CoTrain(Names(2), Method())(batch(), domain=LABELS)
+    assert all(losses.total.ndim == 0 for losses in (meant, given, one, named))
 
 
 def test_predictions_are_no_loss_where_a_method_is_installed_either() -> None:

@@ -74,16 +74,18 @@ class PolicyLoss(NamedTuple):
     scalar: Tensor
     per_sample: Tensor | None
     info: Any
+    named: bool = False
+    """whether it stood under its key"""
 
     @classmethod
     def of(cls, returned: Any, samples: int, key: str = "loss") -> PolicyLoss:
         """Read a scalar, (b, ...) losses, (loss, info), or a dict or object that holds it under `key`."""
-        loss, info = returned, None
+        loss, info, named = returned, None, False
         if isinstance(returned, tuple) and returned:
             loss, info = returned[0], returned[1] if len(returned) == 2 else returned[1:]
         elif not isinstance(returned, Tensor):
             loss = returned.get(key) if isinstance(returned, Mapping) else getattr(returned, key, None)
-            info = returned
+            info, named = returned, True
         if not isinstance(loss, Tensor):
             inside = f" of {', '.join(map(str, returned))}" if isinstance(returned, Mapping) else ""
             raise TypeError(
@@ -98,11 +100,11 @@ class PolicyLoss(NamedTuple):
                 f"a loss entry returns a scalar or one loss per sample, got shape {tuple(loss.shape)} for {samples} "
                 "samples. Reduce it first: CoTrain(loss=lambda policy, batch: policy(batch).mean())."
             )
-        return cls(loss.mean(), loss, info)
+        return cls(loss.mean(), loss, info, named)
 
     def refuse_predictions(self, policy: Any) -> None:
         """Several numbers a sample are as likely predictions as losses, where only the policy's call is known."""
-        if self.per_sample is not None and self.per_sample.ndim > 1:
+        if self.per_sample is not None and self.per_sample.ndim > 1 and not self.named:
             raise TypeError(
                 "a policy that no adapter knows, without compute_loss, returns its loss when it is called, got "
                 f"{tuple(self.per_sample.shape)} numbers of {type(policy).__name__}, which may be its predictions. Say "
