@@ -92,6 +92,9 @@ def test_the_page_has_the_pilots_numbers_and_the_study_the_places_that_the_rule_
         taken = "**taken** |" if image_transfer.PLACES.get(task) == (gap, look) else "|"
         lines += f"| {task} | {cameras[gap]} | {looks[look]} | {seen} | {unseen} | {taken}" in page.splitlines()
     assert lines == 12
+    costs = [fmean(row[name] for _, row in rows) for name in ("train_cpu_s", "evaluation_cpu_s", "measures_cpu_s")]
+    said = "{:.0f}, 50 episodes {:.0f}, distances and probe {:.0f}. So a cell takes {:.0f}."
+    assert said.format(*costs, sum(costs)) in page
 
 
 # the study

@@ -2,8 +2,8 @@
 
 raises   a loss that weights reach in part only: with all weights zero no parameter may get a gradient
          rows that are not those of the samples they are taken for: samples of weight zero are exchanged
-tells    features without gradient, a layer that couples samples, a scale that changes nothing, terms that were
-         skipped, a method that no optimizer holds, a loss that an installed method did not see
+tells    features without gradient or that the loss does not need, a layer that couples samples, a scale that changes
+         nothing, terms that were skipped, a method that no optimizer holds, a loss that an installed method did not see
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def checked(
     sample: Sample | None = None,
     told: tuple[str, ...] = (),
 ) -> Check:
-    """Run one step with the method's weights, one with zero weights, two with some, leaving no trace.
+    """Run a step with the method's weights, one with zero weights, two with some, one for features; without a trace.
 
     Raises:
         ValueError: when part of the policy's loss reaches parameters around the seam, naming some of them, or when rows

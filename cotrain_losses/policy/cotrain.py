@@ -151,7 +151,7 @@ class CoTrain(nn.Module):
     def check(
         self, batch: Any, *, domain: Any, step: int | None = 0, sample: Callable[[Any], Any] | None = None
     ) -> Check:
-        """Tries four steps on a batch and says what happens at the seam; see `Check`.
+        """Tries up to five steps on a batch and says what happens at the seam; see `Check`.
 
         `sample(policy)` samples actions, as a tensor, so that guidance is tried there too.
         """

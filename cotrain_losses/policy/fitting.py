@@ -34,17 +34,18 @@ def check_kinds(policy: Any, method: Any, seam: Any, loss: Any, gather: Any) -> 
     if not (loss is None or isinstance(loss, str) or callable(loss)):
         raise TypeError(f"CoTrain(loss=...) is a method's name or a function (policy, batch), got {loss!r}.")
     if isinstance(loss, str):
-        _check_named(loss, unwrapped(policy))
+        _check_named(loss, policy)
     if not isinstance(gather, bool):
         raise TypeError(f"CoTrain(gather=...) is True or False, got {gather!r}.")
 
 
 def _check_named(loss: str, policy: Any) -> None:
-    """The policy has the method that is named as its loss."""
-    if not hasattr(policy, loss):
-        near = nearest(loss, dir(policy))
+    """The policy, or a wrapper around it, has the method that is named as its loss."""
+    inner = unwrapped(policy)
+    if not (hasattr(policy, loss) or hasattr(inner, loss)):
+        near = nearest(loss, dir(inner))
         like = f" Nearest there: {', '.join(near)}." if near else ""
-        kind = type(policy).__name__
+        kind = type(inner).__name__
         raise ValueError(f"CoTrain(loss=...) names a method of the policy, got {loss!r}, which {kind} lacks.{like}")
 
 

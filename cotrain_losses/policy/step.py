@@ -95,11 +95,8 @@ class BatchReaders:
 def _refuse_what_is_no_function(readers: LabelReaders | BatchReaders, owner: str) -> None:
     for name, read in vars(readers).items():
         if not (read is None or callable(read)):
-            given = "()" if name == "step" else "(batch)"
-            raise TypeError(
-                f"{owner}({name}=...) is a function {name}{given}, got {type(read).__name__}. Pass what reads it, "
-                f"as in {owner}({name}=lambda batch: batch[{name!r}])."
-            )
+            given = "lambda: ..." if name == "step" else "lambda batch: ..."
+            raise TypeError(f"{owner}({name}=...) is a function, got {read!r}. Write {owner}({name}={given}).")
 
 
 class Observer:

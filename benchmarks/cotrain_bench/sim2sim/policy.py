@@ -149,7 +149,6 @@ class PictureEncoder(nn.Module):
         super().__init__()
         self.pixels, side = pixels, -(-pixels // 8)
         self.views = nn.ModuleList(_convolutions(3 * steps) for _ in range(2))
-        self.views.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half the time on a CPU
         self.head = mlp(2 * 64 * side * side + steps * PROPRIOCEPTION, 256, width)
 
     def forward(self, pixels: Tensor, own: Tensor) -> Tensor:

@@ -125,9 +125,11 @@ def _coarse_meshes(model: Any, cell: float) -> Iterator[None]:
         for array in faces:
             array[first : first + len(kept)] = array[first + kept]
         model.mesh_face[first : first + len(kept)], model.mesh_facenum[mesh] = corners, len(kept)
-    yield
-    for array, old in zip((model.mesh_facenum, *faces), before, strict=True):
-        array[:] = old
+    try:
+        yield
+    finally:
+        for array, old in zip((model.mesh_facenum, *faces), before, strict=True):
+            array[:] = old
 
 
 def coarse_faces(vertices: NDArray[Any], faces: NDArray[Any], cell: float) -> tuple[NDArray[Any], NDArray[Any]]:

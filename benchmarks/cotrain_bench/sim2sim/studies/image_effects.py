@@ -1,23 +1,20 @@
 """What the study of transfer in pictures found: arms minus the plain one of their kind of policy, on both sides.
 
-A pair is one task and one draw of which every arm is there.  A policy whose training diverged solves nothing.
+A pair is one task and one draw of which every arm is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from statistics import fmean, stdev
 from typing import NamedTuple
 
 from cotrain_losses.cli.report import Table
 
-from ...paired import Contrast, detectable, holm
-from ...stratified import stratified
-from .findings import LEVEL, Answer, Claim, Result
+from .families import adjusted, answers, by_task, contrasts, untested
+from .findings import Answer, Claim, Result
 from .image_transfer import ARMS, arm_of, arms
 from .sides import SIDES
-from .tables import interval
 
 
 class Compared(NamedTuple):
@@ -58,21 +55,7 @@ def differences(results: Sequence[Result], of: Compared, side: str = "unseen") -
 
 def better(results: Sequence[Result], family: Sequence[Compared]) -> list[Answer]:
     """Whether arms are better than their plain ones on the unseen side, as one family."""
-    found = _contrasts(results, family)
-    ps = holm([each.p for each in found.values()])
-    return [Answer(str(of), 1, each, p) for (of, each), p in zip(found.items(), ps, strict=True)]
-
-
-def _contrasts(results: Sequence[Result], family: Sequence[Compared]) -> dict[Compared, Contrast]:
-    """Those of a family that have two pairs a task, with the p of the sign-flip test and what a t test would find."""
-    found: dict[Compared, Contrast] = {}
-    for of in family:
-        pairs = differences(results, of)
-        if pairs and min(map(len, pairs.values())) > 1:
-            n = sum(map(len, pairs.values()))
-            error = (fmean(stdev(values) ** 2 for values in pairs.values()) / n) ** 0.5
-            found[of] = Contrast(*stratified(pairs), n, detectable(n, error, LEVEL / len(family)))
-    return found
+    return answers({str(of): differences(results, of) for of in family})
 
 
 def compared(results: Sequence[Result]) -> Table:
@@ -80,14 +63,14 @@ def compared(results: Sequence[Result]) -> Table:
     tasks = list(dict.fromkeys(task for task, _ in by_pair(results)))
     lines: list[list[object]] = []
     for role, family in {"primary": PRIMARY, "secondary": SECONDARY, "described": DESCRIBED}.items():
-        tested = _contrasts(results, family) if role != "described" else {}
-        adjusted = dict(zip(tested, holm([each.p for each in tested.values()]), strict=True))
-        for of in family:
-            if unseen := differences(results, of):
-                ps = [tested[of].p, adjusted[of]] if of in tested else [None, None]
-                alone = [_untested({task: unseen[task]}) if task in unseen else None for task in tasks]
-                seen = _untested(differences(results, of, "seen"))
-                lines.append([str(of), role, _untested(unseen), *ps, *alone, seen])
+        found = {str(of): differences(results, of) for of in family}
+        tested = contrasts(found) if role != "described" else {}
+        after_holm = adjusted(tested)
+        for of, (name, unseen) in zip(family, found.items(), strict=True):
+            if unseen:
+                ps = [tested[name].p, after_holm[name]] if name in tested else [None, None]
+                alone = [untested({task: unseen[task]}) if task in unseen else None for task in tasks]
+                lines.append([name, role, untested(unseen), *ps, *alone, untested(differences(results, of, "seen"))])
     return Table(
         ["arm", "role", "unseen", "p, unseen", "p (Holm)", *(f"{task}: unseen" for task in tasks), "seen"],
         lines,
@@ -99,22 +82,12 @@ def compared(results: Sequence[Result]) -> Table:
 
 def success(results: Sequence[Result]) -> Table:
     """What every arm solves of both sides, task by task and over tasks; the pairs that are whole."""
-    pairs = by_pair(results)
-    tasks = list(dict.fromkeys(task for task, _ in pairs))
-    lines: list[list[object]] = []
-    for name in ARMS:
-        own = {task: [of[name] for (where, _), of in pairs.items() if where == task and name in of] for task in tasks}
-        means = {task: [fmean(side) for side in zip(*some, strict=True)] for task, some in own.items() if some}
-        if means:
-            shown = [", ".join(f"{mean:.2f}" for mean in means[task]) if task in means else None for task in tasks]
-            lines.append([name, *shown, *(fmean(side) for side in zip(*means.values(), strict=True))])
-    columns = ["arm", *(f"{task}: seen, unseen" for task in tasks), *(f"all: {side}" for side in SIDES)]
-    return Table(columns, lines, f"Means over pairs ({_counted(results)}); no interval.")
-
-
-def _untested(differences: dict[str, list[float]]) -> str:
-    """A difference and its interval."""
-    return interval(stratified(differences, tested=False))
+    solved: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in ARMS}
+    for (task, _), own in by_pair(results).items():
+        for name, sides in own.items():
+            solved[name].setdefault(task, []).append(sides)
+    tasks = list(dict.fromkeys(task for task, _ in by_pair(results)))
+    return by_task(solved, tasks, f"Means over pairs ({_counted(results)}); no interval.")
 
 
 def _counted(results: Sequence[Result]) -> str:
