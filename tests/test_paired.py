@@ -67,14 +67,14 @@ def test_the_detectable_difference_is_found_in_eighty_of_a_hundred_studies(pairs
     assert np.mean((p.pvalue < 0.05) & (p.statistic > 0)) == pytest.approx(0.8, abs=0.01)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_rejects_what_its_step_down_procedure_rejects(ps):
+@given(st.lists(st.floats(0, 1), max_size=8), st.floats(0.001, 0.999))
+def test_holm_rejects_what_its_step_down_procedure_rejects(ps, level):
     order, rejected = np.argsort(ps, kind="stable"), set()
     for rank, index in enumerate(order):
-        if ps[index] * (len(ps) - rank) > 0.05:
+        if ps[index] * (len(ps) - rank) > level + 1e-15:
             break
         rejected.add(int(index))
-    assert {i for i, p in enumerate(holm(ps)) if p <= 0.05} == rejected
+    assert {i for i, p in enumerate(holm(ps)) if p <= level + 1e-15} == rejected
 
 
 def test_a_mean_has_the_interval_of_its_bootstrap():

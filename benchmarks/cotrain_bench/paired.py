@@ -131,14 +131,18 @@ def detectable(pairs: int, error: float, level: float) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the order given (Holm 1979).
+    """p'_(i) = min(1, max_j<=i (n - j + 1) p_(j)) of p_(1) <= ... <= p_(n): Holm's adjusted p values (Holm 1979).
+
+    They are in the order given.  statsmodels has the same; each of its calls collects the garbage of the whole process,
+    80 ms beside torch.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    from statsmodels.stats.multitest import multipletests
-
-    return [round(float(p), 15) for p in multipletests(ps, method="holm")[1]] if ps else []
+    order, found = np.argsort(ps), np.empty(len(ps))
+    steps = np.asarray(ps, float)[order] * np.arange(len(ps), 0, -1)
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [round(float(p), 15) for p in found]
 
 
 def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
