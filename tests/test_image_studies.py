@@ -10,6 +10,7 @@ import pytest
 from cotrain_bench.paired import holm
 from cotrain_bench.results import as_csv, plain
 from cotrain_bench.sim2sim.studies import image_effects, image_transfer, plans, tables
+from cotrain_bench.sim2sim.studies.catalogue import STUDIES
 from cotrain_bench.sim2sim.studies.committed import committed
 from cotrain_bench.sim2sim.studies.image_effects import DESCRIBED, PRIMARY, SECONDARY, Compared
 from cotrain_bench.sim2sim.studies.study import cells_of
@@ -17,7 +18,7 @@ from cotrain_bench.stratified import stratified
 
 from tests.invented import invented
 
-STUDIES = Path(__file__).parent.parent / "docs/studies"
+FOLDER = Path(__file__).parent.parent / "docs/studies"
 PLACES = {"button-press": ("none", "other"), "pick-place": ("camera-40", "")}
 
 
@@ -29,7 +30,7 @@ def test_the_pilot_is_plain_co_training_of_each_task_without_a_gap_and_under_thr
     assert names == ["none", "none, other look", "camera-40", "camera-40, other look"]
     assert plans.place(cells[-1]) == "pick-place, camera-40, other look"
     for gap, many in (("none", 7), ("camera-40", 8)):
-        arms = [plans.arm(cell) for cell in image_transfer.arms(gap).values()]
+        arms = [plans.arm(cell) for cell in image_transfer.arms("button-press", gap).values()]
         assert len({*arms}) == len(arms) == many
 
 
@@ -64,6 +65,42 @@ def test_the_rule_takes_a_gap_with_room_of_a_task_that_is_learned_without_one():
     assert image_transfer.chosen(easy) == dict.fromkeys(image_transfer.TASKS)
 
 
+def test_the_held_out_task_is_the_first_that_is_learned_and_has_room_and_is_none_of_the_other_study():
+    cells = cells_of("image-held-out-pilot", "overnight")
+    assert [(cell.task, cell.gap) for cell in cells[:3]] == [
+        ("hammer", "none"),
+        ("hammer", "camera-40"),
+        ("box-close", "none"),
+    ]
+    assert {cell.method for cell in cells} == {"cotraining"} and {cell.coverage for cell in cells} == {"half"}
+    assert not {*image_transfer.HELD_OUT.tasks} & {*image_transfer.TASKS}
+
+    def taken(solved):
+        at = dict(zip(("none", "camera-40"), solved, strict=True))
+        results = [
+            (cell, row | dict(zip(("seen", "unseen"), at[cell.gap], strict=True)))
+            for cell, row in invented("image-held-out-pilot", lambda cell: 0.0)
+            if cell.task == "hammer"
+        ]
+        return image_transfer.chosen(results, image_transfer.HELD_OUT)
+
+    assert taken([(1.0, 0.9), (0.9, 0.5)])["hammer"] == ("camera-40", "")
+    for solved in ([(1.0, 0.7), (0.9, 0.5)], [(1.0, 0.9), (0.6, 0.5)], [(1.0, 0.9), (0.9, 0.88)]):
+        assert taken(solved) == dict.fromkeys(image_transfer.HELD_OUT.tasks)
+
+
+def test_the_held_out_study_is_the_recipe_and_plain_on_fresh_pairs_of_one_task():
+    results = invented("image-held-out", lambda cell: 0.4 + 0.2 * (cell.method == "path_mmd"))
+    cells = [cell for cell, _ in results]
+    assert len(cells) == 12 and {cell.seed for cell in cells}.isdisjoint({*image_transfer.SEEDS, 900, 901, 902})
+    assert sorted(cell.region.side for cell in cells) == [0] * 6 + [1] * 6
+    (line,) = image_effects.compared(results).rows
+    assert line[:2] == ["MMD and path head minus plain", "primary"] and line[3] == 2 / 2**6
+    assert [line[0] for line in image_effects.success(results).rows] == [*image_transfer.HELD_OUT_ARMS]
+    (finding,) = STUDIES["image-held-out"].findings(results)
+    assert finding.verdict == "reproduced"
+
+
 def test_looks_are_told_apart_in_tables_and_in_rows_that_are_read_again(tmp_path):
     results = piloted(lambda task, cameras, look: (0.9, 0.3 if look else 0.8))
     gaps = [line[1] for line in tables.success(results).rows if line[0] == "button-press"]
@@ -76,8 +113,8 @@ def test_looks_are_told_apart_in_tables_and_in_rows_that_are_read_again(tmp_path
 
 
 def test_the_page_has_the_pilots_numbers_and_the_study_the_places_that_the_rule_takes():
-    rows = committed(STUDIES / "image-transfer-pilot/results.csv")
-    assert {cell for cell, _ in rows} <= {*image_transfer.pilot()} and len(rows) == 20
+    rows = committed(FOLDER / "image-transfer-pilot/results.csv")
+    assert {cell for cell, _ in rows} <= {*image_transfer.PILOT.cells()} and len(rows) == 20
     assert {task: place for task, place in image_transfer.chosen(rows).items() if place} == image_transfer.PLACES
     (pick_place,) = [row for cell, row in rows if (cell.task, cell.gap, cell.look) == ("pick-place", "none", "")]
     assert (pick_place["unseen"] + 1) / 2 < image_transfer.LEARNED  # whatever the other seed gives
@@ -85,7 +122,7 @@ def test_the_page_has_the_pilots_numbers_and_the_study_the_places_that_the_rule_
         {"none": "the source's", "camera-40": "turned by 40 degrees"},
         {"": "the source's", "other": "other"},
     )
-    lines, page = 0, (STUDIES.parent / "images.md").read_text()
+    lines, page = 0, (FOLDER.parent / "images.md").read_text()
     for task, (gap, look) in product(image_transfer.TASKS, (image_transfer.CEILING, *image_transfer.GAPS)):
         at = [row for cell, row in rows if (cell.task, cell.gap, cell.look) == (task, gap, look)]
         seen, unseen = (f"{fmean(row[side] for row in at):.2f}".removeprefix("0") for side in ("seen", "unseen"))
@@ -119,7 +156,7 @@ def test_the_study_has_every_arm_at_the_place_of_each_task_and_cameras_where_the
         at = [cell for cell in cells if cell.task == task]
         assert {(cell.gap, cell.look) for cell in at} == {(gap, look)}
         assert ("cameras" in {cell.method for cell in at}) == (gap != "none")
-        assert {image_transfer.arm_of(cell) for cell in at} == image_transfer.arms(gap).keys()
+        assert {image_transfer.arm_of(cell) for cell in at} == image_transfer.arms("button-press", gap).keys()
 
 
 @pytest.mark.parametrize("of", [*PRIMARY, *SECONDARY, *DESCRIBED], ids=str)

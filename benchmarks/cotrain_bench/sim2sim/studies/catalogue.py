@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from cotrain_losses.cli.report import Table
@@ -32,6 +33,10 @@ COMPARED: Sequence[TableOf] = (AGAINST_PLAIN, ("Published", lambda _: tables.pub
 CORRELATED: Sequence[TableOf] = (("Correlations", tables.correlations),)
 BOXES: Sequence[Picture] = ("by_method", "latents")
 SIDES: TableOf = ("Seen and unseen", sides.success)
+IMAGE_EFFECTS: Sequence[TableOf] = (
+    ("Against plain", image_effects.compared),
+    ("Seen and unseen", image_effects.success),
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ STUDIES: dict[str, Study] = {
     "image-pilot": Study("Has the image study room?", _image_pilot, ("by_method",), only="overnight"),
     "image-transfer-pilot": once(
         "Where policies see and the target has no demonstrations: which tasks and gaps have room?",
-        image_transfer.pilot,
+        image_transfer.PILOT.cells,
         ("by_side",),
         tables=(SIDES, ("Room", image_transfer.room)),
     ),
@@ -98,7 +103,20 @@ STUDIES: dict[str, Study] = {
         image_transfer.test,
         ("by_side", "latents"),
         claims=image_effects.CLAIMS,
-        tables=(("Against plain", image_effects.compared), ("Seen and unseen", image_effects.success)),
+        tables=IMAGE_EFFECTS,
+    ),
+    "image-held-out-pilot": once(
+        "Which task that no policy has seen in pictures has room under turned cameras?",
+        image_transfer.HELD_OUT.cells,
+        ("by_side",),
+        tables=(SIDES, ("Room", partial(image_transfer.room, of=image_transfer.HELD_OUT))),
+    ),
+    "image-held-out": once(
+        "Where policies see and the target has no demonstrations: does the recipe help on a task held out?",
+        image_transfer.held_out,
+        ("by_side", "latents"),
+        claims=image_effects.HELD_OUT_CLAIMS,
+        tables=IMAGE_EFFECTS,
     ),
     "balance-calibration": once(
         "How many demonstrations leave plain co-training room on both sides?", plans.calibration, ("by_method",)

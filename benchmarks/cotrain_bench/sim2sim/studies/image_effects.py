@@ -40,7 +40,7 @@ def by_pair(results: Sequence[Result]) -> dict[tuple[str, int], dict[str, tuple[
     pairs: dict[tuple[str, int], dict[str, tuple[float, float]]] = {}
     for cell, row in results:
         pairs.setdefault((cell.task, cell.seed), {})[arm_of(cell)] = row["seen"], row["unseen"]
-    needed = {cell.task: arms(cell.gap).keys() for cell, _ in results}
+    needed = {cell.task: arms(cell.task, cell.gap).keys() for cell, _ in results}
     return {pair: of_arm for pair, of_arm in pairs.items() if of_arm.keys() == needed[pair[0]]}
 
 
@@ -106,5 +106,13 @@ CLAIMS = (
         "There changed pictures, and each term on frozen features, are better than plain.",
         "-",
         partial(better, family=SECONDARY),
+    ),
+)
+HELD_OUT_CLAIMS = (
+    Claim(
+        "On a task held out, MMD and path head with frames are better than plain where policies see and the target "
+        "has none.",
+        "-",
+        partial(better, family=PRIMARY),
     ),
 )
