@@ -106,6 +106,7 @@ def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_pat
     monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
     tiny = replace(SIZES["smoke"], base=replace(SIZES["smoke"].base, source_demos=1, target_demos=1, episodes=2))
     monkeypatch.setitem(plans.SIZES, "smoke", replace(tiny, gaps=("control",), methods=("real_only",)))
+    monkeypatch.setattr("cotrain_bench.sim2sim.run.executor", lambda *_: ThreadPoolExecutor(1))  # not one a run
     table, verdict = study.run_study("methods", "smoke", tmp_path / "out", Runner(1))
     written = read_results(tmp_path / "out" / "methods")
     assert len(written["rows"]) == 2 and "not asked" in verdict and table.rows
