@@ -20,10 +20,11 @@ from torch.utils._pytree import tree_map_only
 from .._core.device import drawn_on, reseed
 from .._core.rows import Rows
 from .guided import GuidedPass, guided_sampling
+from .labels import Labels
 from .losses import Losses, PolicyLoss
 from .ownership import LIMIT, Ownership, ownership, random_tokens
 from .paths import network, networks, unwrapped
-from .step import Labels, Observer, Sides, TrainingStep
+from .step import Observer, Sides, TrainingStep
 from .training import TrainingPass
 from .untraced import untraced
 

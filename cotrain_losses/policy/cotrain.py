@@ -26,10 +26,11 @@ from .fitting import check_fit, check_kinds, check_synchronised
 from .guided import GuidedPass, guided_sampling
 from .held_out import HeldOut
 from .install import Installation
+from .labels import BatchReaders, LabelReaders, Labels
 from .losses import Losses
 from .paths import network
 from .seam import Seam
-from .step import BatchReaders, LabelReaders, Labels, TrainingStep
+from .step import TrainingStep
 from .telling import Unseen, Unstepped, trained_within
 from .watch import Watch
 

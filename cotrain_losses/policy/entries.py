@@ -20,9 +20,10 @@ from torch import Tensor
 from ..terms.evaluation import Evaluation
 from .joining import JoiningPass, loss_scales
 from .keeping import Keeping, restore
+from .labels import LabelReaders, Labels
 from .losses import Losses
 from .paths import unwrapped
-from .step import LabelReaders, Labels, TrainingStep
+from .step import TrainingStep
 
 
 class InstalledStep:

@@ -10,8 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 from .._core.device import drawn_on, reseed
 from .._core.modes import evaluating
+from .labels import Labels
 from .paths import networks
-from .step import Labels, Observer, TrainingStep
+from .step import Observer, TrainingStep
 
 
 class HeldOut(Observer):

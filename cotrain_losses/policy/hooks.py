@@ -6,10 +6,11 @@ from collections import Counter
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .heads import DecoderTap, HeadTap
 from .passes import Pass
 from .run import idle_run
 from .seam import Seam
-from .taps import DecoderTap, FeatureTap, HeadTap, Tap, TokenTap
+from .taps import FeatureTap, Tap, TokenTap
 
 
 class Hooks:

@@ -17,10 +17,11 @@ from .adapters import Adapter
 from .entries import InstalledStep
 from .gather import ReplicatedParameters
 from .keeping import Keeping
+from .labels import LabelReaders, Labels
 from .optimizers import MethodGroup
 from .override import Override
 from .paths import network
-from .step import LabelReaders, Labels, TrainingStep
+from .step import TrainingStep
 
 
 class Installation(InstalledStep):

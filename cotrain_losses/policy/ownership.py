@@ -26,11 +26,12 @@ from .._core.device import drawn_on, reseed
 from ..guidance import DomainGuidance
 from .coupling import coupling
 from .fitting import BATCH_NORM
+from .labels import Labels
 from .losses import PolicyLoss
 from .passes import HeadCall
 from .paths import network, networks
 from .sites import WHOLE, Owners, Site
-from .step import Labels, TrainingStep
+from .step import TrainingStep
 from .training import TrainingPass
 
 LIMIT = 1e-4

@@ -7,18 +7,17 @@ Whatever takes a step (an installed method, a check, a held-out loss, a watch) g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from .._core.checks import whole
 from .._core.device import follow, moved
-from .._core.rows import Rows, wide
+from .._core.rows import Rows
 from ..importance.samples import Samples
 from ..method import Method
 from ..mixing.domains import Domains
@@ -29,6 +28,7 @@ from .fitting import refuse_features, warn_of_batch_norm
 from .gather import Gather, with_gathered
 from .guided import GuidedPass
 from .hooks import Hooks
+from .labels import BatchReaders, Labels
 from .losses import Losses, PolicyLoss, mean_over_sources, shares_of
 from .memory import Memory
 from .paths import networks, unwrapped
@@ -39,64 +39,6 @@ from .training import TrainingPass
 
 Sides = list[tuple[str, Rows, Rows]]
 P = TypeVar("P", bound=TrainingPass)
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What travels beside a batch: domains, weights, places in the dataset, the optimizer step, which rows can be
-    learned from."""
-
-    domain: Any
-    weight: Tensor | None = None
-    index: Tensor | None = None
-    step: int | None = None
-    has_action: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        step = self.step
-        if not (step is None or isinstance(step, (int, SupportsIndex))):  # whose number a device may hold; int is quick
-            object.__setattr__(self, "step", whole("step", step))
-
-
-@dataclass(frozen=True)
-class LabelReaders:
-    """Functions of the batch that give its `Labels`; `step` gives the optimizer step.  Each may be left out."""
-
-    domain: Callable[[Any], Any] | None = None
-    weight: Callable[[Any], Tensor] | None = None
-    index: Callable[[Any], Tensor] | None = None
-    step: Callable[[], int] | None = None
-    has_action: Callable[[Any], Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        _refuse_what_is_no_function(self, "install")
-
-
-@dataclass(frozen=True)
-class BatchReaders:
-    """Functions of the batch that say more of its rows, for the terms."""
-
-    extras: Callable[[Any], Mapping[str, Tensor]] | None = None
-    groups: Callable[[Any], Tensor] | None = None
-    valid: Callable[[Any], Tensor] | None = None
-    mass: Callable[[Any], Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        _refuse_what_is_no_function(self, "CoTrain")
-
-    def rows(self, features: Tensor, batch: Any) -> Rows:
-        """The features with all that is said of them."""
-        mass, *more = (None if part is None else part(batch) for part in (self.mass, self.groups, self.valid))
-        if mass is not None and not mass.is_floating_point():
-            mass = mass.to(wide(features.dtype))
-        return Rows(features, self.extras(batch) if self.extras else {}, mass, *more)
-
-
-def _refuse_what_is_no_function(readers: LabelReaders | BatchReaders, owner: str) -> None:
-    for name, read in vars(readers).items():
-        if not (read is None or callable(read)):
-            given = "lambda: ..." if name == "step" else "lambda batch: ..."
-            raise TypeError(f"{owner}({name}=...) is a function, got {read!r}. Write {owner}({name}={given}).")
 
 
 class Observer:
@@ -121,7 +63,7 @@ class TrainingStep:
     loss: Callable[[Any, Any], Any]
     seam: Seam | None
     domains: Domains
-    read: BatchReaders = BatchReaders()
+    read: BatchReaders = field(default_factory=BatchReaders)
     gather: bool = False
     loss_key: str = "loss"
     memory: int = 0

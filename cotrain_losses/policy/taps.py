@@ -1,15 +1,14 @@
-"""Taps: a seam's roles, each wired to a call of the policy, a module or any method."""
+"""Taps: a seam's roles, each wired to a call of the policy, a module or any method; `heads` has those of the head."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from .override import Override, Uncompiled
-from .passes import Argument, HeadCall, Pass, doubled, tensor_of, with_tensor
+from .passes import Argument, Pass, tensor_of, with_tensor
 from .paths import resolved, scripted
 from .run import Run, recomputing
 from .seam import Seam
@@ -133,113 +132,3 @@ class TokenTap(Tap):
         new = acting.replace_condition(x, self.owners(acting))
         self.turn(len(x))
         return new
-
-
-class _Entered(NamedTuple):
-    """A call of the head: its arguments as its caller gave them."""
-
-    args: Any
-    kwargs: Any
-    twice: bool
-    """whether it was made for two conditions"""
-    tokens: int
-    """how often the token had acted before it"""
-    owners: Owners
-
-
-class HeadTap(Tap):
-    """Features in the condition are captured, the token is added to it, and predictions leave."""
-
-    asks_both = True
-
-    def __init__(self, run: Run, seam: Seam, site: Site) -> None:
-        super().__init__(run, seam, site)
-        self.time: Argument | None = None
-        self.captures = self.site in seam.features and seam.feature is None
-        self.decodes, self.tokened = bool(seam.predictions), bool(seam.tokens)
-
-    def read(self, part: Any) -> None:
-        if self.seam.time is not None:
-            self.time = Argument(part, self.site.call, self.seam.time)
-
-    def before(self, call: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        acting, place, run = self.run.acting(self.site.call), self.argument, self.run
-        if acting is None:
-            return None
-        owners = self.owners(acting)
-        entered = _Entered(args, kwargs, False, run.fired["token"], owners)
-        if place is None:
-            run.entered.append(entered)
-            return None
-        condition = new = place.of(args, kwargs)
-        if self.captures:
-            z = None if recomputing() else self.seam.features_of(condition, call, args, kwargs)
-            new = acting.on_features(condition, None if z is None else Captured(z, owners, True))
-        if not self.tokened and acting.replaces_conditions:
-            if acting.predicts_twice and not self.decodes and (twice := doubled(args, kwargs, len(condition))):
-                run.entered.append(entered._replace(twice=True))
-                return place.replaced(*twice, torch.cat(acting.two_conditions(condition)))
-            new = acting.replace_condition(new, owners)
-        run.entered.append(entered)
-        return None if new is condition else place.replaced(args, kwargs, new)
-
-    def after(self, call: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        run = self.run
-        if (acting := run.acting(self.site.call)) is None:
-            return None
-        run.fired["head"] += 1
-        entered = run.entered.pop() if run.entered else _Entered(args, kwargs, False, 0, self.owners(acting))
-        if self.site.rows == "in turn":
-            self.turn(next(len(x) for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim))
-        if not acting.replaces_predictions:
-            return None
-        made = self._call(call, entered)
-        if self.decodes:
-            run.output = output, made
-            return None
-        if self.site.output is None:
-            return acting.replace_prediction(output, made)
-        old = tensor_of(output, self.site)
-        return with_tensor(output, self.site.output, old, acting.replace_prediction(old, made))
-
-    def _call(self, head: Any, entered: _Entered) -> HeadCall:
-        args, kwargs, twice, tokens, owners = entered
-
-        def again(condition: Tensor | None) -> Any:
-            changed = args, kwargs
-            if condition is not None and self.argument is not None and not self.tokened:
-                changed = self.argument.replaced(args, kwargs, condition)
-            output = self.run.idle(self.seam.call_again, head, *changed)
-            return output if self.site.output is None else tensor_of(output, self.site)
-
-        condition, time = (None if at is None else at.of(args, kwargs) for at in (self.argument, self.time))
-        other = self.run.fired["token"] > tokens if self.tokened else condition is not None
-        return HeadCall(condition, time, owners, again if other else None, twice)
-
-
-class DecoderTap(Tap):
-    """Predictions leave from what takes the head's output straight on."""
-
-    def after(self, call: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self.run.acting(self.site.call)) is None or self.run.output is None:
-            return None
-        between, made = self.run.output
-        if (repeat := made.again) is None:
-            return acting.replace_prediction(output, made)
-
-        def again(condition: Tensor | None) -> Any:
-            new_args, new_kwargs = _exchanged(between, repeat(condition), (args, kwargs), self.seam)
-            return self.run.idle(call, *new_args, **new_kwargs)
-
-        return acting.replace_prediction(output, made._replace(again=again))
-
-
-def _exchanged(old: Any, new: Any, call: Any, seam: Seam) -> Any:
-    """The arguments of a call, with every tensor of `old` replaced by its counterpart in `new`."""
-    counterparts = {id(x): y for x, y in zip(tree_leaves(old), tree_leaves(new), strict=True)}
-    if not any(id(x) in counterparts for x in tree_leaves(call)):
-        raise RuntimeError(
-            f"predictions leave from the module that takes the head's output as it is, got a {seam.left} that "
-            f"was not passed what {seam.heads[0].call} returned. Name as head the module around both."
-        )
-    return tree_map(lambda x: counterparts.get(id(x), x), call)

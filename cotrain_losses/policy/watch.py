@@ -30,8 +30,9 @@ from .._core.rows import Rows
 from ..strength.averages import Average
 from ..strength.strength import leaves
 from ..terms.discriminator import DomainClassifier
+from .labels import Labels
 from .losses import Losses
-from .step import Labels, Observer, Sides, TrainingStep
+from .step import Observer, Sides, TrainingStep
 
 WATCHED = ("policy", "norm/source", "norm/target")
 
