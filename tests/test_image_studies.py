@@ -72,7 +72,8 @@ def test_the_held_out_task_is_the_first_that_is_learned_and_has_room_and_is_none
         ("hammer", "camera-40"),
         ("box-close", "none"),
     ]
-    assert {cell.method for cell in cells} == {"cotraining"} and {cell.coverage for cell in cells} == {"half"}
+    assert {cell.method for cell in cells} == {"cotraining"}
+    assert all(cell.requests()["target"].region for cell in cells)  # of a task whose object does not move: by its goal
     assert not {*image_transfer.HELD_OUT.tasks} & {*image_transfer.TASKS}
 
     def taken(solved):

@@ -26,6 +26,7 @@ from .transfer import EVERYWHERE
 BASE = ImageCell(gap="none", target_demos=8, source_demos=100, coverage="half")
 TASKS = ("button-press", "coffee-pull", "pick-place")  # in the order of how large their objects are in a picture
 CEILING = ("none", "")  # cameras, look
+BY_GOAL = {"assembly": "half-goal"}  # whose object always starts at the same place
 GAPS = (("none", "other"), ("camera-40", ""), ("camera-40", "other"))
 TURNED = ("camera-40", "")
 SEEDS, HELD_OUT_SEEDS = range(170, 174), range(174, 180)  # each covers both sides of the table alike
@@ -44,7 +45,7 @@ class Pilot(NamedTuple):
 
     def cells(self) -> list[ImageCell]:
         return [
-            replace(BASE, task=task, gap=gap, look=look, seed=seed)
+            replace(BASE, task=task, coverage=BY_GOAL.get(task, BASE.coverage), gap=gap, look=look, seed=seed)
             for seed, task, (gap, look) in product(self.seeds, self.tasks, (CEILING, *self.gaps))
         ]
 
@@ -92,7 +93,7 @@ def held_out(task: str = HELD_OUT.tasks[0]) -> list[ImageCell]:
     """Plain co-training and the recipe under turned cameras, a draw after the other."""
     gap, look = TURNED
     return [
-        replace(arm, task=task, gap=gap, look=look, seed=seed)
+        replace(arm, task=task, coverage=BY_GOAL.get(task, arm.coverage), gap=gap, look=look, seed=seed)
         for seed in HELD_OUT_SEEDS
         for arm in arms(task, gap).values()
     ]
@@ -106,7 +107,7 @@ def arms(task: str, gap: str) -> dict[str, ImageCell]:
 
 def arm_of(cell: Cell) -> str:
     """The arm that a cell of the study is of."""
-    where = {name: getattr(BASE, name) for name in ("task", "gap", "look", "seed")}
+    where = {name: getattr(BASE, name) for name in ("task", "coverage", "gap", "look", "seed")}
     return next(name for name, arm in ARMS.items() if arm == replace(cell, **where))
 
 
