@@ -104,14 +104,14 @@ def over_scale(results: Sequence[Result]) -> Picture:
 def by_side(results: Sequence[Result]) -> Picture:
     """Seen beside unseen, a line an arm: pairs as dots, mean and interval as a bar."""
     lines = list(reversed(arms(results).items()))
-    plot, across = panels(SIDES, 2.1, 0.3 * len(lines) + 1.3, more=2.4)
+    plot, across = panels(SIDES, 1.9, 0.3 * len(lines) + 1.0, more=2.8)
     for side, colour, axes in zip(SIDES, (SOURCE, TARGET), across, strict=True):
         for y, (_, some) in enumerate(lines):
             _line(axes, y, [getattr(each, side) for each in some], colour)
         percent(axes.xaxis)
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(lines) - 0.4))
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(lines) - 0.4), xticks=(0, 0.5, 1))
         axes.grid(axis="x", color=GRID)
-    names = [f"{name} (n = {len(some)}), {gap}" for (gap, name), some in lines]
+    names = [fill(f"{where}: {name} (n\u00a0=\u00a0{len(some)})", 50) for (where, name), some in lines]
     across[0].set_yticks(range(len(lines)), names, fontsize=7)
     plot.supxlabel("success in the target domain", fontsize=9)
     plot.tight_layout()
