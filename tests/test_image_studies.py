@@ -91,6 +91,16 @@ def test_the_held_out_task_is_the_first_that_is_learned_and_has_room_and_is_none
         assert taken(solved) == dict.fromkeys(image_transfer.HELD_OUT.tasks)
 
 
+def test_the_page_has_the_held_out_pilots_numbers_and_the_study_its_task():
+    rows = committed(FOLDER / "image-held-out-pilot/results.csv")
+    assert {cell for cell, _ in rows} <= {*image_transfer.HELD_OUT.cells()}
+    taken = [task for task, place in image_transfer.chosen(rows, image_transfer.HELD_OUT).items() if place]
+    assert taken == ["hammer"] == list({cell.task: 0 for cell in image_transfer.held_out()})
+    at = {cell.gap: [f"{row[side]:.2f}".removeprefix("0") for side in ("seen", "unseen")] for cell, row in rows}
+    said = "solves {} of the seen and {} of the unseen side without a gap, {} and {} with\nturned cameras"
+    assert said.format(*at["none"], *at["camera-40"]) in (FOLDER.parent / "images.md").read_text()
+
+
 def test_the_held_out_study_is_the_recipe_and_plain_on_fresh_pairs_of_one_task():
     results = invented("image-held-out", lambda cell: 0.4 + 0.2 * (cell.method == "path_mmd"))
     cells = [cell for cell, _ in results]
