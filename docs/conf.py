@@ -21,9 +21,9 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "broad",
     "docstrings",
     "lines",
-    "pictures",
 ]
 default_role = "literal"  # single backticks are code in the gallery's texts too
 smartquotes = False  # sentences hold code: its quotes, dashes and dots stay as they are typed
