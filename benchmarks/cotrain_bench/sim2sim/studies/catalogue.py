@@ -33,10 +33,6 @@ COMPARED: Sequence[TableOf] = (AGAINST_PLAIN, ("Published", lambda _: tables.pub
 CORRELATED: Sequence[TableOf] = (("Correlations", tables.correlations),)
 BOXES: Sequence[Picture] = ("by_method", "latents")
 SIDES: TableOf = ("Seen and unseen", sides.success)
-IMAGE_EFFECTS: Sequence[TableOf] = (
-    ("Against plain", image_effects.compared),
-    ("Seen and unseen", image_effects.success),
-)
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,18 @@ def _image_pilot(_: Size) -> list[Cell]:
     return [image_cell.ImageCell(method=method, seed=900) for method in ("cotraining", "real_only")]
 
 
+def _piloted(question: str, pilot: image_transfer.Pilot) -> Study:
+    """Where is there room in pictures?"""
+    return once(question, pilot.cells, ("by_side",), tables=(SIDES, ("Room", partial(image_transfer.room, of=pilot))))
+
+
+def _seen(question: str, cells: Callable[[], Sequence[Cell]], claims: Sequence[Claim]) -> Study:
+    """Arms against plain co-training in pictures."""
+    found = (("Against plain", image_effects.compared), ("Seen and unseen", image_effects.success))
+    asked = f"Where policies see and the target has no demonstrations: {question}"
+    return once(asked, cells, ("by_side", "latents"), claims=claims, tables=found)
+
+
 _METHODS = Study("Which method is best, gap by gap?", plans.methods, BOXES, claims.METHOD_CLAIMS, COMPARED)
 
 STUDIES: dict[str, Study] = {
@@ -92,31 +100,16 @@ STUDIES: dict[str, Study] = {
     "label": Study("Where does knowing the domain help?", plans.label, BOXES, claims.LABEL_CLAIMS, (AGAINST_PLAIN,)),
     "image": replace(_METHODS, question="Which method is best where policies see?", cells=_image, only="overnight"),
     "image-pilot": Study("Has the image study room?", _image_pilot, ("by_method",), only="overnight"),
-    "image-transfer-pilot": once(
+    "image-transfer-pilot": _piloted(
         "Where policies see and the target has no demonstrations: which tasks and gaps have room?",
-        image_transfer.PILOT.cells,
-        ("by_side",),
-        tables=(SIDES, ("Room", image_transfer.room)),
+        image_transfer.PILOT,
     ),
-    "image-transfer": once(
-        "Where policies see and the target has no demonstrations: what helps?",
-        image_transfer.test,
-        ("by_side", "latents"),
-        claims=image_effects.CLAIMS,
-        tables=IMAGE_EFFECTS,
+    "image-transfer": _seen("what helps?", image_transfer.test, image_effects.CLAIMS),
+    "image-held-out-pilot": _piloted(
+        "Which task that no policy has seen in pictures has room under turned cameras?", image_transfer.HELD_OUT
     ),
-    "image-held-out-pilot": once(
-        "Which task that no policy has seen in pictures has room under turned cameras?",
-        image_transfer.HELD_OUT.cells,
-        ("by_side",),
-        tables=(SIDES, ("Room", partial(image_transfer.room, of=image_transfer.HELD_OUT))),
-    ),
-    "image-held-out": once(
-        "Where policies see and the target has no demonstrations: does the recipe help on a task held out?",
-        image_transfer.held_out,
-        ("by_side", "latents"),
-        claims=image_effects.HELD_OUT_CLAIMS,
-        tables=IMAGE_EFFECTS,
+    "image-held-out": _seen(
+        "does the recipe help on a task held out?", image_transfer.held_out, image_effects.CLAIMS[:1]
     ),
     "balance-calibration": once(
         "How many demonstrations leave plain co-training room on both sides?", plans.calibration, ("by_method",)

@@ -108,11 +108,3 @@ CLAIMS = (
         partial(better, family=SECONDARY),
     ),
 )
-HELD_OUT_CLAIMS = (
-    Claim(
-        "On a task held out, MMD and path head with frames are better than plain where policies see and the target "
-        "has none.",
-        "-",
-        partial(better, family=PRIMARY),
-    ),
-)

@@ -10,7 +10,7 @@ docs/images.md has the protocol, committed before the cells of each were compute
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from statistics import fmean
@@ -20,20 +20,20 @@ from cotrain_losses.cli.report import Table
 
 from ..cell import Cell
 from ..image_cell import AUGMENTED, ImageCell
+from . import recipe
 from .findings import Result, select
 from .transfer import EVERYWHERE
 
 BASE = ImageCell(gap="none", target_demos=8, source_demos=100, coverage="half")
 TASKS = ("button-press", "coffee-pull", "pick-place")  # in the order of how large their objects are in a picture
 CEILING = ("none", "")  # cameras, look
-BY_GOAL = {"assembly": "half-goal"}  # whose object always starts at the same place
 GAPS = (("none", "other"), ("camera-40", ""), ("camera-40", "other"))
 TURNED = ("camera-40", "")
 SEEDS, HELD_OUT_SEEDS = range(170, 174), range(174, 180)  # each covers both sides of the table alike
 SOLVED, LEARNED = 0.7, 0.8  # the least success on the seen side, and on the unseen side without a gap
 HALF = 0.5
-PLACES = {"button-press": ("camera-40", ""), "coffee-pull": ("camera-40", "")}
-"""task -> cameras and look, by `chosen`, from docs/studies/image-transfer-pilot"""
+PLACES, HELD_OUT_PLACES = {"button-press": TURNED, "coffee-pull": TURNED}, {"hammer": TURNED}
+"""task -> cameras and look, by `chosen`, from docs/studies/image-transfer-pilot and image-held-out-pilot"""
 
 
 class Pilot(NamedTuple):
@@ -45,8 +45,8 @@ class Pilot(NamedTuple):
 
     def cells(self) -> list[ImageCell]:
         return [
-            replace(BASE, task=task, coverage=BY_GOAL.get(task, BASE.coverage), gap=gap, look=look, seed=seed)
-            for seed, task, (gap, look) in product(self.seeds, self.tasks, (CEILING, *self.gaps))
+            _placed(BASE, task, place, seed)
+            for seed, task, place in product(self.seeds, self.tasks, (CEILING, *self.gaps))
         ]
 
 
@@ -80,23 +80,29 @@ RULE = (
 
 
 def test() -> list[ImageCell]:
-    """Every arm at the place of each task, a draw after the other."""
+    """Every arm at the place of each task."""
+    return _drawn(PLACES, SEEDS)
+
+
+def held_out() -> list[ImageCell]:
+    """Plain co-training and the recipe on the task that the pilot took."""
+    return _drawn(HELD_OUT_PLACES, HELD_OUT_SEEDS)
+
+
+def _drawn(places: Mapping[str, tuple[str, str]], seeds: Sequence[int]) -> list[ImageCell]:
+    """The arms at the place of each task, a draw after the other."""
     return [
-        replace(arm, task=task, gap=gap, look=look, seed=seed)
-        for seed in SEEDS
-        for task, (gap, look) in PLACES.items()
-        for arm in arms(task, gap).values()
+        _placed(arm, task, place, seed)
+        for seed in seeds
+        for task, place in places.items()
+        for arm in arms(task, place[0]).values()
     ]
 
 
-def held_out(task: str = HELD_OUT.tasks[0]) -> list[ImageCell]:
-    """Plain co-training and the recipe under turned cameras, a draw after the other."""
-    gap, look = TURNED
-    return [
-        replace(arm, task=task, coverage=BY_GOAL.get(task, arm.coverage), gap=gap, look=look, seed=seed)
-        for seed in HELD_OUT_SEEDS
-        for arm in arms(task, gap).values()
-    ]
+def _placed(cell: ImageCell, task: str, place: tuple[str, str], seed: int) -> ImageCell:
+    """A cell on a task, under cameras and a look; the recipe's test says what half of its tasks is covered by."""
+    coverage = recipe.TASKS.get(task, cell.coverage)
+    return replace(cell, task=task, coverage=coverage, gap=place[0], look=place[1], seed=seed)
 
 
 def arms(task: str, gap: str) -> dict[str, ImageCell]:
