@@ -140,6 +140,21 @@ def test_no_recipes_step_waits_for_the_device_or_mixes_two(few_rounds, name, whe
     assert_a_step_waits_for_nothing(oneness()[name][0], LABELS.bool().to(where), index=INDEX.to(where))
 
 
+def test_what_readers_of_a_batch_leave_on_the_cpu_goes_along():
+    """As a loader gives episode numbers and actions that the policy does not need."""
+    left = {name: value.clone() for name, value in batch(b=8).items()}
+    chunk, half = left["action"][:, None].expand(-1, 3, -1), torch.arange(8) % 2
+    readers = {"groups": lambda b: half, "mass": lambda b: torch.ones(8), "valid": lambda b: torch.ones(8, 3).bool()}
+    policy = Policy().to("meta")
+    method = Method(regularizer=0.1 * MMD(extras=("action",)))
+    cotrain = CoTrain(policy, method, seam=SEAM, loss="compute_loss", extras=lambda b: {"action": chunk}, **readers)
+    data = {name: value.to("meta") for name, value in left.items()}
+    with OneDevice():
+        losses = cotrain(data, domain=LABELS.bool(), step=3)
+        losses.total.backward()
+    assert losses.total.device.type == "meta" and all(p.grad is not None for p in policy.encoder.parameters())
+
+
 @pytest.mark.filterwarnings("ignore:replays of a captured step keep the strengths")
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in WAIT])
 def test_a_recipes_whole_step_can_be_captured(few_rounds, name):

@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 from torch import Tensor
 
 from .._core.checks import whole
+from .._core.device import moved
 from .._core.rows import Rows, wide
 
 
@@ -56,11 +57,13 @@ class BatchReaders:
         _refuse_what_is_no_function(self, "CoTrain")
 
     def rows(self, features: Tensor, batch: Any) -> Rows:
-        """The features with all that is said of them."""
+        """The features with all that is said of them, on their device."""
         mass, *more = (None if part is None else part(batch) for part in (self.mass, self.groups, self.valid))
         if mass is not None and not mass.is_floating_point():
             mass = mass.to(wide(features.dtype))
-        return Rows(features, self.extras(batch) if self.extras else {}, mass, *more)
+        rows = Rows(features, self.extras(batch) if self.extras else {}, mass, *more)
+        here = all(part.device == features.device for _, part in rows.parts())
+        return rows if here else rows.map(lambda part: moved(part, features.device))
 
 
 def _refuse_what_is_no_function(readers: LabelReaders | BatchReaders, owner: str) -> None:
