@@ -236,6 +236,14 @@ def test_trajectories_that_cannot_be_aligned_are_refused(trajectories) -> None:
         alignments(trajectories, [np.zeros((2, 2))])
 
 
+def test_two_demonstrations_that_do_not_move_have_no_distance_without_a_unit() -> None:
+    still, other = np.zeros((3, 2)), np.ones((2, 2))
+    with pytest.raises(ValueError, match=r"source demonstration 0 and target demonstration 1, neither of which moves"):
+        alignments([still], [still, other])
+    same, apart = alignments([still], [still, other], normalise=False)
+    assert same.distance == 0.0 < apart.distance and alignments([still], [still])[0].distance == 0.0
+
+
 def test_alignments_that_do_not_fit_the_demonstrations_are_refused() -> None:
     path = np.array([[0, 0]])
     with pytest.raises(ValueError, match="matches every frame of its target"):

@@ -46,7 +46,8 @@ def alignments(
             the source frame of the largest expected alignment.
         normalise: divide each distance by the larger arc length of the two trajectories, so that it has no unit.
 
-    Time O(frames^2 d) for each pair, once.  ValueError: a trajectory empty or not finite, widths that differ.
+    Time O(frames^2 d) for each pair, once.  ValueError: a trajectory empty or not finite, widths that differ, two
+    trajectories at different places neither of which moves, with `normalise`.
     """
     checked_gamma(gamma)
     for side, demonstrations in (("source", source), ("target", target)):
@@ -84,7 +85,13 @@ def _aligned(
         path = np.array(pairs)
     arcs = (float(np.linalg.norm(np.diff(t, axis=0), axis=1).sum()) for t in (x, y))
     length = max(arcs) if normalise else 1.0
-    return Alignment(source, target, float(distance) / max(length, np.finfo(float).tiny), path.astype(np.int64))
+    if not length and distance:
+        raise ValueError(
+            "a distance is divided by the larger arc length of two trajectories, got source demonstration "
+            f"{source} and target demonstration {target}, neither of which moves. "
+            "Leave such demonstrations out, or pass normalise=False."
+        )
+    return Alignment(source, target, float(distance) / (length or 1.0), path.astype(np.int64))
 
 
 def _check_trajectory(side: str, number: int, x: NDArray[Any], width: tuple[int, ...]) -> None:
