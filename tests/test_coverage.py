@@ -11,7 +11,8 @@ import pytest
 import torch
 from cotrain_bench.results import CannotContinue, WrongSetting
 from cotrain_bench.sim2sim.batches import BESIDE, Batches, Beside, Budget
-from cotrain_bench.sim2sim.cell import Cell, compute
+from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.compute import compute
 from cotrain_bench.sim2sim.coverage import COVERAGES, OBJECT, Region
 from cotrain_bench.sim2sim.demos import Demos, attempt
 from cotrain_bench.sim2sim.evaluation import Rollouts
@@ -118,7 +119,7 @@ def test_a_computed_cell_tells_seen_from_unseen_by_where_its_episodes_start(tmp_
         inside = [cell.region.holds(here.episode(seed).keypoints()) for seed in seeds]
         return Rollouts(inside, [1] * 4, [np.zeros((2, 2, 3))], [np.zeros(3)], [np.zeros((1, 4))])
 
-    monkeypatch.setattr(module, "roll_out", rolled)
+    monkeypatch.setattr("cotrain_bench.sim2sim.compute.roll_out", rolled)
     row = compute(cell, lambda share: None)
     assert (row["seen"], row["unseen"], row["success"]) == (1.0, 0.0, 0.5) and 0 < row["path_error"] < 20
     features, fresh = row["picture"]["features"], cell.demonstrations()["fresh_target"]

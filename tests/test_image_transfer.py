@@ -14,7 +14,7 @@ import torch
 from cotrain_bench.results import CannotContinue, WrongSetting
 from cotrain_bench.sim2sim import augment, pretrained, rendering
 from cotrain_bench.sim2sim.batches import Budget
-from cotrain_bench.sim2sim.cell import compute
+from cotrain_bench.sim2sim.compute import compute
 from cotrain_bench.sim2sim.demos import Request
 from cotrain_bench.sim2sim.gaps import Gap
 from cotrain_bench.sim2sim.image_cell import AUGMENTED, ImageCell

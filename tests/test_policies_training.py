@@ -12,7 +12,7 @@ from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.frames import Frames
 from cotrain_bench.sim2sim.methods import METHODS, Setting
 from cotrain_bench.sim2sim.policy import FlowPolicy, flow
-from cotrain_bench.sim2sim.training import train
+from cotrain_bench.sim2sim.training import Diverged, train
 from torch import nn
 
 import cotrain_losses as ctl
@@ -223,7 +223,15 @@ def test_a_run_that_diverges_stops_at_that_step_with_its_number():
         learning_rate = 1e30
 
     told = r"adda stopped at step [1-9]: .*(finite loss, got (nan|inf)|must be finite|has no finite value)"
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(Diverged, match=told):
         train(
             drawn(), lambda width: ctl.recipes.adda(width, ratio=0.25), Budget(), seed=0, policy=Diverges, name="adda"
         )
+
+
+def test_a_policy_whose_loss_was_never_finite_has_not_diverged():
+    data = drawn()
+    data.actions[7] = math.nan
+    with pytest.raises(ValueError, match=r"stopped at step 0: .*finite loss, got nan") as told:
+        train(data, ctl.Method(ratio=0.25), Budget(batch_size=240), seed=0, policy=Regression)
+    assert not isinstance(told.value, Diverged)

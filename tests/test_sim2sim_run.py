@@ -108,6 +108,7 @@ CHANGES = {
     "method": "cfg",
     "coverage": "half",
     "strength": 0.3,
+    "device": "cuda",
 }
 
 
@@ -198,6 +199,7 @@ def test_the_command_of_a_report_repeats_its_settings():
             **{
                 "task": given["--task"],
                 "gap": given["--gap"],
+                "device": given["--device"],
                 "methods": tuple(given["--methods"].split(",")),
                 "ratio": float(given["--ratio"]),
                 **{n: int(given[f"--{n.replace('_', '-')}"]) for n in ("seed", "target_demos", "source_demos")},

@@ -11,6 +11,7 @@ import pytest
 import typer
 from cotrain_bench.results import CannotContinue, read_results
 from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.evaluation import unmeasured
 from cotrain_bench.sim2sim.methods import METHODS, Compared, studied
 from cotrain_bench.sim2sim.run import Runner
 from cotrain_bench.sim2sim.studies import page, plans
@@ -89,12 +90,16 @@ def test_the_recipe_is_tested_on_tasks_and_draws_that_it_was_not_developed_on():
 def test_a_report_holds_verdicts_figures_settings_and_failures(study, tmp_path):
     preset = STUDIES[study].only or "smoke"
     results = invented(study, lambda c: 0.5 + noise(c), preset)
+    cell, row = results[-1]
+    lost = {k: v for k, v in row.items() if k != "picture"} | unmeasured(cell.region)
+    results[-1] = cell, lost | {"success": 0.0, "diverged": "it stopped at step 3"}
     settings = described(study, preset, [cell for cell, _ in results], Runner(2), 12.0)
     written = {"settings": settings, "versions": {"torch": "2"}}
     failed = [(replace(results[0][0], seed=99), "ValueError: a policy returns finite commands, got NaN")]
     page.write_page(tmp_path, study, written, results, failed, STUDIES[study].findings(results), [])
     html = (tmp_path / "report.html").read_text()
-    assert "got NaN" in html and command(study, preset, "flow") in html
+    assert "it stopped at step 3" in html and "of which 1 diverged and count as 0" in html
+    assert "got NaN" in html and command(study, preset, results[0][0]) in html
     assert ("keypoints only" in html) == (not study.startswith("image"))
     assert 1 <= html.count("data:image/png;base64") == len(list(tmp_path.glob("*.png"))) <= len(STUDIES[study].pictures)
     assert "verdict" in (tmp_path / "verdicts.md").read_text()
@@ -121,6 +126,8 @@ def test_a_study_runs_keeps_its_cells_for_others_and_marks_a_failed_cell(tmp_pat
     rows = read_results(tmp_path / "out" / "methods")["rows"]
     assert len(list((tmp_path / "out" / "cells").glob("*.json"))) == 1 and len(rows) == 2
     assert [row["error"] for row in rows if "error" in row] == ["not finished"]
+    with pytest.raises(CannotContinue, match=r"--so-far .* got none of methods's 2 in .* Leave it out to compute them"):
+        study.run_study("methods", "smoke", tmp_path / "empty", Runner(1), so_far=True)
     with pytest.raises(CannotContinue, match=r"none of 2 cells could be computed.*a factory returns an nn.Module"):
         study.run_study("methods", "smoke", tmp_path / "out", Runner(1), policy="copy:copy")
 

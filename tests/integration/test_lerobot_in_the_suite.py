@@ -11,7 +11,8 @@ import pytest
 import torch
 from cotrain_bench.sim2sim import policies
 from cotrain_bench.sim2sim.batches import Budget
-from cotrain_bench.sim2sim.cell import Cell, compute
+from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.compute import compute
 from cotrain_bench.sim2sim.frames import Frames
 from cotrain_bench.sim2sim.training import train
 from torch import Tensor

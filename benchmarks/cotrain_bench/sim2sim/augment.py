@@ -29,17 +29,17 @@ class AugmentedEncoder(PictureEncoder):
 def color_jitter(pictures: Tensor) -> Tensor:
     """A gain for each channel and an offset for all, drawn for each sample."""
     b, channels = pictures.shape[:2]
-    gain = 1 + GAIN * (2 * torch.rand(b, 3) - 1).repeat(1, channels // 3)
-    offset = OFFSET * (2 * torch.rand(b, 1) - 1)
+    gain = 1 + GAIN * (2 * torch.rand(b, 3, device=pictures.device) - 1).repeat(1, channels // 3)
+    offset = OFFSET * (2 * torch.rand(b, 1, device=pictures.device) - 1)
     return gain[..., None, None] * pictures + offset[..., None, None]
 
 
 def random_shift(pictures: Tensor) -> Tensor:
     """Whole pixels up, down, left and right, drawn for each sample; the nearest pixel stands outside the edge."""
-    b, _, side, _ = pictures.shape
+    (b, _, side, _), on = pictures.shape, pictures.device
     padded = F.pad(pictures, (SHIFT,) * 4, mode="replicate")
-    rows, columns = (torch.randint(2 * SHIFT + 1, (b, 1)) + torch.arange(side) for _ in range(2))
-    sample = torch.arange(b)[:, None, None]
+    rows, columns = (torch.randint(2 * SHIFT + 1, (b, 1), device=on) + torch.arange(side, device=on) for _ in range(2))
+    sample = torch.arange(b, device=on)[:, None, None]
     return padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 

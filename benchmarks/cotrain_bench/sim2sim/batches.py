@@ -109,7 +109,7 @@ class Beside:
 
 def _pairs(data: Frames, seed: int) -> PairedSampler:
     """Rows whose hands do alike: demonstrations of both domains aligned by where the hand is in the robot's frame."""
-    hand = data.state[:, :3].double().numpy()
+    hand = data.state[:, :3].double().cpu().numpy()
     sides = []
     for mask in (~data.is_target, data.is_target):
         numbers = np.unique(data.episode[mask].numpy()).tolist()

@@ -1,60 +1,33 @@
-"""A cell: one policy trained with one method, and what it does in a hundred episodes."""
+"""A cell: all that determines one trained policy and its episodes; `compute` gives its row."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 import cotrain_losses as ctl
 
-from ..paired import wilson
-from ..results import Row, WrongSetting, check_one_of, source_digest, versions
-from . import (
-    batches,
-    columns,
-    coverage,
-    demos,
-    evaluation,
-    frames,
-    gaps,
-    methods,
-    path_head,
-    policies,
-    tasks,
-    training,
-    views,
-    world,
-)
-from .batches import Budget, HeldOut
-from .columns import as_told, labelled, normalised, told
+from ..results import WrongSetting, check_one_of, source_digest, versions
+from .batches import Budget
 from .coverage import COVERAGES, Region, both_sides
 from .demos import Demos, Request, demonstrations
-from .evaluation import EPISODES, Rollouts, roll_out
-from .frames import Frames
 from .gaps import GAPS, Gap
-from .methods import METHODS, Setting, extras
+from .methods import METHODS
 from .policies import check_name, policy_key
 from .tasks import TASKS
-from .training import Trained, train
-from .views import drawn_cameras, pose, seen_through
+from .views import drawn_cameras, seen_through
 from .world import World, domain
 
+EPISODES = 20  # fresh demonstrations of each domain, on which features are measured
 SEEDS_PER_RUN = 1_000_000  # episodes of a seed: `requests` and `evaluation_seeds` say which are for what
-WATCHED, FILMED = 6, 2  # episodes of which paths are kept, and commands too, so that they can be replayed
-# whose code names a cell
 SOURCES = (
-    *(batches, columns, coverage, demos, evaluation, frames, gaps, methods, path_head, policies, tasks, training),
-    *(views, world),
+    *("batches", "cell", "columns", "compute", "coverage", "demos", "evaluation", "frames", "gaps", "methods"),
+    *("path_head", "policies", "tasks", "training", "views", "world"),
 )
+"""modules whose code names a cell"""
 
 
 @dataclass(frozen=True)
@@ -76,6 +49,7 @@ class Cell:
     strength: float | None = None  # relative, in the place of the method's own; see `methods`
     scales: tuple[float, ...] = ()  # guidance scales to be evaluated beside the method's own, on the same episodes
     budget: Budget = field(default_factory=Budget)
+    device: str = field(default="cpu", compare=False)  # where the policy is; worlds are stepped and drawn on the CPU
 
     def __post_init__(self) -> None:
         for what, known in (("task", TASKS), ("gap", GAPS), ("method", METHODS)):
@@ -109,7 +83,8 @@ class Cell:
 
     def key(self) -> dict[str, Any]:
         """All that determines the cell's row: settings, knobs, demonstrations, versions, source code."""
-        code = source_digest(__file__, *SOURCES, Path(ctl.__file__).parent)
+        own = [Path(__file__).with_name(f"{name}.py") for name in SOURCES]
+        code = source_digest(*own, Path(ctl.__file__).parent)
         requested = {name: request.key() for name, request in self.requests().items()} | policy_key(self.policy)
         return {**asdict(self), **requested, "code": code, "torch": versions("torch")}
 
@@ -160,90 +135,3 @@ class Cell:
 
     def world(self) -> World:
         return domain(self.task, GAPS[self.gap])  # type: ignore[no-any-return]
-
-
-def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
-    """Train, evaluate and measure one cell; training is taken to be three fifths of the time."""
-    recorded = cell.demonstrations()
-    data = _frames(cell, recorded["target"], recorded["source"], recorded.get("unlabelled"), train=True)
-    fresh = _frames(cell, recorded["fresh_target"], recorded["fresh_source"])
-    begin = time.process_time()
-    trained = _trained(cell, data, lambda share: tick(0.6 * share))
-    middle = time.process_time()
-    rolled = _rolled_out(cell, trained, tick=lambda share: tick(0.6 + 0.3 * share))
-    end = time.process_time()
-    row = _row(cell, trained, rolled) | {"train_cpu_s": middle - begin, "evaluation_cpu_s": end - middle}
-    if cell.scales:
-        solved = {scale: _rolled_out(cell, trained, scale).solved for scale in cell.scales}
-        row["scales"] = {str(scale): sum(some) / cell.episodes for scale, some in solved.items()}
-        if cell.region is not None:
-            row["scales_by_side"] = {str(scale): _by_side(cell, some) for scale, some in solved.items()}
-    row |= evaluation.measures(trained, fresh)
-    unseen = None if cell.region is None else _unseen(cell.region, fresh, recorded)
-    if unseen is not None:
-        there = replace(fresh, **{name: value[unseen] for name, value in vars(fresh).items()})
-        elsewhere = evaluation.measures(trained, there, rows=256, repeats=1)
-        row |= {f"unseen_{name}": value for name, value in elsewhere.items()}
-        with torch.no_grad(), trained.cotrain.guided(trained.policy):
-            row["path_error"] = evaluation.path_error(trained.policy.predict_action, fresh, GAPS[cell.gap])
-    row["measures_cpu_s"] = time.process_time() - end
-    return row | {"picture": {**rolled.watched(FILMED), "features": evaluation.plane(trained, fresh, unseen)}}
-
-
-def _frames(cell: Cell, target: Demos, source: Demos, unlabelled: Demos | None = None, train: bool = False) -> Frames:
-    """The samples of two domains as a cell's policy is given them; in training cameras may be drawn anew."""
-    method, here = METHODS[cell.method], GAPS[cell.gap]
-    cameras = [Gap()] * len(source)
-    if method.cameras and train:
-        source, cameras = cell.seen_anew(source)
-    data = frames.frames(target, source, unlabelled)
-    if method.normalised:
-        data = normalised(data)
-    if method.pose:
-        every = [here] * len(target) + cameras + [here] * (0 if unlabelled is None else len(unlabelled))
-        data = told(data, torch.from_numpy(np.stack([pose(gap) for gap in every])).float()[data.episode])
-    return labelled(data) if cell.label else data
-
-
-def _unseen(region: Region, fresh: Frames, recorded: Mapping[str, Demos]) -> Tensor:
-    """(n,) bool: the fresh frames of both domains whose episodes start where the target has no demonstrations."""
-    starts = [recorded[name].points[recorded[name].starts()] for name in ("fresh_target", "fresh_source")]
-    return torch.tensor([not region.holds(points) for side in starts for points in side])[fresh.episode]
-
-
-def _by_side(cell: Cell, solved: Sequence[bool]) -> dict[str, float]:
-    """Success of the seen and of the unseen episodes, which come first; nothing where they are not told apart."""
-    if cell.region is None:
-        return {}
-    half = cell.episodes // 2
-    return {"seen": sum(solved[half:]) / half, "unseen": sum(solved[:half]) / half}
-
-
-def _trained(cell: Cell, data: Frames, tick: Callable[[float], None]) -> Trained:
-    method, budget = METHODS[cell.method], cell.budget
-    held_out = None if method.holds_out is None else HeldOut(data.held_out(), method.holds_out)
-    how: dict[str, Any] = {"seed": cell.seed, "policy": cell.policy, "name": cell.method, "held_out": held_out}
-    setting = partial(Setting, ratio=cell.ratio, steps=budget.steps, strength=cell.strength)
-    how |= {"phases": method.phases(setting(0)) if method.phases else (), "paired": method.paired}
-    return train(data, lambda width: method(setting(width)), budget, tick=tick, extras=extras, **how)
-
-
-def _rolled_out(
-    cell: Cell, trained: Trained, scale: float | None = None, tick: Callable[[float], None] = lambda _: None
-) -> Rollouts:
-    act: Callable[[Tensor], Tensor] = trained.policy.predict_action
-    act = as_told(act) if cell.label else act
-    act = as_told(act, torch.from_numpy(pose(GAPS[cell.gap]))) if METHODS[cell.method].pose else act
-    with torch.no_grad(), trained.cotrain.guided(trained.policy, scale=scale):
-        return roll_out(act, cell.world(), cell.evaluation_seeds(), seed=cell.seed, watched=WATCHED, tick=tick)
-
-
-def _row(cell: Cell, trained: Trained, rolled: Rollouts) -> Row:
-    successes = sum(rolled.solved)
-    low, high = wilson(successes, cell.episodes)
-    row: Row = {**cell.settings(), "ratio": trained.ratio, "steps": cell.budget.steps, "successes": successes}
-    row |= {"success": successes / cell.episodes, "low": low, "high": high, **_by_side(cell, rolled.solved)}
-    row |= {"interval": "Wilson 95 % over the episodes of one trained policy", "loss": trained.loss}
-    for kind, values in (("raw", trained.raw), ("mean_weight", trained.strengths), ("reading", trained.readings)):
-        row |= {f"{kind}_{name}": value for name, value in values.items()}
-    return row | {"outcomes": [int(solved) for solved in rolled.solved]}

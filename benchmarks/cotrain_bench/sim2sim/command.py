@@ -64,6 +64,9 @@ def sim2sim(
     steps: Annotated[int | None, Option(help="Optimizer steps of each policy.")] = None,
     episodes: Annotated[int | None, Option(help="Evaluation episodes, the same for all methods.")] = None,
     policy: Annotated[str | None, Option(help=f"{_quoted(READY)}, or module:factory of your own.")] = None,
+    device: Annotated[
+        str | None, Option(help="Where policies are trained: `cpu`, `cuda`, `cuda:1`; workers step and draw.  [cpu]")
+    ] = None,
     workers: Annotated[int, Option(min=1, help="Processes of one thread each, or Slurm jobs, at once.")] = 2,
     so_far: Annotated[bool, Option(help="Of a study: report the finished cells and compute none.")] = False,
     executor: Annotated[str, Option(help=f"Where cells are computed: {_quoted(EXECUTORS)}.")] = "local",
@@ -97,11 +100,10 @@ def sim2sim(
         changes |= {"target_demos": target_demos, "source_demos": source_demos, "steps": steps, "episodes": episodes}
         if study is not None:
             only = STUDIES[study].only if study in STUDIES else None
-            _study(
-                study, preset or only or "smoke", {**changes, "export": export}, policy or "flow", out, runner, so_far
-            )
+            how = {"policy": policy or "flow", "device": device or "cpu", "so_far": so_far}
+            _study(study, preset or only or "smoke", {**changes, "export": export}, out, runner, how)
         else:
-            _comparison(preset or "demo", {**changes, "policy": policy}, export, out, runner)
+            _comparison(preset or "demo", {**changes, "policy": policy, "device": device}, export, out, runner)
 
 
 def _check(executor: str, slurm: str, so_far_alone: bool) -> None:
@@ -124,9 +126,7 @@ def _comparison(preset: str, changes: dict[str, Any], export: str | None, out: P
         _show(success_table(rows), headline(rows), out)
 
 
-def _study(
-    study: str, preset: str, changes: dict[str, Any], policy: str, out: Path, runner: Runner, so_far: bool
-) -> None:
+def _study(study: str, preset: str, changes: dict[str, Any], out: Path, runner: Runner, how: dict[str, Any]) -> None:
     from .studies.study import run_study
 
     if given := [f"--{name.replace('_', '-')}" for name, value in changes.items() if value is not None]:
@@ -134,7 +134,7 @@ def _study(
             f"a study's cells are fixed by its preset, so that they are fixed before results are seen, got "
             f"{', '.join(given)}. Leave them out, or compare methods without --study."
         )
-    _show(*run_study(study, preset, out, runner, policy=policy, so_far=so_far), out / study)
+    _show(*run_study(study, preset, out, runner, **how), out / study)
 
 
 def _show(table: Table, headline: str, out: Path) -> None:

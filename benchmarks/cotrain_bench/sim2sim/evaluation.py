@@ -2,8 +2,8 @@
 
 Many episodes are rolled out at once: one batched policy call for all of them whenever a chunk is used up.  The frames
 that features are measured on are of fresh expert demonstrations in both domains, in no policy's training data and the
-same for every method, gap by gap: EPISODES of each domain.  Alignment, discernibility and regime are those of `cotrain
-diagnose`, at the seam, before the token, with whole episodes held out.
+same for every method, gap by gap: `cell.EPISODES` of each domain.  Alignment, discernibility and regime are those of
+`cotrain diagnose`, at the seam, before the token, with whole episodes held out.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch import Tensor
 from cotrain_losses.policy import Collected, collect_features
 
 from ..results import Row
+from .coverage import Region
 from .frames import Frames
 from .gaps import Array, Gap
 from .policies import loss_of
-from .training import Trained
+from .training import Diverged, Trained
 from .world import COMMAND, World
 
-EPISODES = 20  # fresh demonstrations of each domain
 SHOWN = 150  # frames of each domain that pictures show
 
 
@@ -54,9 +54,10 @@ def roll_out(
     *,
     seed: int,
     watched: int = 0,
+    device: str = "cpu",
     tick: Callable[[float], None] = lambda _: None,
 ) -> Rollouts:
-    """Run a policy from observations (b, 2, 28) to chunks (b, horizon, 4) in one episode per seed.
+    """Run a policy on a device, from observations (b, 2, 28) to chunks (b, horizon, 4), in one episode per seed.
 
     Episode i draws row i of every batch's noise, whether or not others have ended, so two policies that are
     given the same seeds meet the same starts, goals and noise.
@@ -64,7 +65,7 @@ def roll_out(
     The policy's own noise is drawn from `seed`; of the first `watched` episodes the path is kept; `tick` is told what
     share of the horizon is done.
 
-    Raises ValueError when the policy returns another shape, or numbers that are not finite.
+    Raises ValueError when the policy returns another shape, and its kind `Diverged` at numbers that are not finite.
     """
     torch.manual_seed(seed)
     episodes = [world.episode(k) for k in seeds]
@@ -73,7 +74,7 @@ def roll_out(
     paths = [[episode.keypoints()[[0, 3]]] for episode in episodes[:watched]]
     given: list[list[Array]] = [[] for _ in paths]
     while time < world.task.horizon and not all(episode.success for episode in episodes):
-        chunk = _commands(policy, np.stack([past, now], axis=1)).swapaxes(0, 1)[: world.task.horizon - time]
+        chunk = _commands(policy, np.stack([past, now], axis=1), device).swapaxes(0, 1)[: world.task.horizon - time]
         for left, commands in zip(reversed(range(len(chunk))), chunk, strict=True):
             past, time = now.copy(), time + 1
             for i, episode in enumerate(episodes):
@@ -94,15 +95,15 @@ def roll_out(
     )
 
 
-def _commands(policy: Callable[[Tensor], Tensor], observations: Array) -> Array:
-    chunk = policy(torch.from_numpy(observations).float())
+def _commands(policy: Callable[[Tensor], Tensor], observations: Array, device: str) -> Array:
+    chunk = policy(torch.from_numpy(observations).float().to(device)).cpu()
     if chunk.ndim != 3 or chunk.shape[0] != len(observations) or chunk.shape[2] != COMMAND or not chunk.shape[1]:
         raise ValueError(
             f"a policy returns commands of shape (episodes, horizon, {COMMAND}), got {tuple(chunk.shape)} for "
             f"{len(observations)} episodes."
         )
     if not torch.isfinite(chunk).all():
-        raise ValueError("a policy returns finite commands, got NaN or infinity: its training diverged.")
+        raise Diverged("a policy returns finite commands, got NaN or infinity: its training diverged.")
     return chunk.double().numpy()
 
 
@@ -123,7 +124,13 @@ def measures(trained: Trained, data: Frames, rows: int = 512, repeats: int = 2) 
     }
 
 
-def path_error(policy: Callable[[Tensor], Tensor], data: Frames, gap: Gap) -> float | None:
+def unmeasured(region: Region | None) -> Row:
+    """The measures of a policy that has none."""
+    row: Row = {"log_wasserstein": None, "relative_distance": None, "probe_accuracy": None, "regime": "unknown"}
+    return row if region is None else row | {f"unseen_{n}": v for n, v in row.items()} | {"path_error": None}
+
+
+def path_error(policy: Callable[[Tensor], Tensor], data: Frames, gap: Gap, device: str = "cpu") -> float | None:
     """Mean distance in cm between the hand's place at the end of a chunk and where a policy's commands would take it.
 
     Of target frames, by the path of the expert's hand, so that no action is needed: a user has it of every recorded
@@ -133,7 +140,7 @@ def path_error(policy: Callable[[Tensor], Tensor], data: Frames, gap: Gap) -> fl
         return None
     torch.manual_seed(0)
     rows = data.is_target.nonzero().flatten()
-    commands = policy(data.observations[rows])[:, :-1, :3].clamp(-1, 1)
+    commands = policy(data.observations[rows].to(device)).cpu()[:, :-1, :3].clamp(-1, 1)
     moved = 10 * (data.path[rows, -1] - data.path[rows, 0])
     return float((commands.sum(1) - moved).norm(dim=1).mean())
 
@@ -158,5 +165,9 @@ def collected(trained: Trained, data: Frames) -> Collected:
     """The features of all frames at the seam."""
     seams = [trained.cotrain.seam] if trained.cotrain.seam else []
     blocks = torch.split(torch.arange(len(data.is_target)), 1024)
-    batches = ({**data[rows], "is_target": data.is_target[rows]} for rows in blocks)
+    batches = (_batch(data, rows, trained.device) for rows in blocks)
     return collect_features(trained.policy, batches, seams=seams, domain="is_target", groups="episode", run=loss_of)
+
+
+def _batch(data: Frames, rows: Tensor, device: str) -> dict[str, Tensor]:
+    return {name: x.to(device) for name, x in data[rows].items()} | {"is_target": data.is_target[rows]}

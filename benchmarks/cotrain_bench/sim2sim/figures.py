@@ -33,9 +33,11 @@ def write_figures(out: Path, rows: Sequence[Row], cell: Cell) -> list[tuple[str,
         "the strength that was on. It rises while the probe reads the domain; where it is shaded the target's held-out "
         "loss, or that it was not measured or no longer is, kept it from rising.",
     }
+    shown = [row for row in rows if "picture" in row]  # a policy that diverged has done nothing
     with styled():
-        plots = {"success": success(rows, cell), "rollouts": rollouts(rows), "features": features(rows)}
-        if balanced := [(row, term) for row in rows for term in balanced_terms(row)]:
+        plots = {"success": success(rows, cell)}
+        plots |= {"rollouts": rollouts(shown), "features": features(shown)} if shown else {}
+        if balanced := [(row, term) for row in shown for term in balanced_terms(row)]:
             plots["balance"] = balance(balanced)
         for name, plot in plots.items():
             write(out / f"{name}.png", as_png(plot))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from .demos import Demos
 from .policies import Spaces
+
+READ = ("observations", "actions", "state", "path")  # by policies and terms
 
 
 def _none() -> Tensor:
@@ -39,7 +41,16 @@ class Frames:
                 object.__setattr__(self, name, value)
 
     def __getitem__(self, rows: Tensor | list[int]) -> dict[str, Tensor]:
-        return {name: getattr(self, name)[rows] for name in ("observations", "actions", "episode", "state", "path")}
+        here = torch.as_tensor(rows, device=self.actions.device)
+        return {name: getattr(self, name)[here] for name in READ} | {"episode": self.episode[rows]}
+
+    def to(self, device: str) -> Frames:
+        """The same samples, what a policy and its terms read of them on a device; labels stay where samplers are."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in READ})
+
+    def only(self, rows: Tensor) -> Frames:
+        """The samples of a mask (n,)."""
+        return replace(self, **{name: value[rows] for name, value in vars(self).items()})
 
     def held_out(self) -> Tensor:
         """(n,) bool: the frames of the last target demonstration; a ValueError when it is the only one."""
@@ -49,11 +60,11 @@ class Frames:
             raise ValueError("a target demonstration is held out of two at least, got one. Record more target_demos.")
         return held
 
-    def spaces(self) -> Spaces:
-        """What a policy of these frames reads and gives."""
+    def spaces(self, device: str = "cpu") -> Spaces:
+        """What a policy of these frames reads and gives, to be trained on a device."""
         (_, steps, observation), (_, horizon, action) = self.observations.shape, self.actions.shape
         actions = self.actions[self.has_action, 0]
-        return Spaces(steps, observation, horizon, action, self.observations[:, -1], actions)
+        return Spaces(steps, observation, horizon, action, self.observations[:, -1], actions, device)
 
 
 def frames(target: Demos, source: Demos, unlabelled: Demos | None = None, horizon: int = 8) -> Frames:

@@ -45,7 +45,7 @@ class LeRobotPolicy(nn.Module, ABC):
         return self.policy
 
     def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        padded = torch.zeros(batch["actions"].shape[:2], dtype=torch.bool)
+        padded = torch.zeros(batch["actions"].shape[:2], dtype=torch.bool, device=batch["actions"].device)
         named = self.observed(batch["observations"]) | {ACTION: batch["actions"], "action_is_pad": padded}
         loss: Tensor = self.policy.forward(self.before(named))[0]
         return loss
@@ -112,7 +112,7 @@ def act(spaces: Spaces, **changes: Any) -> ACT:
 def _shared(spaces: Spaces, features: dict[str, PolicyFeature]) -> dict[str, Any]:
     commands = {ACTION: PolicyFeature(FeatureType.ACTION, (spaces.action,))}
     given = {"input_features": features, "output_features": commands, "n_action_steps": spaces.horizon}
-    return {**given, "device": "cpu"}
+    return {**given, "device": spaces.device}
 
 
 def _statistics(x: Tensor) -> dict[str, Tensor]:

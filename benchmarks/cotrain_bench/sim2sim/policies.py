@@ -52,6 +52,7 @@ class Spaces:
     action: int  # numbers in a command
     observations: Tensor = field(repr=False)  # (n, observation) of every training frame
     actions: Tensor = field(repr=False)  # (n, action) of every training frame
+    device: str = "cpu"  # where the policy is trained; it is moved there, wherever it was made
 
 
 class Policy(Protocol):
@@ -149,7 +150,7 @@ def feature_width(policy: Any, batch: dict[str, Tensor]) -> int:
 def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:
     """Refuse, before it is trained, a policy whose loss is none or whose commands have another shape."""
     observations, actions = batch["observations"], batch["actions"]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(drawn_on(policy)):
         loss = PolicyLoss.of(copy.deepcopy(policy).train().compute_loss(batch), len(actions)).scalar
         with torch.no_grad():
             chunk = copy.deepcopy(policy).eval().predict_action(observations)
@@ -163,6 +164,11 @@ def check_policy(policy: Any, batch: dict[str, Tensor]) -> None:
             f"predict_action returns commands of shape (b, h, {actions.shape[2]}), h at least 1, got "
             f"{shape or type(chunk).__name__} for observations {tuple(observations.shape)}."
         )
+
+
+def drawn_on(policy: nn.Module) -> list[torch.device]:
+    """The GPUs whose random numbers a policy takes."""
+    return [device for device in {p.device for p in policy.parameters()} if device.type == "cuda"]
 
 
 def _place(name: str) -> str:

@@ -79,7 +79,7 @@ class FlowPolicy(nn.Module):
 
     def compute_loss(self, batch: dict[str, Tensor]) -> Tensor:
         actions = (batch["actions"] - self.action_mean) / self.action_std
-        noise, time = torch.randn_like(actions), torch.rand(len(actions))
+        noise, time = torch.randn_like(actions), torch.rand(len(actions), device=actions.device)
         t = time[:, None, None]
         velocity = self.velocity((1 - t) * noise + t * actions, time, condition=self.encode(batch["observations"]))
         return F.mse_loss(velocity, actions - noise)
@@ -87,9 +87,9 @@ class FlowPolicy(nn.Module):
     @torch.no_grad()
     def predict_action(self, observations: Tensor) -> Tensor:
         z = self.encode(observations)
-        chunk = torch.randn(len(z), self.horizon, self.action)
+        chunk = torch.randn(len(z), self.horizon, self.action, device=z.device)
         for step in range(self.euler):
-            time = torch.full((len(z),), step / self.euler)
+            time = torch.full((len(z),), step / self.euler, device=z.device)
             chunk = chunk + self.velocity(chunk, time, condition=z) / self.euler
         return chunk * self.action_std + self.action_mean
 

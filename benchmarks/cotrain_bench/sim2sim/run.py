@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from cotrain_losses.cli.progress import progress, say
 
 from ..executors import executor
-from ..results import Cells, Row, check_folder
+from ..results import CannotContinue, Cells, Row, check_folder
 from ..sweep import sweep
-from .cell import Cell, compute
+from .cell import Cell
+from .compute import compute
 from .demos import Demos, Request, demonstrations
 from .image_cell import ImageCell
 from .policies import factory
@@ -34,13 +37,17 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
 
     Raises:
         CannotContinue: before anything is computed, a folder that cannot be written, an OpenGL that does not start, a
-            policy that cannot be imported; then an expert below its gate, a full disk, a cluster without jobs.
+            device that torch cannot use, a policy that cannot be imported; then an expert below its gate, a full disk,
+            a cluster without jobs.
         ModuleNotFoundError: without the `bench` extra, or `slurm` without `cluster`.
     """
     check_folder(out)
-    if runner.executor == "local" and any(isinstance(cell, ImageCell) for cell in unfinished(cells, out)):
+    if runner.executor == "local" and (missing := unfinished(cells, out)):
         with executor("local", 1) as worker:  # not here: processes that are made later would share a driver's state
-            worker.submit(check_drawing).result()
+            if any(isinstance(cell, ImageCell) for cell in missing):
+                worker.submit(check_drawing).result()
+            for name in {cell.device for cell in missing} - {"cpu"}:
+                worker.submit(check_device, name).result()
     for name in dict.fromkeys(cell.policy for cell in cells):
         factory(name)
     demos = record([request for cell in cells for request in cell.requests().values()], runner)
@@ -48,6 +55,18 @@ def compute_cells(cells: Sequence[Cell], out: Path, runner: Runner) -> tuple[lis
         tasks = [(cell.key(), cell) for cell in cells]
         rows = sweep(compute, tasks, Cells(out / "cells", say), workers, bars, label="train and evaluate")
     return rows, demos
+
+
+def check_device(name: str) -> None:
+    """Raise CannotContinue for a device that torch cannot use here."""
+    try:
+        torch.ones((), device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")
+        raise CannotContinue(
+            f"--device names a device that torch {torch.__version__} can use here, got {name!r}: {said}. "
+            "Leave it out to train on the CPU."
+        ) from error
 
 
 def unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:

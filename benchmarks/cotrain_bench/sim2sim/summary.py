@@ -41,13 +41,15 @@ def write_summary(out: Path, results: Row, pictures: Sequence[tuple[str, Path]])
 def headline(rows: Sequence[Row]) -> str:
     """The finding in one sentence: target only against plain co-training."""
     done = {row["method"]: row for row in rows if "error" not in row}
+    lost = [METHODS[name].title for name, row in done.items() if "diverged" in row]
+    counted = f" Diverged, which counts as 0: {', '.join(lost)}." if lost else ""
     if not {"real_only", "cotraining"} <= set(done):
-        return ", ".join(f"{METHODS[name].title} {_rate(row)}" for name, row in done.items()) + "."
+        return ", ".join(f"{METHODS[name].title} {_rate(row)}" for name, row in done.items()) + "." + counted
     alone, both = done["real_only"], done["cotraining"]
     apart = not Interval(alone["low"], alone["high"]).overlaps(Interval(both["low"], both["high"]))
     return (
         f"Target only solves {_rate(alone)}, plain co-training {_rate(both)}: "
-        f"the intervals {'do not overlap' if apart else 'overlap'}."
+        f"the intervals {'do not overlap' if apart else 'overlap'}.{counted}"
     )
 
 
@@ -59,6 +61,7 @@ def success_table(rows: Sequence[Row]) -> Table:
             values = [None, "failed", row["error"], None, None]
         else:
             solved, seconds = f"{row['successes']} / {row['episodes']}", row["train_cpu_s"] + row["evaluation_cpu_s"]
+            solved += ", diverged" if "diverged" in row else ""
             interval = f"{row['low']:.0%} to {row['high']:.0%}"
             values = [f"{row['ratio']:.3g}", solved, f"{row['success']:.0%}", interval, f"{seconds:.1f}"]
         lines.append([METHODS[row["method"]].title, *values])
@@ -84,7 +87,8 @@ def command(settings: Mapping[str, Any]) -> str:
         f"cotrain bench sim2sim --task {settings['task']} --gap {settings['gap']} "
         f"--methods {','.join(settings['methods'])} --ratio {settings['ratio']} --seed {settings['seed']} "
         f"--target-demos {settings['target_demos']} --source-demos {settings['source_demos']} "
-        f"--steps {settings['budget']['steps']} --episodes {settings['episodes']} --policy {settings['policy']}"
+        f"--steps {settings['budget']['steps']} --episodes {settings['episodes']} --policy {settings['policy']} "
+        f"--device {settings['device']}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -15,13 +16,17 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import cotrain_losses as ctl
-from cotrain_losses.policy.losses import Losses
+from cotrain_losses.policy.losses import Losses, PolicyLoss
 
 from .batches import Batches, Beside, Budget, HeldOut, Phases
 from .frames import Frames
-from .policies import Factory, check_policy, feature_width, loss_of, made
+from .policies import Factory, check_policy, drawn_on, feature_width, loss_of, made
 
 READ_EVERY = 100  # steps
+
+
+class Diverged(ValueError):
+    """A policy whose loss, or whose commands, stopped being finite."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Trained:
     strengths: dict[str, float]  # each term's weight, the mean over all steps
     readings: dict[str, list[float | None]]  # what measured weights went by, every READ_EVERY steps
     ratio: float  # share of target samples that was realised
+    device: str  # where the policy is
 
 
 def train(
@@ -49,6 +55,7 @@ def train(
     held_out: HeldOut | None = None,
     phases: Phases = (),
     paired: bool = False,
+    device: str = "cpu",
     tick: Callable[[float], None] = lambda _: None,
 ) -> Trained:
     """Train a fresh policy with a method.
@@ -59,10 +66,12 @@ def train(
 
     Raises:
         TypeError: a factory that does not return what the protocol asks for.
-        ValueError: a prediction of wrong shape, a loss that is not finite, a step that the method refuses.
+        ValueError: a prediction of wrong shape, a step that the method refuses, a first loss that is not finite.
+        Diverged: a later one that is not finite.
     """
     torch.manual_seed(seed)
-    learner = made(policy, data.spaces())
+    learner = made(policy, data.spaces(device)).to(device)
+    data = data.to(device)
     method = _fitted(method, learner, data)
     average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(budget.ema))  # type: ignore[no-untyped-call]
     batches = Batches(data, held_out, budget, method.ratio, seed, phases)
@@ -81,12 +90,12 @@ def train(
     for step, rows in enumerate(batches):
         if held_out is not None and step == batches.release:
             cotrain.release_held_out()
+        call = beside.call(rows, step)
         try:
-            losses = cotrain(**beside.call(rows, step), step=step)
+            losses = cotrain(**call, step=step)
             value = _finite(losses)
         except (ValueError, TypeError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{name} stopped at step {step}: {error}") from error
+            raise _kind(error, learner, call["batch"], step)(f"{name} stopped at step {step}: {error}") from error
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
@@ -101,7 +110,7 @@ def train(
     raw = {name: float(value) for name, value in losses.raw.items()}
     mean = {name: total / budget.steps for name, total in strengths.items()}
     series = {name: [of_step.get(name) for of_step in readings] for name in dict.fromkeys(chain(*readings))}
-    return Trained(average.module.eval(), cotrain, running, raw, mean, series, batches.realised())
+    return Trained(average.module.eval(), cotrain, running, raw, mean, series, batches.realised(), device)
 
 
 def _fitted(method: ctl.Method | Callable[[int], ctl.Method], learner: Any, data: Frames) -> ctl.Method:
@@ -110,7 +119,7 @@ def _fitted(method: ctl.Method | Callable[[int], ctl.Method], learner: Any, data
     check_policy(learner, few)
     if isinstance(method, ctl.Method):
         return method
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(drawn_on(learner)):
         return method(feature_width(learner, few))
 
 
@@ -119,8 +128,18 @@ def _finite(losses: Losses) -> float:
     value, total = float(losses.policy), float(losses.total.detach())
     if not math.isfinite(total):
         blamed = "a term's value" if math.isfinite(value) else "the policy's loss"
-        raise ValueError(
+        raise Diverged(
             f"a training step has a finite loss, got {total}, from {blamed}. It diverged, or the policy divides by a "
             "deviation of zero: a lower learning_rate (an attribute of the policy) or gradient clipping usually helps."
         )
     return value
+
+
+def _kind(error: Exception, learner: Any, batch: dict[str, Tensor], step: int) -> type[Exception]:
+    """What a step's error is called.  A policy whose loss was never finite has not diverged."""
+    if isinstance(error, TypeError):
+        return TypeError
+    lost = isinstance(error, Diverged)
+    with torch.no_grad(), suppress(ValueError):  # a term may have met what is not finite first
+        lost = lost or not torch.isfinite(PolicyLoss.of(loss_of(learner, batch), len(batch["actions"])).scalar)
+    return Diverged if lost and step else ValueError

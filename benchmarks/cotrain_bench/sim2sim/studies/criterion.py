@@ -20,6 +20,7 @@ from .tables import interval
 def over_path_error(results: Sequence[Result]) -> tuple[str, str, Figure]:
     """A trained policy a point, its colour and mark those of its arm."""
     plot, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    results = [(cell, row) for cell, row in results if row["path_error"] is not None]  # a policy that diverged has none
     named = [(arm_of(cell), row) for cell, row in results]
     for arm, colour, mark in zip(
         dict.fromkeys(arm for arm, _ in named), cycle(COLOURS), cycle("o^sDvP*X"), strict=False

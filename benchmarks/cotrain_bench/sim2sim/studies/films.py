@@ -37,11 +37,14 @@ def films(results: Sequence[Result]) -> list[Figure | Text]:
     Where nothing can be drawn there is one sentence in the films' place.
     """
     first = min(cell.seed for cell, _ in results)
+    results = [(cell, row) for cell, row in results if "picture" in row]  # a policy that diverged has done nothing
     gaps = dict.fromkeys((cell.task, gap(cell)) for cell, _ in results if cell.task in meta_world())
     shown: list[Figure | Text] = []
     try:
         for task, name in gaps:
             some = [(c, r) for c, r in results if (c.task, gap(c), c.seed) == (task, name, first)][:COLUMNS]
+            if not some:
+                continue
             titles = ", ".join(_title(cell, row) for cell, row in some)
             shown.append(Figure(film(some), f"{task}, gap {name}, the same episode: {titles}."))
     except CannotContinue as error:

@@ -41,13 +41,15 @@ def write_page(
     knobs = [[gap, summary.knobs(differences)] for gap, differences in settings["gap_knobs"].items()]
     gaps, again = Table(["gap", "how the target differs from the source"], knobs), Code(settings["command"])
     every = {k: v for k, v in settings.items() if k not in ("gap_knobs", "command")} | written["versions"]
+    lost = [(cell, row["diverged"]) for cell, row in results if "diverged" in row]
     sections = [
         Section("Findings", [_observed(settings), verdicts]),
         Section("Figures", _figures(out, STUDIES[study].pictures, results)),
         *([Section("Films", filmed)] if filmed else []),
         Section("Success", [success]),
         *(Section(title, [table(results)]) for title, table in STUDIES[study].tables),
-        *([Section("Cells that failed", [_failures(failed)])] if failed else []),
+        *([Section("Cells that failed", [_reasons(failed, "The next run tries them again.")])] if failed else []),
+        *([Section("Policies that diverged", [_reasons(lost, "Each counts as a success of 0.")])] if lost else []),
         Section("How", [Text(ABOUT), gaps, summary.settings_table(every), tables.costs(results), again]),
     ]
     write_report(out / "report.html", STUDIES[study].question, sections, lead=lead(findings, results, settings))
@@ -55,7 +57,10 @@ def write_page(
 
 def lead(findings: Sequence[Finding], results: Sequence[Result], settings: Mapping[str, Any]) -> str:
     verdicts = " ".join(f"{finding.claim[:-1]}: {finding.verdict}." for finding in findings)
-    return f"{verdicts or 'Nothing is tested here.'} ({len(results)} trained policies, {settings['observations']}.)"
+    lost = sum("diverged" in row for _, row in results)
+    counted = f", of which {lost} diverged and count as 0" if lost else ""
+    shown = f"{len(results)} trained policies{counted}, {settings['observations']}."
+    return f"{verdicts or 'Nothing is tested here.'} ({shown})"
 
 
 def _figures(out: Path, names: Sequence[Picture], results: Sequence[Result]) -> list[Figure]:
@@ -75,6 +80,6 @@ def _observed(settings: Mapping[str, Any]) -> Table:
     return Table(columns, [[observations, policy, tasks, settings["pairs"], demos, settings["episodes"]]])
 
 
-def _failures(failed: Sequence[tuple[Cell, str]]) -> Table:
-    lines = [[cell.task, cell.gap, cell.method, cell.ratio, cell.seed, error] for cell, error in failed]
-    return Table(["task", "gap", "method", "ratio", "seed", "reason"], lines, "The next run tries them again.")
+def _reasons(cells: Sequence[tuple[Cell, str]], note: str) -> Table:
+    lines = [[cell.task, cell.gap, cell.method, cell.ratio, cell.seed, reason] for cell, reason in cells]
+    return Table(["task", "gap", "method", "ratio", "seed", "reason"], lines, note)

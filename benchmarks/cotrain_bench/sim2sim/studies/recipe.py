@@ -159,7 +159,8 @@ def arm_of(cell: Cell) -> str:
 
 
 def _mean(rows: Sequence[Row], name: str) -> float:
-    return fmean(row[name] for row in rows)
+    """Infinite where a policy diverged and has no path error."""
+    return fmean(math.inf if row[name] is None else row[name] for row in rows)
 
 
 def _of(results: Sequence[Result], trial: Cell) -> list[Row]:

@@ -21,21 +21,35 @@ from .tables import verdicts
 
 SWEPT = ("task", "gap", "method", "ratio", "label", "coverage", "unlabelled", "strength", "seed")
 """what the cells of a study may differ in"""
-SHARED = ("target_demos", "source_demos", "episodes", "scales")  # what the cells of most studies have in common
+SHARED = (
+    "target_demos",
+    "source_demos",
+    "episodes",
+    "scales",
+    "device",
+)  # what the cells of most studies have in common
 
 
-def cells_of(study: str, preset: str, *, policy: str = "flow") -> list[Cell]:
+def cells_of(study: str, preset: str, *, policy: str = "flow", device: str = "cpu") -> list[Cell]:
     """The cells of a study at a preset, each once; WrongSetting for an unknown study or preset, with what there is."""
     for what, value, known in (("study", study, STUDIES), ("preset of a study", preset, SIZES)):
         check_one_of(f"a {what}", value, known)
     if (only := STUDIES[study].only) is not None and preset != only:
         raise WrongSetting(f"the study {study} has one preset, {only}, got {preset!r}.")
     size = SIZES[preset]
-    return list(dict.fromkeys(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy)))))
+    cells = dict.fromkeys(STUDIES[study].cells(replace(size, base=replace(size.base, policy=policy))))
+    return [replace(cell, device=device) for cell in cells]
 
 
 def run_study(
-    study: str, preset: str, out: Path, runner: Runner, *, policy: str = "flow", so_far: bool = False
+    study: str,
+    preset: str,
+    out: Path,
+    runner: Runner,
+    *,
+    policy: str = "flow",
+    device: str = "cpu",
+    so_far: bool = False,
 ) -> tuple[Table, str]:
     """Compute every cell of a study and write its report into `out`/study; returns the verdicts, and them in words.
 
@@ -44,12 +58,12 @@ def run_study(
     Raises WrongSetting for an unknown study or preset, CannotContinue as `compute_cells` does or without any cell.
     """
     started = time.time()
-    cells = cells_of(study, preset, policy=policy)
+    cells = cells_of(study, preset, policy=policy, device=device)
     rows = finished(cells, out) if so_far else compute_cells(cells, out, runner)[0]
     results = [(cell, row) for cell, row in zip(cells, rows, strict=True) if "error" not in row]
     failed = [(cell, row["error"]) for cell, row in zip(cells, rows, strict=True) if "error" in row]
     if not results:
-        raise CannotContinue(f"none of {len(cells)} cells could be computed. The first says: {failed[0][1]}")
+        raise CannotContinue(_nothing(study, len(cells), failed[0][1], out, so_far))
     listed = [{**row, "learning_rate": cell.budget.learning_rate} for cell, row in results]
     for row in listed:
         row.pop("picture", None)
@@ -77,7 +91,7 @@ def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, se
     names = (*SWEPT, *(("look",) if sees else ()))
     swept = {f"{what}s": list(dict.fromkeys(getattr(c, what) for c in cells)) for what in names}
     observations = "images" if sees else "keypoints only"
-    settings: dict[str, Any] = {"study": study, "preset": preset, "command": command(study, preset, first.policy)}
+    settings: dict[str, Any] = {"study": study, "preset": preset, "command": command(study, preset, first)}
     settings |= {"observations": observations, **swept, "pairs": len(swept["seeds"])}
     settings |= {"policy": values(c.policy for c in cells)}
     settings |= {name: values(getattr(c, name) for c in cells) for name in SHARED}
@@ -86,7 +100,15 @@ def described(study: str, preset: str, cells: Sequence[Cell], runner: Runner, se
     return settings | {"workers": runner.workers, "executor": runner.executor}
 
 
-def command(study: str, preset: str, policy: str) -> str:
-    """The command that repeats a study."""
+def command(study: str, preset: str, cell: Cell) -> str:
+    """The command that repeats a study, whose first cell this is."""
     words = f"cotrain bench sim2sim --study {study} --preset {preset}"
-    return words if policy == "flow" or STUDIES[study].only else f"{words} --policy {policy}"
+    words += "" if cell.policy == "flow" or STUDIES[study].only else f" --policy {cell.policy}"
+    return words if cell.device == "cpu" else f"{words} --device {cell.device}"
+
+
+def _nothing(study: str, cells: int, first: str, out: Path, so_far: bool) -> str:
+    """Why there is no report."""
+    if so_far:
+        return f"--so-far reports finished cells, got none of {study}'s {cells} in {out}. Leave it out to compute them."
+    return f"none of {cells} cells could be computed. The first says: {first}"

@@ -1,0 +1,102 @@
+"""The row of a cell: on another device it is the CPU's, and a policy that diverges solves nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from cotrain_bench.sim2sim import figures, summary
+from cotrain_bench.sim2sim.batches import Budget
+from cotrain_bench.sim2sim.cell import Cell
+from cotrain_bench.sim2sim.compute import compute
+from cotrain_bench.sim2sim.studies.films import films
+
+from tests.own_policies import Regression
+
+
+@pytest.fixture(autouse=True)
+def _few(tmp_path, monkeypatch):
+    monkeypatch.setenv("COTRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("cotrain_bench.sim2sim.cell.EPISODES", 4)  # of fresh demonstrations
+
+
+# another device
+
+BOTH = """
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import torch
+from cotrain_bench.sim2sim import cell
+from cotrain_bench.sim2sim.batches import Budget
+from cotrain_bench.sim2sim.compute import compute
+from cotrain_bench.sim2sim.image_cell import AUGMENTED
+from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
+from cotrain_bench.sim2sim.training import train
+from tests.own_policies import drawn
+from tests.standin import registered
+
+def one_to_one(x, y):  # DTW takes longer to compile than all else here
+    return [(min(k, len(x) - 1), min(k, len(y) - 1)) for k in range(max(len(x), len(y)))], 1.0
+
+torch.set_num_threads(1)
+sys.modules["cotrain_losses.mixing.pairing.alignments"]._tslearn = lambda: SimpleNamespace(dtw_path=one_to_one)
+here, there, cell.EPISODES = "cpu", str(registered()), 4
+data, budget = drawn(), Budget(steps=2, batch_size=8)
+data = replace(data, state=torch.randn(len(data.is_target), 4))
+pictures = replace(data, observations=torch.randint(256, (len(data.is_target), 2, 6 * 16**2 + 4)).half())
+paired = {"method": lambda width: METHODS["uot_paired"](Setting(width, 0.25, 2)), "paired": True, "extras": extras}
+seen = {"method": METHODS["cotraining"](Setting(0, 0.25, 2)), "policy": AUGMENTED}
+for given, how in ((data, paired), (pictures, seen)):
+    both = [train(given, budget=budget, seed=0, device=on, **how) for on in (here, there)]
+    print(json.dumps([[t.loss for t in both], [str(next(t.policy.parameters()).device) for t in both]]))
+
+few = dict(gap="camera-40", target_demos=1, source_demos=2, episodes=2, budget=budget)
+cell = partial(cell.Cell, method="path_head", coverage="half", unlabelled=1, **few)
+rows = [compute(cell(device=on), lambda share: None) for on in (here, there)]
+print(json.dumps([{k: v for k, v in row.items() if k != "picture"} for row in rows]))
+"""
+
+
+def test_a_cell_that_is_trained_on_another_device_has_the_row_of_the_cpu():
+    """By a stand-in that refuses whatever mixes devices: pairs, and pictures with frames without actions."""
+    said = subprocess.run([sys.executable, "-c", BOTH], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr[-2000:]
+    *trained, (here, there) = (json.loads(line) for line in said.stdout.splitlines() if line.startswith("["))
+    for losses, devices in trained:
+        assert devices == ["cpu", "elsewhere:0"] and losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert len(trained) == 2 and [here["device"], there["device"]] == devices and here.keys() == there.keys()
+    for name, close in {"loss": 1e-4, "path_error": 1e-3, "unseen_probe_accuracy": 0.1}.items():
+        assert here[name] == pytest.approx(there[name], rel=close), name
+
+
+# divergence
+
+
+class Diverges(Regression):
+    learning_rate = 1e30
+
+
+def test_a_policy_that_diverges_solves_nothing_and_its_row_says_why():
+    cell = Cell(policy=f"{__name__}:Diverges", coverage="half", target_demos=1, source_demos=2, episodes=4)
+    row = compute(cell, lambda share: None)
+    assert row["diverged"].startswith("cotraining stopped at step ") and row["outcomes"] == [0] * 4
+    assert (row["success"], row["seen"], row["unseen"], row["low"]) == (0, 0, 0, 0) and row["high"] < 0.5
+    kept = compute(Cell(**{**cell.settings(), "policy": "flow"}, budget=Budget(steps=2)), lambda share: None)
+    measured = ("loss", "picture", "diverged")
+    assert {k for k in kept if k not in measured} == {k for k in row if k not in measured}
+    assert films([(cell, row)]) == []
+
+
+def test_a_comparison_counts_a_policy_that_diverged_and_says_so(tmp_path):
+    row = {"successes": 0, "episodes": 2, "success": 0.0, "low": 0.0, "high": 0.7, "ratio": 0.1, "train_cpu_s": 1.0}
+    rows = [row | {"method": name, "evaluation_cpu_s": 0.0, "diverged": "it"} for name in ("real_only", "cotraining")]
+    assert summary.headline(rows).endswith(" Diverged, which counts as 0: target only, co-training.")
+    assert summary.headline(rows[1:]).endswith("0% [0%, 70%]. Diverged, which counts as 0: co-training.")
+    assert [line[2] for line in summary.success_table(rows).rows] == ["0 / 2, diverged"] * 2
+    assert [path.name for _, path in figures.write_figures(tmp_path, rows, Cell())] == ["success.png"]
