@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -174,6 +175,27 @@ def test_the_page_has_the_studys_tables_and_numbers_from_its_rows():
     for frozen, said in {False: "226 to 335", True: "109 to 144"}.items():
         means = [fmean(of_arm) for (kind, _), of_arm in costs.items() if kind == frozen]
         assert f"{min(means):.0f} to {max(means):.0f}" == said and said in page
+
+
+def test_the_page_has_the_held_out_studys_tables_and_numbers_from_its_rows():
+    rows, page = committed(FOLDER / "image-held-out/results.csv"), (FOLDER.parent / "images.md").read_text()
+    assert sorted(map(repr, (cell for cell, _ in rows))) == sorted(map(repr, image_transfer.held_out()))
+    for table in (image_effects.compared(rows), image_effects.success(rows)):
+        assert as_markdown(table) in page
+    gained = {side: [] for side in ("seen", "unseen")}
+    for of_arm in image_effects.by_pair(rows).values():
+        for side, ours, other in zip(gained, of_arm["MMD and path head"], of_arm["plain"], strict=True):
+            gained[side].append(round(ours - other, 2))
+    assert (min(gained["unseen"]), max(gained["unseen"])) == (0.44, 0.72) and ".44 to .72" in page
+    assert min(gained["seen"]) == -0.16 and sum(gain > 0 for gain in gained["seen"]) == 5
+    said = {"plain": (0.98, -0.78, {"structured": 6}), "MMD and path head": (0.67, -1.16, None)}
+    for name, (probe, distance, regimes) in said.items():
+        of_arm = [row for cell, row in rows if image_transfer.arm_of(cell) == name]
+        found = [fmean(row[key] for row in of_arm) for key in ("unseen_probe_accuracy", "unseen_log_wasserstein")]
+        assert found == pytest.approx((probe, distance), abs=0.006)
+        assert Counter(row["unseen_regime"] for row in of_arm) == (regimes or {"overlapping": 4, "uncertain": 2})
+    costs = [sum(row[name] for name in row if name.endswith("_cpu_s")) for _, row in rows]
+    assert round(sum(costs) / 3600, 1) == 1.0 and "All 12 cells, 1.0 CPU hour" in page
 
 
 @pytest.fixture
