@@ -8,6 +8,8 @@ ROBOSUITE := .venv-robosuite
 LEROBOT := .venv-lerobot
 POLICY_PIP := $(POLICIES)/bin/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
+# children of tests import the library again and again: bytecode is kept, whatever the shell says
+export PYTHONDONTWRITEBYTECODE :=
 export MUJOCO_GL ?= egl
 # processes that share the everyday tests: a number, or auto for one a core
 WORKERS ?= auto

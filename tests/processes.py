@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ def in_group(work: Callable[[int], Any], folder: Path, rank: int = 0, world: int
 
 
 def in_processes(work: Callable[[int], Any], folder: Path, world: int = 2) -> list[Any]:
-    """What work(rank) returns in each of `world` new processes; work is a function of a module."""
-    mp.spawn(_save, args=(work, folder, world), nprocs=world)
+    """What work(rank) returns in each of `world` new processes; work is a function of a module.
+
+    They are forked from one process that has imported what takes long, and done nothing else.
+    """
+    multiprocessing.set_forkserver_preload(["torch", "torch.distributed", "cotrain_losses", "pytest", "hypothesis"])
+    mp.start_processes(_save, args=(work, folder, world), nprocs=world, start_method="forkserver")
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(world)]
 
 

@@ -57,7 +57,6 @@ def test_the_help_of_a_benchmark_names_its_choices():
         (["--slurm", "time=3"], "--slurm is what jobs of --executor slurm ask for, got 'time=3' with local."),
         (["--so-far"], "--so-far reports the finished cells of a study, got no study."),
         (["--device", "cuda:9"], "--device names a device that torch"),
-        (["--study", "image-transfer", "--device", "toaster"], "can use here, got 'toaster'"),
         (["--export", "rlds"], "an export is one of lerobot, robomimic, got 'rlds'."),
     ],
 )

@@ -35,8 +35,14 @@ from cotrain_bench.sim2sim.world import OWN
 import cotrain_losses as ctl
 from tests.cells import drawn, world
 from tests.invented import invented
+from tests.warping import without_compiling
 
 # regions
+
+
+@pytest.fixture(autouse=True)
+def _aligned_by_loops(monkeypatch):
+    without_compiling(monkeypatch)
 
 
 def test_the_regions_of_a_coverage_are_disjoint_and_cover_every_start():

@@ -12,6 +12,11 @@ from cotrain_bench.results import read_results
 from cotrain_bench.weights_cost import weights_cost
 
 
+@pytest.fixture(autouse=True)
+def _few_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cotrain_bench.weights_cost.BLOCKS", 3)
+
+
 def test_the_suites_own_policy_is_measured_with_every_method(tmp_path: Path) -> None:
     overhead.overhead("suite", 8, 3, "", "cpu", tmp_path)
     rows = read_results(tmp_path)["rows"]

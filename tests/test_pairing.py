@@ -26,20 +26,7 @@ from cotrain_losses.mixing.pairing import (
 from cotrain_losses.mixing.pairing.warping import warped
 from tests.drawn import features, seeds, sizes
 from tests.elsewhere import OneDevice
-
-
-def dtw_by_loops(x, y, gamma=0.0):
-    """The recursion r_ij = |x_i - y_j|^2 + min(r_i-1,j-1, r_i-1,j, r_i,j-1), softened by gamma; root taken if hard."""
-    r = np.full((len(x) + 1, len(y) + 1), math.inf)
-    r[0, 0] = 0.0
-    for i in range(len(x)):
-        for j in range(len(y)):
-            before = [v for v in (r[i, j], r[i, j + 1], r[i + 1, j]) if v < math.inf]
-            low = min(before)
-            if gamma:
-                low -= gamma * math.log(sum(math.exp(-(v - low) / gamma) for v in before))
-            r[i + 1, j + 1] = ((x[i] - y[j]) ** 2).sum() + low
-    return r[-1, -1] if gamma else math.sqrt(r[-1, -1])
+from tests.warping import dtw_by_loops, dtw_path
 
 
 def trajectory(seed, frames, d=2):
@@ -65,6 +52,7 @@ def test_distances_are_the_recursion_hard_and_soft_for_any_lengths(seed, lengths
 def test_an_alignment_is_monotone_covers_both_sides_and_costs_its_distance(seed, n, m):
     x, y = trajectory(seed, n), trajectory(seed + 1, m)
     (found,) = alignments([x], [y], normalise=False)
+    assert found.distance == pytest.approx(dtw_path(x, y)[1], rel=1e-9)
     steps = np.diff(found.path, axis=0)
     assert ((steps >= 0) & (steps <= 1)).all() and (steps.sum(1) > 0).all()
     assert found.path[0].tolist() == [0, 0] and found.path[-1].tolist() == [n - 1, m - 1]

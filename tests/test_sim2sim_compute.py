@@ -26,11 +26,10 @@ def _few(tmp_path, monkeypatch):
 
 BOTH = """
 import json
-import sys
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
+import pytest
 import torch
 from cotrain_bench.sim2sim import cell
 from cotrain_bench.sim2sim.batches import Budget
@@ -40,12 +39,10 @@ from cotrain_bench.sim2sim.methods import METHODS, Setting, extras
 from cotrain_bench.sim2sim.training import train
 from tests.own_policies import drawn
 from tests.standin import registered
-
-def one_to_one(x, y):  # DTW takes longer to compile than all else here
-    return [(min(k, len(x) - 1), min(k, len(y) - 1)) for k in range(max(len(x), len(y)))], 1.0
+from tests.warping import without_compiling
 
 torch.set_num_threads(1)
-sys.modules["cotrain_losses.mixing.pairing.alignments"]._tslearn = lambda: SimpleNamespace(dtw_path=one_to_one)
+without_compiling(pytest.MonkeyPatch())
 here, there, cell.EPISODES = "cpu", str(registered()), 4
 data, budget = drawn(), Budget(steps=2, batch_size=8)
 data = replace(data, state=torch.randn(len(data.is_target), 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -202,7 +203,8 @@ def ends(*arguments: str) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
-def test_a_study_is_kept_block_by_block_and_reported_so_far(tiny, tmp_path):
+def test_a_study_is_kept_block_by_block_and_reported_so_far(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "executor", lambda *_: ThreadPoolExecutor(1))
     out = str(tmp_path)
     assert ends("--study", "grid", "--so-far", "--out", out)[1].startswith("no block of grid is finished")
     code, said = ends("--study", "grid", "--out", out)
