@@ -100,13 +100,13 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m tests.tools.links site
 
 integration: $(POLICIES)/.installed slurm
-	$(POLICIES)/bin/python -m pytest --durations 15 --durations-min 5 -m integration tests/integration
+	$(POLICIES)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations 15 --durations-min 5 -m integration tests/integration
 
 python312:
 	@test -n "$(PYTHON312)"
 
 integration-lerobot: $(LEROBOT)/.installed
-	$(LEROBOT)/bin/python -m pytest -m integration_lerobot tests/integration_lerobot
+	$(LEROBOT)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations 15 --durations-min 5 -m integration_lerobot tests/integration_lerobot
 
 # A whole sim-and-real run with LeRobot: the script is run, its outputs are written into the page and the notebook.
 notebook: $(LEROBOT)/.installed

@@ -55,9 +55,8 @@ for axis in axes[:, 0]:
 figure.legend(
     *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3
 )
+plt.show()
 
 # %%
 # Scale 0 is the mixture, scale 1 the target alone. Between them some samples still follow the source; beyond 1 they
 # are pushed past the target's own actions. 1,500 samples a scale, one seed.
-
-plt.show()

@@ -42,9 +42,8 @@ for axis in (top, below):
         label="crossing ratio",
     )
 top.legend()
+plt.show()
 
 # %%
 # An epoch passes the source once. 2,000 target and 60,000 source frames, closed forms. The lower curve is of
 # independent draws; `MixedBatchSampler` gives every batch the whole number of target rows next to its share.
-
-plt.show()

@@ -52,9 +52,8 @@ for axis, (name, (source, target)) in zip(axes, layers.items(), strict=True):
     axis.set_ylabel("feature 1 (no unit)")
 axes[2].set_xlabel("feature 0 (no unit)")
 axes[0].legend()
+plt.show()
 
 # %%
 # `u` is the distance between the domains in units of the distance between two target rows; the probe's accuracy is on
 # episodes that it has not seen, with its 95 % interval.
-
-plt.show()

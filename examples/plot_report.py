@@ -44,6 +44,7 @@ figure, axis = plt.subplots(figsize=(10, 10 * picture.shape[0] / picture.shape[1
 axis.imshow(picture)
 axis.axis("off")
 figure.subplots_adjust(0, 0, 1, 1)
+plt.show()
 
 # %%
 # What it says on the terminal, below its table:
@@ -51,5 +52,3 @@ figure.subplots_adjust(0, 0, 1, 1)
 text = said.getvalue()
 sentences = re.sub(r"\s+", " ", text[text.index("early: disjoint.") :])
 print(textwrap.fill(sentences, 84))
-
-plt.show()

@@ -64,9 +64,8 @@ figure.legend(
     loc="outside lower center",
     ncols=3,
 )
+plt.show()
 
 # %%
 # The classifier itself learns at the same rate in all three: the sign and the size act on the features alone. That is
 # gradient reversal, as a factor.
-
-plt.show()

@@ -46,9 +46,8 @@ axis.set(
     ylim=(0, 1.03),
 )
 axis.legend(fontsize=8)
+plt.show()
 
 # %%
 # Points are five pairs, each one draw of demonstrations with one training seed; there are no intervals here, the
 # page of studies has them. Made by `cotrain bench sim2sim --study ratios --preset standard`.
-
-plt.show()

@@ -60,9 +60,8 @@ figure.legend(
     ncols=2,
     fontsize=10,
 )
+plt.show()
 
 # %%
 # CORAL matches covariances and leaves the mean where it is. Entropic transport at a large `reg` draws all rows
 # together, since its plan couples each target row with all source rows: the Sinkhorn divergence takes this off.
-
-plt.show()

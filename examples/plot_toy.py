@@ -39,9 +39,8 @@ below.set(
 )
 below.set_ylim(0, 1.05)
 below.legend()
+plt.show()
 
 # %%
 # Close planes: the ratio decides what the target owns, so both domains are mixed. Far planes: it owns everything, so
 # the source teaches nothing. In between the source helps. 3,000 source and 30 target samples, one draw.
-
-plt.show()

@@ -45,9 +45,8 @@ for name, (estimator, colour, style) in estimators.items():
     )
 axis.set(xlabel="x (no unit)", ylabel="target density / source density", ylim=(0, 6))
 axis.legend(fontsize=8)
+plt.show()
 
 # %%
 # The *effective sample size* is what the weights leave of the source. RuLSIF estimates a flatter ratio on purpose: it
 # is bounded, so it leaves more. A ratio that leaves 4 % of the source is a smaller dataset, not a better one.
-
-plt.show()

@@ -216,15 +216,72 @@ def test_nothing_is_told_where_there_is_nothing_to_keep_or_it_is_kept(made, tmp_
 
 AT_EXIT = """
 import torch
-from tests.test_life import Policy, trained
+from tests.test_life import Policy, in_own_loop, trained
 cotrain, _ = trained(Policy())
 torch.save(cotrain.policy.state_dict(), "/dev/null")
+
+def main():
+    torch.save(in_own_loop(steps=2).policy.state_dict(), "/dev/null")
+
+main()
 """
 
 
 def test_a_method_left_out_of_the_last_checkpoint_is_told_when_the_script_ends() -> None:
-    run = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, cwd=ROOT)
-    assert run.returncode == 0 and run.stderr.count("was not: a checkpoint without it") == 1, run.stderr
+    run = subprocess.run([sys.executable, "-W", "always", "-c", AT_EXIT], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0 and run.stderr.count("was not: a checkpoint without it") == 2, run.stderr
+
+
+def in_own_loop(steps: int, **method: Any) -> CoTrain:
+    cotrain = CoTrain(Policy(), Method(**method) if method else full_method(), seam=SEAM)
+    optimizer = torch.optim.SGD(cotrain.parameters(), lr=0.1)
+    for k in range(steps):
+        optimizer.zero_grad()
+        cotrain(batch(), domain=half(batch()), step=k).total.backward()
+        optimizer.step()
+    return cotrain
+
+
+def test_in_ones_own_loop_a_method_that_learned_and_was_not_saved_is_told_when_it_is_taken_off() -> None:
+    cotrain = in_own_loop(steps=2)
+    cotrain.policy.state_dict()
+    with pytest.warns(UserWarning, match=r"whose state \(regularizer, guidance\) was not.*cotrain.save\(folder\)"):
+        policy = cotrain.unwrap()
+    policy.state_dict()
+
+
+SAVED: dict[str, Any] = {
+    "whole": lambda cotrain, folder: cotrain.state_dict(),
+    "beside": lambda cotrain, folder: cotrain.save(folder),
+    "part by part": lambda cotrain, folder: [cotrain.guidance.state_dict(), cotrain.regularizer.state_dict()],
+}
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_nothing_is_told_of_a_method_that_was_saved_from_ones_own_loop(how: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for first in (True, False):
+            cotrain = in_own_loop(steps=1)
+            for save in (SAVED[how], lambda *_, policy=cotrain.policy: policy.state_dict())[:: 1 if first else -1]:
+                save(cotrain, tmp_path)
+            cotrain.unwrap()
+
+
+def test_nothing_is_told_of_a_method_that_learned_nothing(tmp_path: Path) -> None:
+    in_own_loop(steps=1).save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deployed, bare = in_own_loop(steps=0), in_own_loop(steps=1, regularizer=0.1 * MMD())
+        deployed.load(tmp_path)
+        again = in_own_loop(steps=0)
+        again.load_state_dict(deployed.state_dict())
+        for cotrain in (deployed, bare, again, copy.deepcopy(deployed)):
+            cotrain.policy.state_dict()
+            cotrain.unwrap()
+        later = in_own_loop(steps=0)
+        later.policy.state_dict()  # before it learns, as for a copy of the weights
+        later.unwrap()
 
 
 @pytest.mark.parametrize("make", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])

@@ -32,6 +32,7 @@ from .paths import network
 from .seam import Seam
 from .step import TrainingStep
 from .telling import Unseen, Unstepped, trained_within
+from .unsaved import Unsaved
 from .watch import Watch
 
 
@@ -99,6 +100,7 @@ class CoTrain(nn.Module):
         self._installation: Installation | None = None
         self._unstepped = Unstepped(network(policy), method.modules())
         self._unseen = Unseen(self.step, self.adapter.entry)
+        self._unsaved = Unsaved(policy, method, learned=True)
 
     def forward(
         self,
@@ -179,6 +181,7 @@ class CoTrain(nn.Module):
         one that exists, a list, or "any" for whichever steps the policy's parameters, built before or after.
         """
         self.uninstall()
+        self._unsaved.remove()
         readers = LabelReaders(domain, weight, index, step, has_action)
         self._installation = Installation(self.step, self.adapter, readers, optimizer)
         self._unseen = Unseen(self.step, self.adapter.entry)
@@ -236,6 +239,8 @@ class CoTrain(nn.Module):
         if self.step.hooks is not None:
             self.step.hooks.remove()
         self._unstepped.remove()
+        self._unsaved.tell()
+        self._unsaved.remove()
         release(self.method)
         return self.policy
 

@@ -62,7 +62,7 @@ class Installation(InstalledStep):
         if (labels := super().labels(batch)) is not None:
             self._check_learns()
             if self.step.learns:
-                self.keeping.tell()
+                self.keeping.unsaved.tell()
         return labels
 
     def _counted(self) -> tuple[list[int], list[int]]:
