@@ -244,7 +244,7 @@ def in_own_loop(steps: int, **method: Any) -> CoTrain:
 
 def test_in_ones_own_loop_a_method_that_learned_and_was_not_saved_is_told_when_it_is_taken_off() -> None:
     cotrain = in_own_loop(steps=2)
-    cotrain.policy.state_dict()
+    nn.ModuleDict({"within": cotrain.policy}).state_dict()  # as DistributedDataParallel and workspaces hold it
     with pytest.warns(UserWarning, match=r"whose state \(regularizer, guidance\) was not.*cotrain.save\(folder\)"):
         policy = cotrain.unwrap()
     policy.state_dict()

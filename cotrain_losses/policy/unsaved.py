@@ -92,15 +92,9 @@ class Noted:
     def __init__(self, unsaved: Unsaved | None = None, what: str = "") -> None:
         self.unsaved, self.what = unsaved, what
 
-    def __call__(self, module: nn.Module, prefix: Any = "", keep_vars: bool = False) -> None:
-        if self.unsaved is None:
-            return
-        if self.what == "saved":
-            self.unsaved.on_saved()
-        elif self.what == "loaded":
-            self.unsaved.on_loaded()
-        elif not prefix:  # a prefix: it is part of what holds the method too
-            self.unsaved.on_asked()
+    def __call__(self, module: nn.Module, *_: Any) -> None:
+        if self.unsaved is not None:
+            getattr(self.unsaved, f"on_{self.what}")()
 
     def __reduce__(self) -> Any:
         return Noted, ()
