@@ -82,11 +82,11 @@ def test_lerobots_own_training_function_trains_its_diffusion_policy(demos: dict[
             dataset=DatasetConfig(repo_id="local/sim2sim", root=str(root)),
             policy=config,
             output_dir=tmp_path / "run",
-            steps=1000,
-            batch_size=64,
+            steps=600,
+            batch_size=32,
             num_workers=0,
-            log_freq=500,
-            save_freq=1000,
+            log_freq=300,
+            save_freq=600,
             eval_freq=0,
         )
         lerobot_train.train(run)
