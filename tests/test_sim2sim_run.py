@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +15,10 @@ from cotrain_bench.sim2sim import comparison, figures, summary
 from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.cell import Cell
 from cotrain_bench.sim2sim.comparison import settings as chosen
+from cotrain_bench.sim2sim.compute import compute
 from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.gaps import GAPS
+from cotrain_bench.sim2sim.image_cell import ImageCell
 from cotrain_bench.sim2sim.policy import FlowPolicy
 from cotrain_bench.sim2sim.run import Runner
 from cotrain_bench.sim2sim.world import Episode, World
@@ -137,7 +141,15 @@ def test_a_cell_that_means_nothing_is_refused(change, message):
         Cell(**change)
 
 
-def test_a_run_writes_everything_and_run_again_computes_nothing(tmp_path):
+def test_a_cell_goes_to_another_process_as_it_is():
+    for cell in (Cell("cfg_adda", scales=(0.0,), device="cuda"), ImageCell(look="other")):
+        work, there = pickle.loads(pickle.dumps((compute, cell)))
+        assert work is compute and there == cell and there.key() == cell.key()
+
+
+def test_a_run_writes_everything_and_run_again_computes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("cotrain_bench.sim2sim.cell.EPISODES", 2)  # of fresh demonstrations
+    monkeypatch.setattr("cotrain_bench.sim2sim.run.executor", lambda *_: ThreadPoolExecutor(1))
     run = chosen("smoke", methods=("real_only", "cfg_adda"), source_demos=3, target_demos=1, steps=5, episodes=2)
     out = tmp_path / "out"
     results = comparison.compare(run, out, Runner(workers=1))
