@@ -100,7 +100,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m tests.tools.links site
 
 integration: $(POLICIES)/.installed slurm
-	$(POLICIES)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations 15 --durations-min 5 -m integration tests/integration
+	$(POLICIES)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15 --durations-min 5 -m integration tests/integration
 
 python312:
 	@test -n "$(PYTHON312)"

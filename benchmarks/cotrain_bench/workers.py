@@ -44,6 +44,9 @@ def cell() -> None:
     compute(Cell(source_demos=50, episodes=20, budget=Budget(steps=400)), lambda share: None)
 
 
+JOBS_OF = {"loop": loop, "products": products, "cell": cell}
+
+
 def took(pool: Any, job: Callable[[], None]) -> float:
     """Seconds of JOBS jobs."""
     start = time.perf_counter()
@@ -55,10 +58,10 @@ def took(pool: Any, job: Callable[[], None]) -> float:
 def main(rounds: int) -> None:
     """Print the ratio of each job: the median over rounds, the least and the largest."""
     with executor("local", 1) as one, executor("local", 2) as two:
-        for job in (loop, products, cell):
+        for name, job in JOBS_OF.items():
             took(one, job), took(two, job)  # imports, and the cache
             ratios = [took(one, job) / took(two, job) for _ in range(rounds)]
-            print(f"{job.__name__}: {statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]", flush=True)
+            print(f"{name}: {statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]", flush=True)
 
 
 if __name__ == "__main__":

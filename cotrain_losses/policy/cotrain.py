@@ -239,7 +239,6 @@ class CoTrain(nn.Module):
         if self.step.hooks is not None:
             self.step.hooks.remove()
         self._unstepped.remove()
-        self._unsaved.tell()
         self._unsaved.remove()
         release(self.method)
         return self.policy

@@ -86,7 +86,6 @@ class Keeping:
 
     def remove(self) -> None:
         """See to it no more."""
-        self.unsaved.tell()
         self.unsaved.remove()
         for each in self._overrides:
             each.remove()

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import atexit
 import warnings
-import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..method import Method
 from .paths import networks
@@ -34,9 +33,10 @@ class Unsaved:
 
     def __init__(self, policy: Any = None, method: Method | None = None, *, learned: bool = False) -> None:
         held = nn.ModuleDict() if method is None else parts(method)
-        self.names, self.asked, self.passing = ", ".join(held), False, False
+        self.names, self.passing = ", ".join(held), False
         self.kept = not ([*held.parameters()] if learned else held.state_dict())
-        self._learned = _Versions(held.parameters()) if learned else None
+        self._method = method if learned else None
+        self._before = self._changes()
         self._handles = [] if self.kept else [*self._hooked(networks(policy), held.values())]
 
     def __reduce__(self) -> Any:
@@ -49,10 +49,14 @@ class Unsaved:
             yield each.register_state_dict_pre_hook(Noted(self, "saved"))  # type: ignore[no-untyped-call]
             yield each.register_load_state_dict_post_hook(Noted(self, "loaded"))  # type: ignore[no-untyped-call]
 
+    def _changes(self) -> int:
+        """How often the method's parameters were changed, where that matters."""
+        return 0 if self._method is None else sum(p._version for p in self._method.parameters())
+
     def on_asked(self) -> None:
         """The policy's state was asked for."""
-        if not (self.passing or self.kept or (self._learned is not None and not self._learned.changed())):
-            self.asked = True
+        learned = self._method is None or self._changes() > self._before
+        if learned and not self.passing and not self.kept:
             _owed.add(self)
 
     def on_saved(self) -> None:
@@ -62,16 +66,13 @@ class Unsaved:
 
     def on_loaded(self) -> None:
         """The method was loaded, and the policy before it, which may have asked for its state's keys."""
-        self.asked = False
         _owed.discard(self)
-        if self._learned is not None:
-            self._learned.look()
+        self._before = self._changes()
 
     def tell(self) -> None:
-        """Say once that a state of the policy was saved, and the method's was not."""
-        _owed.discard(self)
-        if self.asked and not self.kept:
-            self.kept = True
+        """Say once that a state of the policy was saved, and the method's was not; it counts as saved from then on."""
+        if self in _owed:
+            self.on_saved()
             warnings.warn(
                 "a policy's state_dict has the policy's own keys, got one asked for while a method acts whose "
                 f"state ({self.names}) was not: a checkpoint without it cannot be resumed or guided. "
@@ -80,8 +81,8 @@ class Unsaved:
             )
 
     def remove(self) -> None:
-        """Note nothing more."""
-        _owed.discard(self)
+        """Tell, and note nothing more."""
+        self.tell()
         for each in self._handles:
             each.remove()
 
@@ -98,23 +99,6 @@ class Noted:
 
     def __reduce__(self) -> Any:
         return Noted, ()
-
-
-class _Versions:
-    """Whether parameters were changed since the last look; it does not keep them alive."""
-
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
-        self._parameters = [weakref.ref(p) for p in parameters]
-        self.look()
-
-    def look(self) -> None:
-        self._before = self._now()
-
-    def changed(self) -> bool:
-        return self._now() != self._before
-
-    def _now(self) -> list[int]:
-        return [0 if (p := each()) is None else p._version for each in self._parameters]
 
 
 def _tell_at_exit() -> None:

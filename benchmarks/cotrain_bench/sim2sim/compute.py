@@ -23,7 +23,7 @@ from .cell import Cell
 from .columns import as_told, labelled, normalised, told
 from .coverage import Region
 from .demos import Demos
-from .evaluation import Rollouts, roll_out
+from .evaluation import Rollouts, roll_out, unmeasured
 from .frames import Frames
 from .gaps import GAPS, Gap
 from .methods import METHODS, Setting, extras
@@ -44,12 +44,10 @@ def compute(cell: Cell, tick: Callable[[float], None]) -> Row:
         middle = time.process_time()
         rolled = _rolled_out(cell, trained, tick=lambda share: tick(0.6 + 0.3 * share))
         end = time.process_time()
-        row = _row(cell, rolled.solved) | _losses(trained) | _scales(cell, trained)
     except Diverged as error:
-        spent = {"train_cpu_s": time.process_time() - begin, "evaluation_cpu_s": 0.0, "measures_cpu_s": 0.0}
-        return (
-            _row(cell, [False] * cell.episodes) | evaluation.unmeasured(cell.region) | spent | {"diverged": str(error)}
-        )
+        return _lost(cell, str(error), time.process_time() - begin)
+    row = _row(cell, rolled.solved) | _losses(trained)
+    row |= _at_scales(cell, {scale: _solved_at(cell, trained, scale) for scale in cell.scales})
     row |= {"train_cpu_s": middle - begin, "evaluation_cpu_s": end - middle}
     unseen = None if cell.region is None else _unseen(cell.region, fresh, recorded)
     row |= _measures(cell, trained, fresh, unseen) | {"measures_cpu_s": time.process_time() - end}
@@ -123,15 +121,29 @@ def _losses(trained: Trained) -> Row:
     return row
 
 
-def _scales(cell: Cell, trained: Trained) -> Row:
+def _solved_at(cell: Cell, trained: Trained, scale: float) -> list[bool]:
+    """Which episodes are solved at a guidance scale; none where the commands there are not finite."""
+    try:
+        return _rolled_out(cell, trained, scale).solved
+    except Diverged:
+        return [False] * cell.episodes
+
+
+def _at_scales(cell: Cell, solved: Mapping[float, Sequence[bool]]) -> Row:
     """Success at the guidance scales that the cell names beside the method's own."""
-    if not cell.scales:
+    if not solved:
         return {}
-    solved = {scale: _rolled_out(cell, trained, scale).solved for scale in cell.scales}
     row: Row = {"scales": {str(scale): sum(some) / cell.episodes for scale, some in solved.items()}}
     if cell.region is not None:
         row["scales_by_side"] = {str(scale): _by_side(cell, some) for scale, some in solved.items()}
     return row
+
+
+def _lost(cell: Cell, reason: str, seconds: float) -> Row:
+    """The row of a policy that diverged."""
+    solved = [False] * cell.episodes
+    row = _row(cell, solved) | _at_scales(cell, dict.fromkeys(cell.scales, solved)) | unmeasured(cell.region)
+    return row | {"train_cpu_s": seconds, "evaluation_cpu_s": 0.0, "measures_cpu_s": 0.0, "diverged": reason}
 
 
 def _measures(cell: Cell, trained: Trained, fresh: Frames, unseen: Tensor | None) -> Row:
@@ -142,6 +154,5 @@ def _measures(cell: Cell, trained: Trained, fresh: Frames, unseen: Tensor | None
     there = evaluation.measures(trained, fresh.only(unseen), rows=256, repeats=1)
     row |= {f"unseen_{name}": value for name, value in there.items()}
     with torch.no_grad(), trained.cotrain.guided(trained.policy):
-        return row | {
-            "path_error": evaluation.path_error(trained.policy.predict_action, fresh, GAPS[cell.gap], cell.device)
-        }
+        error = evaluation.path_error(trained.policy.predict_action, fresh, GAPS[cell.gap], cell.device)
+    return row | {"path_error": error}

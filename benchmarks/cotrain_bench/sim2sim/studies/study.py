@@ -21,13 +21,8 @@ from .tables import verdicts
 
 SWEPT = ("task", "gap", "method", "ratio", "label", "coverage", "unlabelled", "strength", "seed")
 """what the cells of a study may differ in"""
-SHARED = (
-    "target_demos",
-    "source_demos",
-    "episodes",
-    "scales",
-    "device",
-)  # what the cells of most studies have in common
+SHARED = ("target_demos", "source_demos", "episodes", "scales", "device")
+"""what the cells of most studies have in common"""
 
 
 def cells_of(study: str, preset: str, *, policy: str = "flow", device: str = "cpu") -> list[Cell]:
