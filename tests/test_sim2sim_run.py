@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cotrain_bench.results import CannotContinue
 from cotrain_bench.sim2sim import comparison, figures, summary
 from cotrain_bench.sim2sim.batches import Budget
 from cotrain_bench.sim2sim.cell import Cell
@@ -20,7 +21,7 @@ from cotrain_bench.sim2sim.evaluation import roll_out
 from cotrain_bench.sim2sim.gaps import GAPS
 from cotrain_bench.sim2sim.image_cell import ImageCell
 from cotrain_bench.sim2sim.policy import FlowPolicy
-from cotrain_bench.sim2sim.run import Runner
+from cotrain_bench.sim2sim.run import Runner, check_device
 from cotrain_bench.sim2sim.world import Episode, World
 
 from tests.cells import drawn, world
@@ -139,6 +140,16 @@ def test_every_setting_of_a_cell_changes_its_key(what):
 def test_a_cell_that_means_nothing_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Cell(**change)
+
+
+@pytest.mark.parametrize("said", ["No such thing. It goes on.", "No such thing.\nIt goes on", "No such thing"])
+def test_a_device_that_torch_refuses_is_one_sentence_of_torchs_and_a_remedy(said, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "ones", refuse)
+    with pytest.raises(CannotContinue, match=r"got 'mps': No such thing\. Leave it out to train on the CPU\.$"):
+        check_device("mps")
 
 
 def test_a_cell_goes_to_another_process_as_it_is():

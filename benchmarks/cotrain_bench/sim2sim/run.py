@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def check_device(name: str) -> None:
     try:
         torch.ones((), device=name).item()
     except (RuntimeError, AssertionError) as error:  # a build of torch without CUDA asserts
-        said = str(error).strip().partition("\n")[0].rstrip(".")
+        said = re.split(r"\.?\s*\n|\. ", str(error).strip())[0].rstrip(".")  # torch goes on for a page
         raise CannotContinue(
             f"--device names a device that torch {torch.__version__} can use here, got {name!r}: {said}. "
             "Leave it out to train on the CPU."
