@@ -33,6 +33,7 @@ OTHERS = {"_version": "torch's, of a tensor", "_model": "robosuite's, of its sim
 """private names of other libraries that a class of ours uses too"""
 THEIRS = {
     "_asdict": "Python's, public of a named tuple",
+    "_dynamo": "torch's, the compiler: its settings, and what it counts of graphs",
     "_data_loader": "openpi's, what its loader reads",
     "_index_to_demo_id": "robomimic's, the demonstration of each sample",
     "_replace": "Python's, public of a named tuple",

@@ -84,13 +84,14 @@ def test_a_policy_saved_by_another_process_alone_writes_no_method(tmp_path: Path
 
 
 def test_a_guided_policy_is_guided_after_it_was_loaded(tmp_path: Path) -> None:
-    cotrain, _ = trained(Pretrained())
+    cotrain, _ = trained(Pretrained(), steps=4)  # the target's label is dropped in the first two
     cotrain.policy.save_pretrained(tmp_path)
     deployed = CoTrain(Pretrained.from_pretrained(tmp_path), full_method(), seam=SEAM)
     deployed.load(tmp_path)
     assert torch.equal(guided(deployed), guided(cotrain))
     with deployed.guided(scale=0.0):
-        assert not torch.equal(deployed.policy.sample(batch()["observation"]), guided(cotrain))
+        bare = deployed.policy.sample(batch()["observation"])
+        assert (bare - guided(cotrain)).abs().max() > 1e-3
 
 
 def test_a_token_that_is_missing_is_told(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One method of one object, overridden in place; and functions that torch.compile leaves out of its graphs."""
+"""One method of one object, overridden in place; and functions that torch.compile follows only where it can."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from typing import Any
 import torch
 
 
+def packing() -> bool:
+    """Whether what autograd saves now is packed, as it is in checkpoints that Python repeats."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+
+
 class Uncompiled:
     """A method, one of its owner's `functions`, that is left out of compiled graphs with all that it calls or alone.
 
-    torch.compiler.disable loads the compiler, 2 CPU seconds at import, so it is applied once a program has loaded that.
+    While its owner is `traceable` it is part of the graph.  torch.compiler.disable loads the compiler, 2 CPU seconds at
+    import, so it is applied once a program has loaded that.
     """
 
     def __init__(self, owner: Any, name: str, *, recursive: bool = True) -> None:
         self.owner, self.name, self.recursive = owner, name, recursive
-        self.call, self.left_out = getattr(owner, name), False
+        self.method = self.call = getattr(owner, name)
+        self.left_out = False
         owner.functions.append(self)
         self.leave_out()
 
@@ -28,9 +35,12 @@ class Uncompiled:
         """Take it out of graphs from now on, if the compiler is loaded."""
         if not self.left_out and "torch._dynamo" in sys.modules:
             self.left_out = True
-            self.call = torch.compiler.disable(self.call, recursive=self.recursive)  # type: ignore[no-untyped-call]
+            torch.compiler.assume_constant_result(packing)  # type: ignore[no-untyped-call]
+            self.call = torch.compiler.disable(self.method, recursive=self.recursive)  # type: ignore[no-untyped-call]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() and self.owner.traceable:
+            return self.method(*args, **kwargs)
         return self.call(*args, **kwargs)
 
     def __reduce__(self) -> Any:  # a copy is one of the copied owner's
@@ -40,11 +50,12 @@ class Uncompiled:
 class Override:
     """`owner.name` calls `call(original, ...)`; a copy or a pickle of the owner has its own method again.
 
-    Of several of one method the last calls the others; they are removed in any order.
+    Of several of one method the last calls the others; they are removed in any order.  `site` says when torch.compile
+    may follow the call, as a tap does; without one it never does.
     """
 
-    def __init__(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
-        self.owner, self.name, self.call = owner, name, call
+    def __init__(self, owner: Any, name: str, call: Callable[..., Any], site: Any = None) -> None:
+        self.owner, self.name, self.call, self.site = owner, name, call, site
         if name == "__call__":
             _look_in_the_object_first(type(owner))
         self.own = vars(owner).get(name)
@@ -56,8 +67,14 @@ class Override:
         self._run = Uncompiled(self, "run", recursive=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._run.leave_out()
+        if not torch.compiler.is_compiling():
+            self._run.leave_out()
         return self._run(*args, **kwargs)
+
+    @property
+    def traceable(self) -> bool:
+        """Whether torch.compile may follow what is called now."""
+        return self.site is not None and self.site.traceable
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """The overriding call."""

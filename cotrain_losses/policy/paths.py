@@ -108,7 +108,7 @@ def with_part(value: Any, names: Sequence[str], part: Any) -> Any:
         place = fields.index(name) if name in fields else range(len(value))[int(name)]
         items = [*value[:place], child, *value[place + 1 :]]
         return type(value)(*items) if fields else tuple(items)
-    changed: Any = copy.copy(value)
+    changed: Any = {**value} if type(value) is dict else copy.copy(value)  # torch.compile follows no copy of a dict
     if isinstance(value, list):
         changed[int(name)] = child
     elif isinstance(value, Mapping) and name in value:

@@ -11,13 +11,18 @@ from typing import Any
 
 import torch
 
-from .override import Uncompiled
+from .override import Uncompiled, packing
 from .passes import HeadCall, Pass
 from .sites import Site
 
+FOLLOWED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 11)
+"""whether this torch compiles what acts at a seam; older ones were not tried"""
+
 
 def recomputing() -> bool:
-    """Whether autograd runs, and here recomputes what was checkpointed."""
+    """Whether autograd runs, and here recomputes what was checkpointed; never in what torch.compile follows."""
+    if torch.compiler.is_compiling():
+        return False
     return torch._C._current_graph_task_id() != -1  # no public function of torch tells it
 
 
@@ -62,6 +67,15 @@ class Run(threading.local):
         if self.shared.on_idle is not None and torch.is_grad_enabled():
             self.shared.on_idle(site)
         return None
+
+    @property
+    def traceable(self) -> bool:
+        """Whether torch.compile may follow what acts now, which no checkpoint that Python repeats is to make again.
+
+        Such a checkpoint compares what its two runs saved, so both are broken at the same places.
+        """
+        acts = self.active is not None or not torch.is_grad_enabled()
+        return FOLLOWED and acts and not packing()
 
     @contextmanager
     def use(self, active: Pass) -> Iterator[None]:

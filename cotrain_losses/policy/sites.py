@@ -83,8 +83,12 @@ class Owners(NamedTuple):
 
     def of(self, values: Tensor, rows: int) -> Tensor:
         """(b, ...) a value for each sample -> (rows, ...) one for each row."""
-        if rows == len(values) and not self.start and not callable(self.site.rows):
+        b, rule = len(values), self.site.rows
+        if rows == b and not self.start and not callable(rule):
             return values
+        if rule in WHOLE and b and rows and rows % b == 0:
+            k = rows // b
+            return values.repeat_interleave(k, 0) if rule == WHOLE[0] else values.repeat(k, *[1] * (values.ndim - 1))
         return values[moved(self.positions(rows), values.device)]
 
     def positions(self, rows: int) -> Tensor:

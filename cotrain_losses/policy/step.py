@@ -159,7 +159,11 @@ class TrainingStep:
         known = self.domains.labels(labels.domain, batch)
         samples = Samples(known, self.domains.is_target(known), labels.index, None, labels.step)
         learns = self.learns and (self.seam is None or not self.seam.dormant(self._inner))
-        acting = kind(self._place, self.method, samples, labels.weight, learns, labels.has_action)
+        timed = self.seam is not None and self.seam.time is not None
+        acting = kind(self._place, self.method, samples, labels.weight, learns, labels.has_action, timed)
+        first = next((p for root in self._roots for p in root.parameters()), None)
+        if first is not None:
+            acting.follow(first.device)
         if acting.regularizes and not self._warned_of_batch_norm and self.seam is not None:
             self._warned_of_batch_norm = True
             warn_of_batch_norm(self.policy, self.seam)

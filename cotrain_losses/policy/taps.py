@@ -34,6 +34,11 @@ class Tap:
         """What torch.compile is to leave out."""
         return self.run.shared.functions
 
+    @property
+    def traceable(self) -> bool:
+        """Whether torch.compile may follow what acts on a call made now."""
+        return self.run.traceable
+
     def attach(self, policy: object) -> list[Any]:
         """Start acting; what ends it has a `remove` each."""
         part, path = resolved(policy, self.site.call), self.site.call
@@ -62,7 +67,7 @@ class Tap:
         """Override the method, if the site is one and it is not overridden yet, as in a copy."""
         if self.method is None or self._override is not None:
             return []
-        self._override = Override(*self.method, self.around)
+        self._override = Override(*self.method, self.around, self)
         return [self._override]
 
     def read(self, part: Any) -> None:

@@ -24,8 +24,8 @@ from .sites import Captured, Owners, Site
 class TrainingPass(Pass):
     """One forward pass of the policy under a method, at a seam.
 
-    `weight` (b,) and `has_action` (b,) are given beside the batch; predictions leave from `place`.  Outside training
-    (`learns` False) only the token acts, with the true label.
+    `weight` (b,) and `has_action` (b,) are given beside the batch; predictions leave from `place`, `timed` where the
+    head is given the time.  Outside training (`learns` False) only the token acts, with the true label.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class TrainingPass(Pass):
         weight: Tensor | None,
         learns: bool,
         has_action: Tensor | None = None,
+        timed: bool = False,
     ) -> None:
         self.place, self.samples, self.weights, self.guidance = place, samples, method.weights, method.guidance
         self.domain = samples.domain
@@ -50,6 +51,15 @@ class TrainingPass(Pass):
         self.weighed_at_head = False
         self.weights_used: Tensor | None = None
         """(b,) the weight of each sample, where the rows of a sample weigh alike"""
+        if self.weighs and not (timed and self.weights is not None):
+            self.weights_used = self._weights(samples)
+
+    def follow(self, device: torch.device) -> None:
+        """Take labels and weights that are on the CPU to the policy's device, before it runs."""
+        if self.token.device.type == "cpu":
+            self.token = moved(self.token, device)
+        if self.weights_used is not None and self.weights_used.device.type == "cpu":
+            self.weights_used = moved(self.weights_used, device)
 
     def on_features(self, z: Tensor, captured: Captured | None) -> Tensor:
         if not isinstance(self.regularizer, Regularizer):
@@ -70,7 +80,8 @@ class TrainingPass(Pass):
         time, of = call.time, call.owners.of
         if time is not None and self.weights is not None:
             return _with_row_gradients(output, self.place, lambda n: self._timed_weights(time, call.owners, n))
-        self.weights_used = weights = self._weights(self.samples)
+        if (weights := self.weights_used) is None:
+            self.weights_used = weights = self._weights(self.samples)
         return _with_row_gradients(output, self.place, lambda n: of(weights, n))
 
     def _weights(self, samples: Samples, weight: Tensor | None = None) -> Tensor:
@@ -105,7 +116,7 @@ class TrainingPass(Pass):
                 )
             return returned.scalar, None
         each, weight = returned.per_sample, self.weights_used
-        if not self.weighed_at_head:
+        if not self.weighed_at_head and weight is None:
             weight = self._weights(self.samples)
         if weight is None:  # the rows of a sample weigh differently
             return returned.scalar, None
@@ -192,7 +203,8 @@ def _checked_weight(weight: Tensor, samples: int) -> Tensor:
     if not isinstance(weight, Tensor) or weight.shape != (samples,) or weight.is_complex():
         received = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(f"weight has one number per sample, shape ({samples},), got {received}.")
-    if weight.device.type == "cpu" and not math.isfinite(weight.sum()) and not torch.isfinite(weight).all():
+    looks = weight.device.type == "cpu" and not torch.compiler.is_compiling()
+    if looks and not math.isfinite(weight.sum()) and not torch.isfinite(weight).all():
         raise ValueError("weight holds finite numbers, got NaN or infinity. Clip or mask them before the call.")
     return weight.detach()
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 import vlas
 from torch import Tensor
+from torch._dynamo import config
+from torch._dynamo.utils import counters
 from weighted import assert_truly_weighted
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method
@@ -110,8 +112,10 @@ def sampled(policy: Any, data: dict[str, Any]) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the compiler's doings while it traces
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_a_compiled_step_under_checkpointing_is_the_plain_one(checkpointed: bool) -> None:
+def test_a_compiled_step_under_checkpointing_is_the_plain_one(checkpointed: bool, told: bool) -> None:
+    """One graph, where no checkpoint may repeat a side effect."""
     method = Method(
         regularizer=0.1 * MMD(),
         guidance=DomainGuidance(drop=0.0),
@@ -121,6 +125,7 @@ def test_a_compiled_step_under_checkpointing_is_the_plain_one(checkpointed: bool
     for compiled in (False, True):
         torch.manual_seed(0)
         torch.compiler.reset()
+        counters.clear()
         with patch.object(torch, "compile", lambda call, mode: real(call, backend="aot_eager")):
             policy = vlas.pi("pi05", gradient_checkpointing=checkpointed, compile_model=compiled).train()
         cotrain, data = CoTrain(policy, method.fresh()), vlas.batch(policy)
@@ -129,5 +134,8 @@ def test_a_compiled_step_under_checkpointing_is_the_plain_one(checkpointed: bool
             torch.manual_seed(1)
             return cotrain(data, domain=HALF).total
 
-        found.append({"total": total().detach(), **gradients(policy, total)})
+        with config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=told):
+            found.append({"total": total().detach(), **gradients(policy, total)})
     torch.testing.assert_close(*found)
+    assert bool(counters["graph_break"]) == (checkpointed and not told)
+    assert counters["stats"]["unique_graphs"] == 1 or (checkpointed and not told)

@@ -1,0 +1,225 @@
+"""A compiled policy under a method: one graph where torch follows it, the eager step's numbers everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo import config
+from torch._dynamo.utils import counters
+from torch.utils.checkpoint import checkpoint
+
+from cotrain_losses import MMD, CoTrain, DomainGuidance, Method
+from cotrain_losses.importance import TimeWindow
+from cotrain_losses.policy.run import FOLLOWED
+from cotrain_losses.strength import relative
+from tests.lives import full_method, gradients
+from tests.sited import case, joined
+from tests.toy import Head, Policy, batch
+from tests.training import HALF, SEAM, noiseless
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # of the compiler's doings while it traces
+    pytest.mark.skipif(not FOLLOWED, reason="torch 2.11 is the first that is let follow what acts at a seam"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+def graphs() -> int:
+    return counters["stats"]["unique_graphs"]
+
+
+def breaks() -> int:
+    return sum(counters["graph_break"].values())
+
+
+class Called(Policy):
+    """A policy whose loss is its call; encoder or head may run under activation checkpointing."""
+
+    def __init__(self, checkpointed: str = "", reentrant: bool = False) -> None:
+        super().__init__()
+        self.checkpointed, self.reentrant = checkpointed, reentrant
+
+    def forward(self, b: dict[str, Tensor]) -> Tensor:
+        time, observation = torch.full_like(b["action"][:, 0], 0.5), b["observation"]
+        z = self.run("encoder", self.encoder, observation)
+        predicted = self.run("head", lambda x, t, c: self.head(x, t, condition=c), b["action"], time, z)
+        return (predicted - b["action"]).square().mean()
+
+    def run(self, name: str, part: Callable[..., Tensor], *args: Any) -> Tensor:
+        if name != self.checkpointed:
+            return part(*args)
+        made: Tensor = checkpoint(part, *args, use_reentrant=self.reentrant)
+        return made
+
+
+class Body(nn.Module):
+    """An encoder and a head with something before and behind: a graph of it saves other tensors than its pieces do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = nn.Linear(3, 4), Head(4, 2)
+
+    def forward(self, observation: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
+        made: Tensor = self.head(noisy.sin().exp(), time.cos(), condition=self.encoder(observation).tanh().sin())
+        return made.tanh().exp()
+
+
+class Deep(nn.Module):
+    """A policy that runs all of its body under activation checkpointing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body().double()
+
+    def forward(self, b: dict[str, Tensor]) -> Tensor:
+        time = torch.full_like(b["action"][:, 0], 0.5)
+        made: Tensor = checkpoint(self.body, b["observation"], b["action"], time, use_reentrant=False)
+        return (made - b["action"]).square().mean()
+
+
+def stepped(policy: nn.Module, method: Method, compile: Callable[[nn.Module], Any] | None, steps: int = 3) -> list[Any]:
+    """What each of some steps was worth, and the gradients they left."""
+    seam = replace(SEAM, head="body.head") if isinstance(policy, Deep) else SEAM
+    cotrain = CoTrain(policy, method, seam=seam, loss="__call__")
+    if cotrain.guidance is not None:
+        with torch.no_grad():
+            cotrain.guidance.table.fill_(0.3)  # type: ignore[union-attr]
+    if compile is not None:
+        compile(policy)
+    found: list[Any] = []
+    for step in range(steps):
+        torch.manual_seed(step)
+        b = batch(step)
+        b["observation"].requires_grad_()  # what reentrant checkpointing asks for
+        losses = cotrain(b, domain=HALF, step=step)
+        losses.total.backward()
+        found.append((losses.total.detach(), dict(losses.strengths)))
+    return [*found, *gradients(cotrain)]
+
+
+def both(make: Callable[[], nn.Module], method: Callable[[], Method], compile: Callable[[nn.Module], Any]) -> None:
+    found = []
+    for how in (None, compile):
+        torch.manual_seed(0)
+        found.append(stepped(make(), method(), how))
+    torch.testing.assert_close(*found)
+
+
+def timed_method() -> Method:
+    return Method(regularizer=0.1 * MMD(), weights=TimeWindow({"source": (0.2, 0.4)}))
+
+
+def whole(policy: nn.Module) -> None:
+    policy.compile(backend="aot_eager", fullgraph=True)
+
+
+@pytest.mark.parametrize("method", [full_method, timed_method, Method])
+def test_a_step_is_one_graph_that_later_steps_use_again(method: Callable[[], Method]) -> None:
+    both(Called, method, whole)
+    assert graphs() == 1
+
+
+@pytest.mark.parametrize("name", ["cogact", "maniflow", "mode", "hpt-real"])
+def test_rows_paths_and_feature_modules_are_followed(name: str) -> None:
+    found = []
+    for compiled in (False, True):
+        c = case(name)
+        terms = None if name == "maniflow" else 0.1 * MMD()  # each of its calls has a part of the batch
+        guidance = None if name == "hpt-real" else DomainGuidance(drop=0.5)
+        method = Method(regularizer=terms, weights=lambda samples: 1.0 + samples.is_target.float(), guidance=guidance)
+        cotrain = joined(name, c, method)
+        if guidance is not None:
+            nn.init.constant_(guidance.table, 0.3)  # type: ignore[arg-type]
+        if compiled:
+            entry = {"cogact": "forward", "mode": "training_step"}.get(name, "compute_loss")
+            setattr(c.policy, entry, torch.compile(getattr(c.policy, entry), backend="eager", fullgraph=True))
+        torch.manual_seed(1)
+        total = cotrain(c.batch, domain=torch.arange(c.samples) % 2 == 0).total
+        total.backward()
+        found.append([total.detach(), *gradients(cotrain)])
+    torch.testing.assert_close(*found)
+    assert graphs() == 1
+
+
+def test_strengths_that_listen_to_the_features_are_measured_outside_of_the_graph() -> None:
+    both(
+        Called,
+        lambda: Method(regularizer=relative(0.3) * MMD(), guidance=DomainGuidance()),
+        lambda p: p.compile(backend="eager"),
+    )
+    assert breaks() > 0
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("part", ["encoder", "head"])
+def test_parts_compiled_inside_of_checkpoints_that_python_repeats(part: str, reentrant: bool) -> None:
+    both(
+        lambda: Called(part, reentrant),
+        full_method,
+        lambda policy: [each.compile(backend="aot_eager") for each in (policy.encoder, policy.head)],
+    )
+
+
+def test_a_seam_deep_inside_of_what_is_compiled_and_repeated_by_python() -> None:
+    both(Deep, full_method, lambda policy: policy.body.compile(backend="aot_eager_decomp_partition"))
+
+
+def test_a_checkpoint_in_the_graph_is_one_with_it_where_torch_is_told_to_repeat_no_side_effect() -> None:
+    for part in ("encoder", "head"):
+        both(lambda part=part: Called(part), full_method, lambda policy: policy.compile(backend="aot_eager"))  # type: ignore[misc]
+        with config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True):
+            both(lambda part=part: Called(part), full_method, whole)  # type: ignore[misc]
+
+
+def test_sampling_between_steps_is_one_graph_and_guided_where_it_is_asked() -> None:
+    policy, observation = Policy(), batch()["observation"]
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance(4)), seam=SEAM)
+    nn.init.constant_(cotrain.guidance.table, 0.5)  # type: ignore[arg-type,union-attr]
+    bare = policy.sample(observation)
+    with cotrain.guided(scale=3.0):
+        guided = policy.sample(observation)
+    compiled = torch.compile(policy.sample, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(observation), bare)
+    with cotrain.guided(scale=3.0):
+        torch.testing.assert_close(compiled(observation), guided)
+    cotrain(batch(), domain=HALF).total.backward()
+    torch.testing.assert_close(compiled(observation), bare)
+    assert not torch.allclose(guided, bare)
+
+
+def test_what_acts_on_rows_is_on_the_policys_device_before_a_graph_runs() -> None:
+    found = list[str]()
+
+    def seen(graph: Any, inputs: Any) -> Any:
+        found.extend(x.device.type for x in inputs if isinstance(x, Tensor))
+        return graph
+
+    policy = Called()
+    cotrain = CoTrain(policy, full_method(), seam=replace(SEAM, time=None), loss="__call__").to("meta")
+    policy.compile(backend=seen)
+    on_meta = {name: x.to("meta") for name, x in batch().items()}
+    cotrain(on_meta, domain=HALF, step=0, weight=torch.ones(6)).total.backward()
+    assert set(found) == {"meta"}
+
+
+def test_a_loss_taken_outside_of_a_step_is_the_policys_own() -> None:
+    policy = Called()
+    cotrain = CoTrain(policy, full_method(), seam=SEAM, loss="__call__")
+    nn.init.constant_(cotrain.guidance.table, 0.5)  # type: ignore[arg-type,union-attr]
+    policy.compile(backend="eager")
+    cotrain(batch(), domain=HALF, step=0).total.backward()
+    bare = noiseless(policy, batch()).mean()
+    torch.testing.assert_close(policy(batch()), bare)
+    assert not torch.isclose(cotrain(batch(), domain=HALF, step=0).policy, bare, rtol=1e-3)
