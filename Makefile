@@ -130,7 +130,7 @@ slurm:
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm munge >/dev/null; } || { \
 	  echo "The cluster tests start a real Slurm node. As root, on Debian or Ubuntu: apt-get install slurm-wlm munge"; exit 1; }
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo "cotrain_losses needs Python 3.10 or newer, got: $$($(PYTHON) --version 2>&1 || echo none). Name one: make PYTHON=python3.11 test"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from configparser import ConfigParser
-from importlib.metadata import requires
+from importlib.metadata import metadata, requires
 from importlib.resources import files
 from pathlib import Path
 
@@ -84,3 +84,9 @@ def test_the_plugin_is_of_the_librarys_version_and_asks_for_it() -> None:
     version = own["metadata"]["version"]
     plugin = (ROOT / "plugins" / "lerobot_policy_cotrain" / "pyproject.toml").read_text()
     assert f'version = "{version}"' in plugin and f'"cotrain-losses>={version}"' in plugin
+
+
+def test_on_a_package_index_the_readme_leads_nowhere_that_is_not_there() -> None:
+    text = (metadata("cotrain-losses").json["description"]).strip()
+    assert text.startswith("# cotrain_losses") and "[Start here]" not in text and "**Start here**" in text
+    assert all(target.startswith("http") for target in re.findall(r"\]\(([^)]*)\)", text))
