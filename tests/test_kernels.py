@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from tests.elsewhere import OneDevice, another_device, rows
 from tests.interpreted import interpreted, valued
 from tests.tools.accuracy import DEFAULTS, error, tight
 from tests.tools.accuracy import sides as sides_of_width
+from tests.tools.launches import Launches
 
 pytest.importorskip("triton", reason="Triton has no wheels for this platform")
 
@@ -85,6 +87,20 @@ def test_transport_is_that_of_float64(name, n, zeros):
         found = valued(TRANSPORT[name](), *both, eager=False)
     assert launched == [*["normalise"] * zeros, "distances", "solve", "pull"]
     assert_close(found, valued(TRANSPORT[name](tolerance=1e-10), *map(double, both)), 1e-3)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["median", "energy", "entropic", "divergence"])
+def test_rows_in_half_precision_are_read_as_they_are(name, half):
+    term = MEANS[name] if name in MEANS else TRANSPORT[name]()
+    exact = MEANS[name] if name in MEANS else TRANSPORT[name](tolerance=1e-10)
+    for masses in (False, True):
+        both = [replace(side, features=side.features.to(half)) for side in sides(0, 9, 14, 3, masses)]
+        with interpreted() as launched, Launches() as counted:
+            value, at = valued(term, *both, eager=False)
+        assert "pull" in launched and counted.found["_to_copy"] == 1  # of the gradients
+        assert value.dtype == torch.float32 and at.dtype == half
+        assert_close((value, at), valued(exact, *map(double, both)), 4 * torch.finfo(half).eps)
 
 
 @pytest.mark.filterwarnings("ignore:.*leaves nearly all mass behind")

@@ -19,14 +19,20 @@ from torch import Tensor
 
 T = TypeVar("T")
 OLDEST = (8, 0)  # the compute capability from which on the kernels are compiled in the tests
+READ = (torch.float32, torch.bfloat16, torch.float16)
 failed: list[str] = []
 """what Triton said where it could not run a kernel; then no kernel is tried again"""
 
 
 def usable(*tensors: Tensor) -> bool:
     """Whether kernels run on these: float32, on a device that has them."""
-    device = tensors[0].device
-    return all(x.dtype == torch.float32 and x.device == device for x in tensors) and runs_on(device)
+    return all(x.dtype == torch.float32 for x in tensors) and readable(*tensors)
+
+
+def readable(*tensors: Tensor) -> bool:
+    """Whether kernels run where these are and read them as float32: they are, or half precision of one kind."""
+    device, dtype = tensors[0].device, tensors[0].dtype
+    return dtype in READ and all(x.dtype == dtype and x.device == device for x in tensors) and runs_on(device)
 
 
 def runs_on(device: torch.device) -> bool:

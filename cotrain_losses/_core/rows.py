@@ -128,8 +128,12 @@ class Rows:
     def widened(self) -> Rows:
         """The same rows with every floating part in at least float32; itself where they are."""
         held = (self.features, *(value for _, value in self.parts()))
-        narrow = any(x.is_floating_point() and x.dtype.itemsize < 4 for x in held)
-        return self.map(_widened) if narrow else self
+        return self.map(_widened) if any(narrow(x) for x in held) else self
+
+
+def narrow(x: Tensor) -> bool:
+    """Whether numbers are floating point of less than float32."""
+    return x.is_floating_point() and x.dtype.itemsize < 4
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

@@ -30,10 +30,10 @@ def own_mass(rows: Rows) -> Tensor:
     return normalised(rows.mass.detach().to(features))
 
 
-def two_numbers(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:
-    """(n + m,) a number for each row of one side and one for the other's."""
+def two_numbers(first: float, n: int, second: float, m: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """(n + m,) a number for each row of one side and one for the other's, of the type of `like` if none is given."""
     make = _two_numbers if _of_this_step_alone(like) else _two_numbers_kept
-    return make(first, n, second, m, like.dtype, like.device)
+    return make(first, n, second, m, dtype or like.dtype, like.device)
 
 
 def two_sides(first: float, n: int, second: float, m: int, like: Tensor) -> Tensor:

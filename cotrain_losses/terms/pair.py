@@ -12,6 +12,7 @@ sides, with a mass of zero where a row is not of that side: the values are those
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from .._core import kernels
 from .._core.checks import check_features, check_mass, length, post_length
 from .._core.flags import Flags, common
-from .._core.rows import SIDES, Rows
+from .._core.rows import SIDES, Rows, narrow, wide
 from .masses import own_mass, two_numbers, with_shared_groups
 from .weighed import Weighed, weighed
 
@@ -29,11 +30,13 @@ class Pair:
     """Source rows (n, d) and target rows (m, d) that were checked, and what terms share about them.
 
     Args:
-        source, target: rows in at least float32.
+        source, target: rows; features that are narrower than float32 are widened when a term asks for them.
         flags: where terms post what only the data decides.
 
     Attributes:
         n, m: rows of each side.
+        source, target: rows in at least float32.
+        features: both sides' features as they came, of one type, for kernels that read them so.
         grouped: whether rows are compared within groups only.
         plain: whether all rows count alike and may be compared with any.
         eager: whether both sides are computed with op by op on the CPU, so that values may be looked at.
@@ -54,7 +57,8 @@ class Pair:
         shared: Any = None,
         name: str = "A term",
     ) -> None:
-        self.source, self.target, self.eager, self.name = source, target, eager, name
+        self._given, self.eager, self.name = (source, target), eager, name
+        self._wide = None if narrow(source.features) or narrow(target.features) else (source, target)
         self.flags = common if flags is None else flags  # a default that torch 2.6's compiler can trace
         self.n, self.m = source.features.shape[0], target.features.shape[0]
         self.grouped = source.group is not None
@@ -80,13 +84,45 @@ class Pair:
                 "Pass group=... on both sides."
             )
         pair = cls(source, target, at_once, flags, name=name)
-        if pair.plain and not (source.extras or target.extras) and source.features.dtype.itemsize >= 4:
+        if pair.plain and not (source.extras or target.extras):
             return pair
-        wide = cls(source.widened(), target.widened(), at_once, flags, name=name)
-        for side, rows in zip(SIDES, (wide.source, wide.target), strict=True):
+        if any(narrow(x) for rows in (source, target) for _, x in rows.parts()):
+            source, target = source.widened(), target.widened()
+            pair = cls(source, target, at_once, flags, name=name)
+        for side, rows in zip(SIDES, (source, target), strict=True):
             if rows.mass is not None:
-                check_mass(f"{name}: the {side} mass", rows.mass, None if wide.weighable else flags)
-        return wide
+                check_mass(f"{name}: the {side} mass", rows.mass, None if pair.weighable else flags)
+        return pair
+
+    @property
+    def source(self) -> Rows:
+        """The source's rows in at least float32."""
+        return self._widened()[0]
+
+    @property
+    def target(self) -> Rows:
+        """The target's rows in at least float32."""
+        return self._widened()[1]
+
+    @property
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Both sides' features as they came; in at least float32 where their types differ."""
+        x, y = self._given[0].features, self._given[1].features
+        return (x, y) if x.dtype == y.dtype else (self.source.features, self.target.features)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self._given[0].features.device
+
+    def _widened(self) -> tuple[Rows, Rows]:
+        if self._wide is None:
+            source, target = self._given
+            first = source.widened()
+            if target.features is source.features:  # all rows on both sides
+                target = replace(target, features=first.features)
+            self._wide = first, target.widened()
+        return self._wide
 
     @property
     def across(self) -> Tensor | None:
@@ -110,7 +146,8 @@ class Pair:
     def pooled_mass(self, least: int = 1) -> Tensor:
         """(n + m,) both in one tensor."""
         if self.plain:
-            return two_numbers(1 / max(self.n, 1), self.n, 1 / max(self.m, 1), self.m, self.source.features)
+            x = self._given[0].features
+            return two_numbers(1 / max(self.n, 1), self.n, 1 / max(self.m, 1), self.m, x, wide(x.dtype))
         if (weighed := self._weighed(least)) is not None:
             return weighed.both
         return torch.cat(self.masses(least))
@@ -131,10 +168,10 @@ class Pair:
         return answer
 
     def _weighable(self) -> bool:
-        a, b = self.source.mass, self.target.mass
+        a, b = (rows.mass for rows in self._given)
         if self.eager or self.grouped or min(self.n, self.m) == 0 or a is None or b is None:
             return False
-        return kernels.usable(self.source.features, self.target.features, a, b)
+        return kernels.readable(*self.features) and kernels.usable(a, b)
 
     @property
     def unmatched(self) -> int:
@@ -197,7 +234,7 @@ class Pair:
         """The masses by one launch; None where torch makes them."""
         if not self.weighable:
             return None
-        rows = self.source, self.target
+        rows = self._given
         found: Weighed | None = self._once(
             ("weighed", least), lambda: kernels.attempted(lambda: weighed(self.name, *rows, least, self.flags))
         )

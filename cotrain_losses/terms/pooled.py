@@ -24,7 +24,7 @@ MOST = 32768  # rows in all: a matrix of theirs has fewer entries than int32 cou
 
 
 class Pooled(NamedTuple):
-    """Both sides' rows, one after the other, with their masses, and what tells of rows not finite."""
+    """Both sides' rows, one after the other, in the type they came in, their masses, and what tells of bad rows."""
 
     pair: Pair
     rows: Tensor
@@ -36,10 +36,9 @@ class Pooled(NamedTuple):
     @classmethod
     def of(cls, pair: Pair, least: int = 1, sides: tuple[Tensor, Tensor] | None = None) -> Pooled:
         """The features of a pair, or what a cost reads in their place; `least` as in `Pair.masses`."""
-        features = pair.source.features, pair.target.features
-        rows = torch.cat(features if sides is None else sides)
-        own = sides is None or all(x is z for x, z in zip(sides, features, strict=True))
-        return cls(pair, rows, pair.pooled_mass(least), rows.new_empty(len(rows)), own)
+        rows = torch.cat(pair.features if sides is None else sides)
+        own = sides is None or all(x is z for x, z in zip(sides, pair.features, strict=True))
+        return cls(pair, rows, pair.pooled_mass(least), rows.new_empty(len(rows), dtype=torch.float32), own)
 
     def __len__(self) -> int:
         return self.rows.shape[0]
@@ -67,7 +66,7 @@ class Pooled(NamedTuple):
         from .triton_rows import pull
 
         pair, (k, d) = self.pair, self.rows.shape
-        at, value = torch.empty_like(self.rows), self.rows.new_empty(())
+        at, value = (self.rows.new_empty(size, dtype=torch.float32) for size in ((k, d), ()))
         held = self.rows.detach(), self.mass, weights, parts, self.bad, at, value, pair.n, k, d, parts.numel(), factor
         kernels.launch(pull, (-(-k // WIDE), -(-d // WIDE)), *held, WITHIN=within, TILE=WIDE, STEP=WIDE)
         found = with_gradients(value, (self.rows, at))
@@ -80,5 +79,5 @@ class Pooled(NamedTuple):
 
 def poolable(pair: Pair) -> bool:
     """Whether the kernels take this pair: rows without groups, on a device that has kernels."""
-    features, some = (pair.source.features, pair.target.features), min(pair.n, pair.m) > 0
-    return some and pair.n + pair.m <= MOST and not (pair.eager or pair.grouped) and kernels.usable(*features)
+    some = min(pair.n, pair.m) > 0
+    return some and pair.n + pair.m <= MOST and not (pair.eager or pair.grouped) and kernels.readable(*pair.features)

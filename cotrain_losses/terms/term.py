@@ -53,7 +53,7 @@ class Term(nn.Module):
     def forward(self, source: Rows | Tensor, target: Rows | Tensor) -> Tensor:
         """The term's raw value, without a strength: a scalar of at least float32."""
         pair = Pair.of(type(self).__name__, source, target, common)
-        device = pair.source.features.device
+        device = pair.device
         if autocasts(device):
             with torch.autocast(device.type, enabled=False):
                 return self.evaluate(pair)
@@ -174,7 +174,7 @@ class Regularizer(nn.Module):
         """Every term once: the sum, the raw values, the row counts, the terms skipped."""
         name = type(next(iter(self.terms.values()))).__name__ if len(self.terms) == 1 else "A regularizer"
         pair = Pair.of(name, source, target, self.flags)
-        device = pair.source.features.device
+        device = pair.device
         if autocasts(device):
             with torch.autocast(device.type, enabled=False):
                 return self._evaluation(pair, step)

@@ -28,7 +28,7 @@ def distances(Z, MASS, C, BAD, ZERO, n, k, d, scale, WITHIN: tl.constexpr, CLEAR
         for start in range(0, d, STEP):
             at = start + tl.arange(0, STEP)
             x = tl.load(Z + i[:, None] * d + at[None, :], mask=(i < k)[:, None] & (at < d)[None, :], other=0.0)
-            bad += tl.where(tl.abs(x) <= LARGEST, 0.0, 1.0)
+            bad += tl.where(tl.abs(x.to(tl.float32)) <= LARGEST, 0.0, 1.0)
         tl.store(BAD + i, tl.sum(bad, 1), mask=i < k)
     if (CLEAR > 0) & (top + left == 0):
         for start in range(0, CLEAR, 1024):
@@ -64,7 +64,7 @@ def pull(Z, MASS, W, PARTS, BAD, AT, VALUE, n, k, d, parts, factor, WITHIN: tl.c
     first, at = tl.program_id(0) * TILE, tl.program_id(1) * STEP + tl.arange(0, STEP)
     i = first + tl.arange(0, TILE)
     own = tl.load(MASS + i, mask=i < k, other=0.0)
-    x = tl.load(Z + i[:, None] * d + at[None, :], mask=(own > 0)[:, None] & (at < d)[None, :], other=0.0)
+    x = tl.load(Z + i[:, None] * d + at[None, :], mask=(own > 0)[:, None] & (at < d)[None, :], other=0.0).to(tl.float32)
     middle = tl.sum(x, 0) / tl.maximum(tl.sum((own > 0).to(tl.float32)), 1.0)
     moved = tl.zeros([TILE, STEP], tl.float32)
     held = tl.zeros([TILE], tl.float32)
@@ -78,7 +78,7 @@ def pull(Z, MASS, W, PARTS, BAD, AT, VALUE, n, k, d, parts, factor, WITHIN: tl.c
                     both = both & ((i < n)[:, None] != (j < n)[None, :])
                 weight = tl.load(W + i[:, None] * k + j[None, :], mask=both, other=0.0)
                 inside = (other > 0)[:, None] & (at < d)[None, :]
-                y = tl.load(Z + j[:, None] * d + at[None, :], mask=inside, other=0.0)
+                y = tl.load(Z + j[:, None] * d + at[None, :], mask=inside, other=0.0).to(tl.float32)
                 y = tl.where(inside, y - middle[None, :], 0.0)
                 moved += tl.dot(weight, y, input_precision="ieee")
                 held += tl.sum(weight, 1)

@@ -31,11 +31,15 @@ Variant = tuple[Any, int, dict[str, Any]]
 
 
 def variants(tiles: list[int]) -> list[Variant]:
-    """(kernel, warps, sizes) as they are launched; one of `solve` for each width."""
-    fixed: list[Variant] = [
-        (triton_masses.normalise, 4, {"BLOCK": 1024}),
+    """(kernel, warps, sizes) as they are launched; one of `solve` for each width, two for the rows' two types."""
+    read: list[Variant] = [
         (triton_rows.distances, 8, {"WITHIN": True, "CLEAR": 6144, "TILE": 16, "STEP": 32}),
         (triton_rows.pull, 4, {"WITHIN": True, "TILE": 32, "STEP": 32}),
+    ]
+    fixed: list[Variant] = [
+        (triton_masses.normalise, 4, {"BLOCK": 1024}),
+        *read,
+        *[(kernel, warps, sizes | {"Z": "*bf16"}) for kernel, warps, sizes in read],
         (triton_means.count_digits, 8, {"LEVEL": 0, "TILE": 64}),
         (triton_means.count_digits, 8, {"LEVEL": 2, "TILE": 64}),
         (triton_means.weigh, 8, MEANS),
@@ -51,8 +55,10 @@ def variants(tiles: list[int]) -> list[Variant]:
 
 def compiled(kernel: Any, warps: int, sizes: dict[str, Any], capability: int) -> tuple[int, int]:
     """The registers of a thread, and the bytes of its stack."""
+    given, sizes = sizes.get("Z"), {name: size for name, size in sizes.items() if name != "Z"}
     names = [name for name in inspect.signature(kernel.fn).parameters if name not in sizes]
     signature = {name: type_of(name) for name in names} | dict.fromkeys(sizes, "constexpr")
+    signature |= {} if given is None else {"Z": given}
     source = ASTSource(fn=kernel, signature=signature, constexprs=sizes)
     target = GPUTarget("cuda", capability, 32)
     made = triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": True})

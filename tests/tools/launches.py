@@ -59,11 +59,15 @@ def launches(repeats: int = 2) -> Iterator[Callable[[Callable[[], Any]], Counter
         yield count
 
 
-def counted() -> tuple[dict[str, int], dict[str, int]]:
-    """Launches of each loss, forward and backward; and what each method adds to a step of the small policy."""
+def counted() -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Launches of each loss, forward and backward, by the rows' type; what each method adds to a step."""
     on, subject = Machine("cpu"), small("meta", True)
     with launches() as count:
-        losses = {loss: count(job_of(Machine("meta"), loss, 64)).total() for loss in WANTED}
+        meta, types = Machine("meta"), (torch.float32, torch.bfloat16)
+        losses = {
+            str(dtype).removeprefix("torch."): {loss: count(job_of(meta, loss, 64, dtype)).total() for loss in WANTED}
+            for dtype in types
+        }
         bare = count(stepper(on, subject, None, False)).total()
         made = {name: stepper(on, subject, make, False, "meta") for name, make in methods(subject.width).items()}
         return losses, {name: count(step).total() - bare for name, step in made.items()}
@@ -72,8 +76,9 @@ def counted() -> tuple[dict[str, int], dict[str, int]]:
 def main() -> None:
     torch.manual_seed(0)
     losses, steps = counted()
-    print("| loss, forward and backward | launches |\n|---|---|")
-    print("\n".join(f"| {name} | {number} |" for name, number in losses.items()))
+    print(f"| loss, forward and backward | {' | '.join(losses)} |\n|---|---|---|")
+    rows = ((loss, *(each[loss] for each in losses.values())) for loss in WANTED)
+    print("\n".join(f"| {' | '.join(map(str, row))} |" for row in rows))
     print("\n| a step with | launches more than without |\n|---|---|")
     print("\n".join(f"| {name} | {number} |" for name, number in steps.items()))
 

@@ -114,11 +114,11 @@ def _time(
     return row | ({"wanted": WANTED[loss]} if peer == "ours" else {})
 
 
-def job_of(on: Machine, loss: str, d: int) -> Callable[[], Any]:
+def job_of(on: Machine, loss: str, d: int, dtype: torch.dtype = torch.float32) -> Callable[[], Any]:
     """Forward and backward of our term for a loss, at 64 rows a side of width d."""
     each: dict[str, Call] = {}
     ours(each, loss, d)
-    return _job(on, each["ours"], *_rows(on, 64, 64, d), torch.float32)
+    return _job(on, each["ours"], *_rows(on, 64, 64, d), dtype)
 
 
 def _job(on: Machine, call: Any, x: Tensor, y: Tensor, dtype: torch.dtype) -> Callable[[], Any]:

@@ -75,11 +75,10 @@ class MMD(Term):
         self.min_samples = 1 if estimator == "biased" else 2
 
     def compare(self, pair: Pair) -> Tensor:
-        source, target = pair.source, pair.target
         if self.estimator == "linear":
             return self._linear(pair)
         if pair.plain and not self.extras and pair.eager:
-            return self._fused(source.features, target.features)
+            return self._fused(pair.source.features, pair.target.features)
         distinct = self.estimator == "unbiased"
         if not self.extras and poolable(pair):
             widths = self.bandwidth, self.scales
@@ -88,7 +87,7 @@ class MMD(Term):
                 return means
         a, b = pair.masses(self.min_samples)
         n = len(a)
-        kernel = self._kernel(source, target, None if pair.plain else _comparable(pair, a, b))
+        kernel = self._kernel(pair.source, pair.target, None if pair.plain else _comparable(pair, a, b))
         same_source, same_target = pair.within
         of_source = within(a, same_source, distinct=distinct) * kernel[:n, :n]
         of_target = within(b, same_target, distinct=distinct) * kernel[n:, n:]

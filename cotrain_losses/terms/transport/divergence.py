@@ -60,15 +60,15 @@ class Sinkhorn(Term):
         self.settings = Settings(blur**2, (price**2, price**2), False, tolerance, max_iterations)
 
     def compare(self, pair: Pair) -> Tensor:
-        x, y = pair.source.features, pair.target.features
-        if streamed(len(x), len(y), device=x.device, grouped=pair.grouped):
+        if streamed(pair.n, pair.m, device=pair.device, grouped=pair.grouped):
+            x, y = pair.source.features, pair.target.features
             a, b = (mass.to(x) for mass in pair.masses())
             return online(x, y, a, b, blur=self.blur, reach=self.reach)
         if pair.eager:
             return self._solved(pair.present())
         value = None
         if launched.holds(pair, self.settings):
-            value = launched.evaluated("Sinkhorn", pair, (x, y), self.settings, scale=0.5, debiased=True)
+            value = launched.evaluated("Sinkhorn", pair, None, self.settings, scale=0.5, debiased=True)
         return self._elsewhere(pair) if value is None else value
 
     def _solved(self, pair: Pair) -> Tensor:
