@@ -199,6 +199,18 @@ def test_sampling_between_steps_is_one_graph_and_guided_where_it_is_asked() -> N
     assert not torch.allclose(guided, bare)
 
 
+def test_parts_that_a_step_calls_many_times_are_compiled_a_few_times() -> None:
+    policy = Policy()
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance(4)), seam=SEAM)
+    nn.init.constant_(cotrain.guidance.table, 0.5)  # type: ignore[arg-type,union-attr]
+    with cotrain.guided(scale=3.0):
+        expected = policy.sample(batch()["observation"], steps=12)
+    policy.head.compile(backend="eager")
+    with cotrain.guided(scale=3.0):
+        torch.testing.assert_close(policy.sample(batch()["observation"], steps=12), expected)
+    assert graphs() <= 5 and cotrain.step.hooks.fired["head"] == 2  # type: ignore[union-attr]
+
+
 def test_what_acts_on_rows_is_on_the_policys_device_before_a_graph_runs() -> None:
     found = list[str]()
 

@@ -36,8 +36,8 @@ class GuidedPass(Pass):
         self.label = label if scale != 0.0 else -1
         self.predicts_twice = scale not in (0.0, 1.0)
         self.replaces_predictions = self.predicts_twice and not by_steps
-        self.mixed = 0
-        """predictions made of two, or calls of the sampler's method"""
+        self.mixed = False
+        """whether a prediction was made of two, or the sampler's method called"""
 
     def replace_condition(self, condition: Tensor, owners: Owners) -> Tensor:
         return self._with_token(condition, self.label)
@@ -48,7 +48,7 @@ class GuidedPass(Pass):
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
         if call.again is None:  # a second call would be the same prediction
             return output
-        self.mixed += 1
+        self.mixed = True
         if call.condition is None:
             return self._mixed(output, call.again(None))
         rows, tensors = len(call.condition), [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim]
@@ -60,7 +60,7 @@ class GuidedPass(Pass):
 
     def around(self, predict: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What the caller of the sampler's method receives in place of predict(...)."""
-        self.mixed += 1
+        self.mixed = True
         conditional, label = predict(*args, **kwargs), self.label
         if not self.predicts_twice:
             return conditional
@@ -100,7 +100,7 @@ def guided_sampling(guided: GuidedPass, hooks: Hooks, policy: Any, other: Any = 
             stack.enter_context(each.use(guided))
         if seam.steps is not None:  # the method that makes one prediction makes two
             owner, _, name = seam.steps.rpartition(".")
-            stack.callback(Override(resolved(sampled, owner), name, guided.around).remove)
+            stack.callback(Override(resolved(sampled, owner), name, guided.around, wired[-1].run).remove)
         inside = stack.enter_context(_Inside(sampled, seam))
         yield
         _check_acted(guided, wired, inside.ran, hooks)

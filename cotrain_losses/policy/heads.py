@@ -22,8 +22,8 @@ class _Entered(NamedTuple):
     kwargs: Any
     twice: bool
     """whether it was made for two conditions"""
-    tokens: int
-    """how often the token had acted before it"""
+    tokened: bool
+    """whether the token had acted before it"""
     owners: Owners
 
 
@@ -47,7 +47,8 @@ class HeadTap(Tap):
         if acting is None:
             return None
         owners = self.owners(acting)
-        entered = _Entered(args, kwargs, False, run.fired["token"], owners)
+        entered = _Entered(args, kwargs, False, run.token_acted, owners)
+        run.token_acted = False
         if place is None:
             run.entered.append(entered)
             return None
@@ -67,13 +68,14 @@ class HeadTap(Tap):
         run = self.run
         if (acting := run.acting(self.site.call)) is None:
             return None
-        run.fired["head"] += 1
-        entered = run.entered.pop() if run.entered else _Entered(args, kwargs, False, 0, self.owners(acting))
+        run.note("head")
+        entered = run.entered.pop() if run.entered else _Entered(args, kwargs, False, False, self.owners(acting))
+        within, run.token_acted = run.token_acted, run.token_acted or entered.tokened
         if self.site.rows == "in turn":
             self.turn(next(len(x) for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim))
         if not acting.replaces_predictions:
             return None
-        made = self._call(call, entered)
+        made = self._call(call, entered, within)
         if self.decodes:
             run.output = output, made
             return None
@@ -82,8 +84,9 @@ class HeadTap(Tap):
         old = tensor_of(output, self.site)
         return with_tensor(output, self.site.output, old, acting.replace_prediction(old, made))
 
-    def _call(self, head: Any, entered: _Entered) -> HeadCall:
-        args, kwargs, twice, tokens, owners = entered
+    def _call(self, head: Any, entered: _Entered, within: bool) -> HeadCall:
+        """The call as its caller made it; `within` it the token acted."""
+        args, kwargs, twice, _, owners = entered
 
         def again(condition: Tensor | None) -> Any:
             changed = args, kwargs
@@ -93,7 +96,7 @@ class HeadTap(Tap):
             return output if self.site.output is None else tensor_of(output, self.site)
 
         condition, time = (None if at is None else at.of(args, kwargs) for at in (self.argument, self.time))
-        other = self.run.fired["token"] > tokens if self.tokened else condition is not None
+        other = within if self.tokened else condition is not None
         return HeadCall(condition, time, owners, again if other else None, twice)
 
 

@@ -46,7 +46,9 @@ class Run(threading.local):
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.fired = Counter[str]()
-        """how often each role (feature, token, head) acted under the last pass"""
+        """how often each role (feature, token, head) acted under the last pass; in a compiled graph 2 is several"""
+        self.token_acted = False
+        """whether the token acted since the head was last called"""
         self.turns = Counter[Site]()
         """rows that earlier calls of a site had under this pass"""
         self.entered = list[Any]()
@@ -57,6 +59,11 @@ class Run(threading.local):
         """the pass that acts now"""
         self.learns = False
         """whether it began with gradients"""
+
+    def note(self, role: str) -> None:
+        """Count a role that acts; torch.compile makes a graph for each number that it meets, so it meets few."""
+        count = self.fired[role] + 1
+        self.fired[role] = min(count, 2) if torch.compiler.is_compiling() else count
 
     def acting(self, site: str) -> Pass | None:
         """The pass that acts on a call made in this thread, or in autograd's."""
@@ -87,6 +94,7 @@ class Run(threading.local):
             for function in self.shared.functions:
                 function.leave_out()
         self.fired, self.turns, self.learns = Counter(), Counter(), torch.is_grad_enabled()
+        self.token_acted = False
         before, self.active = self.active, active
         if self.learns:
             self.shared.latest = active

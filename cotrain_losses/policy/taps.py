@@ -123,7 +123,7 @@ class FeatureTap(Tap):
     """Features are captured."""
 
     def act(self, acting: Pass, x: Tensor) -> Tensor:
-        self.run.fired["feature"] += 1
+        self.run.note("feature")
         new = acting.on_features(x, None if recomputing() else Captured(x, self.owners(acting), False))
         self.turn(len(x))
         return new
@@ -133,7 +133,8 @@ class TokenTap(Tap):
     """The token is added."""
 
     def act(self, acting: Pass, x: Tensor) -> Tensor:
-        self.run.fired["token"] += 1
+        self.run.note("token")
+        self.run.token_acted = True
         new = acting.replace_condition(x, self.owners(acting))
         self.turn(len(x))
         return new
