@@ -58,7 +58,7 @@ class HeadTap(Tap):
             new = acting.on_features(condition, None if z is None else Captured(z, owners, True))
         if not self.tokened and acting.replaces_conditions:
             if acting.predicts_twice and not self.decodes and (twice := doubled(args, kwargs, len(condition))):
-                run.entered.append(entered._replace(twice=True))
+                run.entered.append(_Entered(args, kwargs, True, entered.tokened, owners))
                 return place.replaced(*twice, torch.cat(acting.two_conditions(condition)))
             new = acting.replace_condition(new, owners)
         run.entered.append(entered)

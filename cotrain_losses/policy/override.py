@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+FOLLOWED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 11)
+"""whether this torch compiles what acts at a seam; older ones were not tried"""
+
 
 def packing() -> bool:
     """Whether what autograd saves now is packed, as it is in checkpoints that Python repeats."""
@@ -35,7 +38,9 @@ class Uncompiled:
         """Take it out of graphs from now on, if the compiler is loaded."""
         if not self.left_out and "torch._dynamo" in sys.modules:
             self.left_out = True
-            torch.compiler.assume_constant_result(packing)  # type: ignore[no-untyped-call]
+            if FOLLOWED:
+                torch.compiler.assume_constant_result(packing)  # type: ignore[no-untyped-call]
+                torch._dynamo.eval_frame.skip_code(Uncompiled.__call__.__code__)  # part of a graph, never one by itself
             self.call = torch.compiler.disable(self.method, recursive=self.recursive)  # type: ignore[no-untyped-call]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

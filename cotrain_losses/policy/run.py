@@ -11,12 +11,9 @@ from typing import Any
 
 import torch
 
-from .override import Uncompiled, packing
+from .override import FOLLOWED, Uncompiled, packing
 from .passes import HeadCall, Pass
 from .sites import Site
-
-FOLLOWED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 11)
-"""whether this torch compiles what acts at a seam; older ones were not tried"""
 
 
 def recomputing() -> bool:
