@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-FOLLOWED = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 11)
+VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
+FOLLOWED = VERSION >= (2, 11)
 """whether this torch compiles what acts at a seam; older ones were not tried"""
 
 
@@ -41,7 +42,8 @@ class Uncompiled:
             if FOLLOWED:
                 torch.compiler.assume_constant_result(packing)  # type: ignore[no-untyped-call]
                 torch._dynamo.eval_frame.skip_code(Uncompiled.__call__.__code__)  # part of a graph, never one by itself
-            self.call = torch.compiler.disable(self.method, recursive=self.recursive)  # type: ignore[no-untyped-call]
+            recursive = self.recursive or VERSION < (2, 5)  # torch 2.4 cannot leave a method out alone
+            self.call = torch.compiler.disable(self.method, recursive=recursive)  # type: ignore[no-untyped-call]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() and self.owner.traceable:
@@ -72,7 +74,7 @@ class Override:
         self._run = Uncompiled(self, "run", recursive=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not torch.compiler.is_compiling():
+        if not (torch.compiler.is_compiling() and self.traceable):
             self._run.leave_out()
         return self._run(*args, **kwargs)
 
