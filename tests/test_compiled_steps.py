@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch._dynamo.utils import counters
 from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainGuidance, Method
-from cotrain_losses.importance import TimeWindow
+from cotrain_losses.importance import RatioWeights, TimeWindow
 from cotrain_losses.policy.override import FOLLOWED
 from cotrain_losses.strength import relative
 from tests.lives import full_method, gradients
@@ -109,23 +111,30 @@ def stepped(policy: nn.Module, method: Method, compile: Callable[[nn.Module], An
     return [*found, *gradients(cotrain)]
 
 
-def both(make: Callable[[], nn.Module], method: Callable[[], Method], compile: Callable[[nn.Module], Any]) -> None:
+def both(
+    make: Callable[[], nn.Module], method: Callable[[], Method], compile: Callable[[nn.Module], Any], steps: int = 3
+) -> None:
     found = []
     for how in (None, compile):
         torch.manual_seed(0)
-        found.append(stepped(make(), method(), how))
+        found.append(stepped(make(), method(), how, steps))
     torch.testing.assert_close(*found)
 
 
 def timed_method() -> Method:
-    return Method(regularizer=0.1 * MMD(), weights=TimeWindow({"source": (0.2, 0.4)}))
+    window = TimeWindow({"source": (0.2, 0.4)})
+    return Method(regularizer=0.1 * MMD(), weights=lambda samples: window(samples) * (1.0 + samples.step))
 
 
 def whole(policy: nn.Module) -> None:
     policy.compile(backend="aot_eager", fullgraph=True)
 
 
-@pytest.mark.parametrize("method", [full_method, timed_method, Method])
+def every_method() -> Method:
+    return replace(full_method(), weights=RatioWeights(0.3, 0.5))
+
+
+@pytest.mark.parametrize("method", [every_method, Method])
 def test_a_step_is_one_graph_that_later_steps_use_again(method: Callable[[], Method]) -> None:
     both(Called, method, whole)
     assert graphs() == 1
@@ -138,7 +147,7 @@ def test_rows_paths_and_feature_modules_are_followed(name: str) -> None:
         c = case(name)
         terms = None if name == "maniflow" else 0.1 * MMD()  # each of its calls has a part of the batch
         guidance = None if name == "hpt-real" else DomainGuidance(drop=0.5)
-        method = Method(regularizer=terms, weights=lambda samples: 1.0 + samples.is_target.float(), guidance=guidance)
+        method = Method(regularizer=terms, weights=RatioWeights(0.3, 0.5), guidance=guidance)
         cotrain = joined(name, c, method)
         if guidance is not None:
             nn.init.constant_(guidance.table, 0.3)  # type: ignore[arg-type]
@@ -180,7 +189,7 @@ def test_a_checkpoint_in_the_graph_is_one_with_it_where_torch_is_told_to_repeat_
     for part in ("encoder", "head"):
         both(lambda part=part: Called(part), full_method, lambda policy: policy.compile(backend="aot_eager"))  # type: ignore[misc]
         with config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True):
-            both(lambda part=part: Called(part), full_method, whole)  # type: ignore[misc]
+            both(lambda part=part: Called(part), every_method, whole)  # type: ignore[misc]
 
 
 def test_sampling_between_steps_is_one_graph_and_guided_where_it_is_asked() -> None:
@@ -225,6 +234,71 @@ def test_a_module_that_is_compiled_by_itself_has_what_acts_at_its_own_call_outsi
     with cotrain.guided(scale=3.0):
         torch.testing.assert_close(policy.sample(batch()["observation"], steps=12), expected)
     assert graphs() == 1 and cotrain.step.hooks.fired["head"] == 12  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_another_thread_that_compiles_changes_nothing(reentrant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for compiles in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda compiles=compiles: compiles)  # torch 2.13 tells all
+        torch.manual_seed(0)
+        found.append(stepped(Called("head", reentrant), full_method(), None))
+    torch.testing.assert_close(*found)
+
+
+def test_a_compiled_copy_is_guided_before_and_after_it_is_bare() -> None:
+    policy, observation = Policy(), batch()["observation"]
+    ema = copy.deepcopy(policy)
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance(4)), seam=SEAM)
+    nn.init.constant_(cotrain.guidance.table, 0.5)  # type: ignore[arg-type,union-attr]
+
+    def sampled(guided: bool) -> Tensor:
+        with cotrain.guided(ema, scale=3.0) if guided else nullcontext():
+            return ema.sample(observation)
+
+    expected = [sampled(guided) for guided in (True, False, True)]
+    ema.sample = torch.compile(ema.sample, backend="eager")  # type: ignore[method-assign]
+    torch.testing.assert_close([sampled(guided) for guided in (True, False, True)], expected)
+    assert not torch.allclose(expected[0], expected[1])
+
+
+def test_a_copy_that_was_compiled_and_run_bare_is_guided_or_an_error() -> None:
+    policy, observation = Policy(), batch()["observation"]
+    ema, other = copy.deepcopy(policy), copy.deepcopy(policy)
+    cotrain = CoTrain(policy, Method(guidance=DomainGuidance(4)), seam=SEAM)
+    nn.init.constant_(cotrain.guidance.table, 0.5)  # type: ignore[arg-type,union-attr]
+    with cotrain.guided(other, scale=3.0):
+        other.sample(observation)
+    ema.sample = torch.compile(ema.sample, backend="eager")  # type: ignore[method-assign]
+    ema.sample(observation)
+    with pytest.raises(RuntimeError, match="compiled and run before"), cotrain.guided(ema, scale=3.0):
+        ema.sample(observation)
+
+
+def test_a_check_of_a_compiled_policy_says_what_one_of_the_policy_says() -> None:
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        policy = Called()
+        cotrain = CoTrain(policy, full_method(), seam=SEAM, loss="__call__")
+        if compiled:
+            policy.compile(backend="aot_eager")
+            cotrain(batch(), domain=HALF, step=0).total.backward()
+        found.append(cotrain.check(batch(), domain=HALF))
+    assert found[0] == found[1] and not found[0].told
+
+
+def test_a_head_compiled_alone_reaches_the_module_that_takes_its_output_on() -> None:
+    found = []
+    for compiled in (False, True):
+        c = case("starvla-8")
+        cotrain = joined("starvla-8", c, Method(weights=lambda samples: 1.0 + samples.is_target.float()))
+        if compiled:
+            c.policy.action_model.model.compile(backend="eager")
+        torch.manual_seed(1)
+        cotrain(c.batch, domain=torch.arange(c.samples) % 2 == 0).total.backward()
+        found.append(gradients(cotrain))
+    torch.testing.assert_close(*found)
 
 
 def test_what_acts_on_rows_is_on_the_policys_device_before_a_graph_runs() -> None:

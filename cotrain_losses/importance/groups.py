@@ -47,6 +47,7 @@ class GroupDRO(nn.Module):
     updates: Tensor
     prior: Tensor
     share: Tensor
+    reads_time = False
 
     def __init__(
         self, prior: Shares, *, share: Shares | None = None, step_size: float = 1.0, smoothing: float = 5e-3

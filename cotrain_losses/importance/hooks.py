@@ -20,7 +20,7 @@ from .._core.checks import check_finite
 from .._core.device import eager, moved
 from .._core.flags import common
 from ..mixing.shares import Ratio, factors
-from .samples import Samples, SampleWeights
+from .samples import Samples, SampleWeights, reads_time
 
 PAIR = ("source", "target")
 
@@ -35,6 +35,7 @@ class RatioWeights(nn.Module):
     """
 
     factors: Tensor
+    reads_time = False
 
     def __init__(self, ratio: Ratio, share: Ratio, *, domains: Sequence[str] = PAIR, target: str = "target") -> None:
         super().__init__()
@@ -54,6 +55,7 @@ class TableWeights(nn.Module):
     """
 
     weights: Tensor
+    reads_time = False
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
@@ -121,6 +123,11 @@ class ProductWeights(nn.Module):
         super().__init__()
         self.hooks = hooks
         self.parts = nn.ModuleList([hook for hook in hooks if isinstance(hook, nn.Module)])
+
+    @property
+    def reads_time(self) -> bool:
+        """Whether a factor may depend on the samples' time."""
+        return any(reads_time(hook) for hook in self.hooks)
 
     def forward(self, samples: Samples) -> Tensor:
         """(b,) the product."""

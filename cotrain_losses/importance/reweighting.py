@@ -44,6 +44,7 @@ class DiscrepancyWeights(nn.Module):
     losses: Tensor
     seen: Tensor
     q: Tensor
+    reads_time = False
 
     def __init__(
         self,

@@ -28,3 +28,8 @@ class Samples:
 
 
 SampleWeights = Callable[[Samples], Tensor]
+
+
+def reads_time(weights: SampleWeights) -> bool:
+    """Whether weights may depend on the samples' time; a function that does not say so (`reads_time = False`) may."""
+    return bool(getattr(weights, "reads_time", True))

@@ -43,7 +43,7 @@ class Check(NamedTuple):
     gradient: bool | None
     """whether z carries a gradient to the encoder."""
     head_calls: int | None
-    """calls of the head in one loss; 2 stands for several where the policy is compiled."""
+    """calls of the head in one loss."""
     weights_reach_all: bool | None
     """whether zero weights give a zero gradient; None where nothing can be weighed."""
     counts: dict[str, int]

@@ -93,9 +93,9 @@ def guided_sampling(guided: GuidedPass, hooks: Hooks, policy: Any, other: Any = 
     if guided.scale != 0.0:
         tell_untrained_token(guided.guidance, sampled)
     with ExitStack() as stack:
-        for copy in (() if own else (seam,)) + seam.copies(sampled):
-            wired.append(Hooks(copy).attach(sampled))
-            stack.callback(wired[-1].remove)
+        for copy in hooks.elsewhere(unwrapped(sampled), (() if own else (seam,)) + seam.copies(sampled)):
+            wired.append(copy)
+            stack.callback(copy.rest)
         for each in wired:
             stack.enter_context(each.use(guided))
         if seam.steps is not None:  # the method that makes one prediction makes two
@@ -103,7 +103,7 @@ def guided_sampling(guided: GuidedPass, hooks: Hooks, policy: Any, other: Any = 
             stack.callback(Override(resolved(sampled, owner), name, guided.around, wired[-1].run).remove)
         inside = stack.enter_context(_Inside(sampled, seam))
         yield
-        _check_acted(guided, wired, inside.ran, hooks)
+        _check_acted(guided, wired, inside.ran)
 
 
 class _Inside:
@@ -127,14 +127,14 @@ class _Inside:
         self.ran = True
 
 
-def _check_acted(guided: GuidedPass, wired: list[Hooks], inside: bool, hooks: Hooks) -> None:
-    """Every role of guidance acted, if the policy predicted anything; the first block must see it predict."""
-    seam, fired = hooks.seam, sum((each.fired for each in wired), Counter[str]())
+def _check_acted(guided: GuidedPass, wired: list[Hooks], inside: bool) -> None:
+    """Every role of guidance acted, if the policy predicted anything; a policy's first block must see it predict."""
+    shared, seam, fired = wired[0].run.shared, wired[0].seam, sum((each.fired for each in wired), Counter[str]())
     sites = seam.tokens or seam.heads
     acted = fired["token" if seam.tokens else "head"] > 0
-    if not acted and (inside or fired["head"] or not hooks.run.shared.guided):
+    if not acted and (inside or fired["head"] or not shared.guided):
         raise not_called(sites, guided=True)
-    hooks.run.shared.guided = hooks.run.shared.guided or acted
+    shared.guided = shared.guided or acted
     if acted and guided.predicts_twice and not guided.mixed:
         raise RuntimeError(
             f"guidance combines two predictions, got a block in which a scale of {guided.scale:g} changed nothing: "

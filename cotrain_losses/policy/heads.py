@@ -43,14 +43,14 @@ class HeadTap(Tap):
             self.time = Argument(part, self.site.call, self.seam.time)
 
     def before(self, call: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        acting, place, run = self.run.acting(self.site.call), self.argument, self.run
+        acting, place, state = self.run.acting(self.site.call), self.argument, self.run.state
         if acting is None:
             return None
         owners = self.owners(acting)
-        entered = _Entered(args, kwargs, False, run.token_acted, owners)
-        run.token_acted = False
+        entered = _Entered(args, kwargs, False, state.token_acted, owners)
+        state.token_acted = False
         if place is None:
-            run.entered.append(entered)
+            state.entered.append(entered)
             return None
         condition = new = place.of(args, kwargs)
         if self.captures:
@@ -58,26 +58,26 @@ class HeadTap(Tap):
             new = acting.on_features(condition, None if z is None else Captured(z, owners, True))
         if not self.tokened and acting.replaces_conditions:
             if acting.predicts_twice and not self.decodes and (twice := doubled(args, kwargs, len(condition))):
-                run.entered.append(_Entered(args, kwargs, True, entered.tokened, owners))
+                state.entered.append(_Entered(args, kwargs, True, entered.tokened, owners))
                 return place.replaced(*twice, torch.cat(acting.two_conditions(condition)))
             new = acting.replace_condition(new, owners)
-        run.entered.append(entered)
+        state.entered.append(entered)
         return None if new is condition else place.replaced(args, kwargs, new)
 
     def after(self, call: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        run = self.run
-        if (acting := run.acting(self.site.call)) is None:
+        state = self.run.state
+        if (acting := self.run.acting(self.site.call)) is None:
             return None
-        run.note("head")
-        entered = run.entered.pop() if run.entered else _Entered(args, kwargs, False, False, self.owners(acting))
-        within, run.token_acted = run.token_acted, run.token_acted or entered.tokened
+        self.run.note("head")
+        entered = state.entered.pop() if state.entered else _Entered(args, kwargs, False, False, self.owners(acting))
+        within, state.token_acted = state.token_acted, state.token_acted or entered.tokened
         if self.site.rows == "in turn":
             self.turn(next(len(x) for x in tree_leaves(output) if isinstance(x, Tensor) and x.ndim))
         if not acting.replaces_predictions:
             return None
         made = self._call(call, entered, within)
         if self.decodes:
-            run.output = output, made
+            state.output = output, made
             return None
         if self.site.output is None:
             return acting.replace_prediction(output, made)
@@ -104,9 +104,9 @@ class DecoderTap(Tap):
     """Predictions leave from what takes the head's output straight on."""
 
     def after(self, call: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        if (acting := self.run.acting(self.site.call)) is None or self.run.output is None:
+        if (acting := self.run.acting(self.site.call)) is None or self.run.state.output is None:
             return None
-        between, made = self.run.output
+        between, made = self.run.state.output
         if (repeat := made.again) is None:
             return acting.replace_prediction(output, made)
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import MethodType
 from typing import Any
 
@@ -16,9 +17,19 @@ FOLLOWED = VERSION >= (2, 11)
 """whether this torch compiles what acts at a seam; older ones were not tried"""
 
 
+def compiles() -> bool:
+    """Whether a program has loaded the compiler, one that follows what acts at a seam."""
+    return FOLLOWED and "torch._dynamo" in sys.modules
+
+
 def packing() -> bool:
     """Whether what autograd saves now is packed, as it is in checkpoints that Python repeats."""
     return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """While the block runs, what was compiled runs op by op: a graph's outputs are no function of one another."""
+    return torch.compiler.set_stance("force_eager") if compiles() else nullcontext()
 
 
 class Uncompiled:
@@ -46,7 +57,7 @@ class Uncompiled:
             self.call = torch.compiler.disable(self.method, recursive=recursive)  # type: ignore[no-untyped-call]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() and self.owner.traceable:
+        if torch.compiler.is_dynamo_compiling() and self.owner.traceable:
             return self.method(*args, **kwargs)
         return self.call(*args, **kwargs)
 
@@ -74,7 +85,7 @@ class Override:
         self._run = Uncompiled(self, "run", recursive=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (torch.compiler.is_compiling() and self.traceable):
+        if not (torch.compiler.is_dynamo_compiling() and self.traceable):
             self._run.leave_out()
         return self._run(*args, **kwargs)
 

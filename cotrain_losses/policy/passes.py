@@ -35,6 +35,8 @@ class Pass:
     """whether it wants a second prediction, under another condition."""
     replaces_predictions = False
     """whether it is given predictions at all."""
+    followed = True
+    """whether torch.compile may follow what it does."""
     domain = torch.zeros(0, dtype=torch.long)
     """(b,) labels of the samples, where it has any"""
 

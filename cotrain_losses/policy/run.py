@@ -18,7 +18,7 @@ from .sites import Site
 
 def recomputing() -> bool:
     """Whether autograd runs, and here recomputes what was checkpointed; never in what torch.compile follows."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():
         return False
     return torch._C._current_graph_task_id() != -1  # no public function of torch tells it
 
@@ -37,11 +37,10 @@ class Shared:
         """the step that autograd's threads recompute"""
 
 
-class Run(threading.local):
-    """A seam's taps share it; a thread that samples sees nothing of one that trains.  A copy or a pickle is idle."""
+class State:
+    """What is under way in one thread: a plain object, of which torch.compile keeps what it is set to."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+    def __init__(self) -> None:
         self.fired = Counter[str]()
         """how often each role (feature, token, head) acted under the last pass; in a compiled graph 2 is several"""
         self.token_acted = False
@@ -57,15 +56,22 @@ class Run(threading.local):
         self.learns = False
         """whether it began with gradients"""
 
+
+class Run(threading.local):
+    """A seam's taps share it; a thread that samples sees nothing of one that trains.  A copy or a pickle is idle."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared, self.state = shared, State()
+
     def note(self, role: str) -> None:
         """Count a role that acts; torch.compile makes a graph for each number that it meets, so it meets few."""
-        count = self.fired[role] + 1
-        self.fired[role] = min(count, 2) if torch.compiler.is_compiling() else count
+        fired = self.state.fired
+        fired[role] = min(fired[role] + 1, 2) if torch.compiler.is_dynamo_compiling() else fired[role] + 1
 
     def acting(self, site: str) -> Pass | None:
         """The pass that acts on a call made in this thread, or in autograd's."""
-        if self.active is not None:
-            return self.active
+        if self.state.active is not None:
+            return self.state.active
         if recomputing():
             return self.shared.latest
         if self.shared.on_idle is not None and torch.is_grad_enabled():
@@ -78,7 +84,8 @@ class Run(threading.local):
 
         Such a checkpoint compares what its two runs saved, so both are broken at the same places.
         """
-        acts = self.active is not None or not torch.is_grad_enabled()
+        active = self.state.active
+        acts = not torch.is_grad_enabled() if active is None else active.followed
         return FOLLOWED and acts and not packing()
 
     @contextmanager
@@ -90,17 +97,18 @@ class Run(threading.local):
         if "torch._dynamo" in sys.modules:
             for function in self.shared.functions:
                 function.leave_out()
-        self.fired, self.turns, self.learns = Counter(), Counter(), torch.is_grad_enabled()
-        self.token_acted = False
-        before, self.active = self.active, active
-        if self.learns:
+        state = self.state
+        state.fired, state.turns, state.learns = Counter(), Counter(), torch.is_grad_enabled()
+        state.token_acted = False
+        before, state.active = state.active, active
+        if state.learns:
             self.shared.latest = active
         try:
             yield
         finally:
-            self.active = before
-            self.entered.clear()
-            self.output = None
+            state.active = before
+            state.entered.clear()
+            state.output = None
 
     def recompute_for(self, acting: Pass, gradient: Any) -> None:
         """What autograd recomputes from now on is a step's whose loss has its gradient."""
@@ -108,15 +116,15 @@ class Run(threading.local):
 
     def idle(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The function's value with no pass acting."""
-        shared = self.shared
-        active, self.active, told, shared.on_idle = self.active, None, shared.on_idle, None
+        shared, state = self.shared, self.state
+        active, state.active, told, shared.on_idle = state.active, None, shared.on_idle, None
         try:
             return function(*args, **kwargs)
         finally:
-            self.active, shared.on_idle = active, told
+            state.active, shared.on_idle = active, told
 
     def __reduce__(self) -> Any:
-        if self.active is not None:
+        if self.state.active is not None:
             raise RuntimeError(
                 "a policy is copied between steps, got a copy made while a step or a guided block runs: it would lack "
                 "what acts there. Copy it before or after."

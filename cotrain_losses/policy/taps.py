@@ -103,20 +103,20 @@ class Tap:
 
     def owners(self, acting: Pass) -> Owners:
         """Which sample owns each row of the call that is made now."""
-        return Owners(self.site, acting.domain, self.run.turns[self.site] if self.site.rows == "in turn" else 0)
+        return Owners(self.site, acting.domain, self.run.state.turns[self.site] if self.site.rows == "in turn" else 0)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_override": None}
 
     def turn(self, rows: int) -> None:
         """Rows that had their turn; a prediction without gradient in a step that has one (an average's) takes none."""
-        if self.site.rows == "in turn" and torch.is_grad_enabled() == self.run.learns:
+        if self.site.rows == "in turn" and torch.is_grad_enabled() == self.run.state.learns:
             if recomputing():
                 raise RuntimeError(
                     f"rows in turn are told by the order of the calls of {self.site.call}, got one that activation "
                     "checkpointing repeats. Say whose the rows are by a function: Seam(rows=lambda n, domain: ...)."
                 )
-            self.run.turns[self.site] += rows
+            self.run.state.turns[self.site] += rows
 
 
 class FeatureTap(Tap):
@@ -134,7 +134,7 @@ class TokenTap(Tap):
 
     def act(self, acting: Pass, x: Tensor) -> Tensor:
         self.run.note("token")
-        self.run.token_acted = True
+        self.run.state.token_acted = True
         new = acting.replace_condition(x, self.owners(acting))
         self.turn(len(x))
         return new

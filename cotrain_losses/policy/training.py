@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from .._core.device import accurate, follow, moved
-from ..importance.samples import Samples
+from ..importance.samples import Samples, reads_time
 from ..method import Method
 from ..terms.term import Regularizer
 from .hooks import Hooks
@@ -51,7 +51,8 @@ class TrainingPass(Pass):
         self.weighed_at_head = False
         self.weights_used: Tensor | None = None
         """(b,) the weight of each sample, where the rows of a sample weigh alike"""
-        if self.weighs and not (timed and self.weights is not None):
+        self.followed = not (timed and self.weighs and self.weights is not None and reads_time(self.weights))
+        if self.weighs and self.followed:
             self.weights_used = self._weights(samples)
 
     def follow(self, device: torch.device) -> None:
@@ -78,7 +79,7 @@ class TrainingPass(Pass):
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
         self.weighed_at_head = True
         time, of = call.time, call.owners.of
-        if time is not None and self.weights is not None:
+        if time is not None and not self.followed:
             return _with_row_gradients(output, self.place, lambda n: self._timed_weights(time, call.owners, n))
         if (weights := self.weights_used) is None:
             self.weights_used = weights = self._weights(self.samples)
@@ -130,7 +131,7 @@ class TrainingPass(Pass):
         """Every role that must act in this step did."""
         if hooks is None or not self.learns:
             return
-        guides, regularizes, fired = self.guidance is not None, self.regularizes, hooks.run.fired
+        guides, regularizes, fired = self.guidance is not None, self.regularizes, hooks.fired
         needed = {
             "feature": hooks.features if regularizes else (),
             "token": hooks.tokens if guides else (),
@@ -203,8 +204,7 @@ def _checked_weight(weight: Tensor, samples: int) -> Tensor:
     if not isinstance(weight, Tensor) or weight.shape != (samples,) or weight.is_complex():
         received = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(f"weight has one number per sample, shape ({samples},), got {received}.")
-    looks = weight.device.type == "cpu" and not torch.compiler.is_compiling()
-    if looks and not math.isfinite(weight.sum()) and not torch.isfinite(weight).all():
+    if weight.device.type == "cpu" and not math.isfinite(weight.sum()) and not torch.isfinite(weight).all():
         raise ValueError("weight holds finite numbers, got NaN or infinity. Clip or mask them before the call.")
     return weight.detach()
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from .._core.device import drawn_on
 from .._core.modes import training
+from .override import uncompiled
 from .paths import networks, unwrapped
 from .step import TrainingStep
 
@@ -31,7 +32,7 @@ def untraced(step: TrainingStep) -> Iterator[None]:
     drawn = random.getstate(), np.random.get_state()
     states = [(m, m.get_extra_state()) for m in modules if type(m).get_extra_state is not _NO_STATE]
     try:
-        with training(*roots), torch.random.fork_rng(drawn_on(*roots)), torch.enable_grad():
+        with training(*roots), torch.random.fork_rng(drawn_on(*roots)), torch.enable_grad(), uncompiled():
             yield
     finally:
         step.method, step.observers = method, observers
