@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method
 from tests.fakes import robomimic
@@ -100,6 +102,23 @@ def test_a_scaler_in_a_sealed_loop_scales_the_regularizer_too(kind: Any) -> None
         found.append({**dict(algo.nets.named_parameters()), **dict(cotrain.regularizer.named_parameters())})  # type: ignore[union-attr]
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
     assert torch.amp.GradScaler.scale is untouched and "scale" not in vars(algo.scaler)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_sealed_loop_whose_head_is_checkpointed_is_an_error(reentrant: bool) -> None:
+    class Checkpointed(robomimic.DiffusionPolicyUNet):
+        def losses(self, batch: Any, nets: Any = None) -> Tensor:
+            net, noise, steps = self.nets["policy"]["noise_pred_net"], batch["actions"], torch.zeros(6).long()  # type: ignore[index]
+            z = self.nets["policy"]["obs_encoder"](batch["obs"].flatten(0, 1)).reshape(6, -1)  # type: ignore[index]
+            predicted = checkpoint(lambda z: net(noise, steps, global_cond=z), z, use_reentrant=reentrant)
+            each: Tensor = (predicted - noise).square().flatten(1).mean(1)  # type: ignore[operator]
+            return each
+
+    torch.manual_seed(0)
+    algo = Checkpointed()
+    CoTrain(algo, Method(regularizer=0.5 * MMD())).install(domain=half)
+    with pytest.raises(RuntimeError, match="under activation checkpointing" if reentrant else "during recomputation"):
+        algo.train_on_batch(robomimic.cases()[0].batch, epoch=0)
 
 
 COMPILED_LATER = """

@@ -108,6 +108,7 @@ class InstalledStep:
         with loss_scales(self.policy, *args, *kwargs.values()) as acting.scales, step.hooks.use(acting):
             returned = original(batch, *args, **kwargs)
         acting.check_fired(step.hooks)
+        acting.check_joined()
         self.latest = acting.evaluation or self.latest
         return returned
 

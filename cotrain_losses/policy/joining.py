@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ..terms.evaluation import Evaluation
 from .override import Override
 from .passes import HeadCall
+from .run import recomputing
 from .training import Backward, TrainingPass
 
 
@@ -32,7 +33,8 @@ class JoiningPass(TrainingPass):
     def replace_prediction(self, output: Any, call: HeadCall) -> Any:
         if self.weighs:
             output = super().replace_prediction(output, call)
-        if not self.features or (evaluation := self.evaluate()) is None:
+        learns = any(isinstance(x, Tensor) and x.requires_grad for x in tree_leaves(output))
+        if not self.features or not learns or recomputing() or (evaluation := self.evaluate()) is None:
             return output
         self.evaluation = evaluation
 
@@ -45,6 +47,15 @@ class JoiningPass(TrainingPass):
             return Backward.apply(x, evaluation.value, gradients) if learns else x  # type: ignore[no-untyped-call]
 
         return tree_map(joined, output)
+
+    def check_joined(self) -> None:
+        """The regularizer was joined, if there is one."""
+        if self.regularizes and self.evaluation is None:
+            raise RuntimeError(
+                f"a step that keeps its loss to itself joins the regularizer to predictions with a gradient, got none "
+                f"from {self.place}. If it runs under activation checkpointing, leave it out of that: reentrant "
+                "checkpoints predict without gradient, and the others make the regularizer again."
+            )
 
 
 @contextmanager
