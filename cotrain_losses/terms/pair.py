@@ -35,8 +35,6 @@ class Pair:
 
     Attributes:
         n, m: rows of each side.
-        source, target: rows in at least float32.
-        features: both sides' features as they came, of one type, for kernels that read them so.
         grouped: whether rows are compared within groups only.
         plain: whether all rows count alike and may be compared with any.
         eager: whether both sides are computed with op by op on the CPU, so that values may be looked at.
@@ -106,7 +104,7 @@ class Pair:
 
     @property
     def features(self) -> tuple[Tensor, Tensor]:
-        """Both sides' features as they came; in at least float32 where their types differ."""
+        """Both sides' features as they came, for kernels; in at least float32 where their types differ."""
         x, y = self._given[0].features, self._given[1].features
         return (x, y) if x.dtype == y.dtype else (self.source.features, self.target.features)
 
