@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo import config
+from torch._dynamo import config, graph_break
 from torch._dynamo.utils import counters
-from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainGuidance, Method
 from cotrain_losses.importance import RatioWeights, TimeWindow
 from cotrain_losses.policy.override import FOLLOWED
 from cotrain_losses.strength import relative
+from tests.compiled import Called, Deep, assert_steps_of_eager, stepped, wrapped
 from tests.lives import full_method, gradients
 from tests.sited import case, joined
-from tests.toy import Head, Policy, batch
+from tests.toy import Policy, batch
 from tests.training import HALF, SEAM, noiseless
 
 pytestmark = [
@@ -46,84 +46,13 @@ def breaks() -> int:
     return sum(counters["graph_break"].values())
 
 
-class Called(Policy):
-    """A policy whose loss is its call; encoder or head may run under activation checkpointing."""
-
-    def __init__(self, checkpointed: str = "", reentrant: bool = False) -> None:
-        super().__init__()
-        self.checkpointed, self.reentrant = checkpointed, reentrant
-
-    def forward(self, b: dict[str, Tensor]) -> Tensor:
-        time, observation = torch.full_like(b["action"][:, 0], 0.5), b["observation"]
-        z = self.run("encoder", self.encoder, observation)
-        predicted = self.run("head", lambda x, t, c: self.head(x, t, condition=c), b["action"], time, z)
-        return (predicted - b["action"]).square().mean()
-
-    def run(self, name: str, part: Callable[..., Tensor], *args: Any) -> Tensor:
-        if name != self.checkpointed:
-            return part(*args)
-        made: Tensor = checkpoint(part, *args, use_reentrant=self.reentrant)
-        return made
-
-
-class Body(nn.Module):
-    """An encoder and a head with something before and behind: a graph of it saves other tensors than its pieces do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder, self.head = nn.Linear(3, 4), Head(4, 2)
-
-    def forward(self, observation: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
-        made: Tensor = self.head(noisy.sin().exp(), time.cos(), condition=self.encoder(observation).tanh().sin())
-        return made.tanh().exp()
-
-
-class Deep(nn.Module):
-    """A policy that runs all of its body under activation checkpointing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = Body().double()
-
-    def forward(self, b: dict[str, Tensor]) -> Tensor:
-        time = torch.full_like(b["action"][:, 0], 0.5)
-        made: Tensor = checkpoint(self.body, b["observation"], b["action"], time, use_reentrant=False)
-        return (made - b["action"]).square().mean()
-
-
-def stepped(policy: nn.Module, method: Method, compile: Callable[[nn.Module], Any] | None, steps: int = 3) -> list[Any]:
-    """What each of some steps was worth, and the gradients they left."""
-    seam = replace(SEAM, head="body.head") if isinstance(policy, Deep) else SEAM
-    cotrain = CoTrain(policy, method, seam=seam, loss="__call__")
-    if cotrain.guidance is not None:
-        with torch.no_grad():
-            cotrain.guidance.table.fill_(0.3)  # type: ignore[union-attr]
-    if compile is not None:
-        compile(policy)
-    found: list[Any] = []
-    for step in range(steps):
-        torch.manual_seed(step)
-        b = batch(step)
-        b["observation"].requires_grad_()  # what reentrant checkpointing asks for
-        losses = cotrain(b, domain=HALF, step=step)
-        losses.total.backward()
-        found.append((losses.total.detach(), dict(losses.strengths)))
-    return [*found, *gradients(cotrain)]
-
-
-def both(
-    make: Callable[[], nn.Module], method: Callable[[], Method], compile: Callable[[nn.Module], Any], steps: int = 3
-) -> None:
-    found = []
-    for how in (None, compile):
-        torch.manual_seed(0)
-        found.append(stepped(make(), method(), how, steps))
-    torch.testing.assert_close(*found)
-
-
 def timed_method() -> Method:
     window = TimeWindow({"source": (0.2, 0.4)})
     return Method(regularizer=0.1 * MMD(), weights=lambda samples: window(samples) * (1.0 + samples.step))
+
+
+def in_graphs(policy: nn.Module) -> None:
+    policy.compile(backend="aot_eager")
 
 
 def whole(policy: nn.Module) -> None:
@@ -131,12 +60,20 @@ def whole(policy: nn.Module) -> None:
 
 
 def every_method() -> Method:
-    return replace(full_method(), weights=RatioWeights(0.3, 0.5))
+    return replace(full_method(), weights=heavier)
+
+
+def heavier(samples: Any) -> Tensor:
+    weights: Tensor = 1.0 + samples.is_target.double()
+    return weights
+
+
+heavier.reads_time = False  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("method", [every_method, Method])
 def test_a_step_is_one_graph_that_later_steps_use_again(method: Callable[[], Method]) -> None:
-    both(Called, method, whole)
+    assert_steps_of_eager(Called, method, whole)
     assert graphs() == 1
 
 
@@ -162,34 +99,35 @@ def test_rows_paths_and_feature_modules_are_followed(name: str) -> None:
     assert graphs() == 1
 
 
-def test_strengths_that_listen_to_the_features_are_measured_outside_of_the_graph() -> None:
-    both(
-        Called,
-        lambda: Method(regularizer=relative(0.3) * MMD(), guidance=DomainGuidance()),
-        lambda p: p.compile(backend="eager"),
-    )
-    assert breaks() > 0
+def listening_method() -> Method:
+    return Method(regularizer=relative(0.3) * MMD(), guidance=DomainGuidance())
+
+
+@pytest.mark.parametrize("method", [listening_method, timed_method])
+def test_strengths_that_listen_and_weights_of_the_time_are_outside_of_the_graph(method: Callable[[], Method]) -> None:
+    assert_steps_of_eager(Called, method, lambda policy: policy.compile(backend="eager"), steps=10)
+    assert breaks() > 0 and graphs() < 8  # not a graph for each step
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("part", ["encoder", "head"])
 def test_parts_compiled_inside_of_checkpoints_that_python_repeats(part: str, reentrant: bool) -> None:
-    both(
+    assert_steps_of_eager(
         lambda: Called(part, reentrant),
-        full_method,
+        every_method,
         lambda policy: [each.compile(backend="aot_eager") for each in (policy.encoder, policy.head)],
     )
 
 
 def test_a_seam_deep_inside_of_what_is_compiled_and_repeated_by_python() -> None:
-    both(Deep, full_method, lambda policy: policy.body.compile(backend="aot_eager_decomp_partition"))
+    assert_steps_of_eager(Deep, every_method, lambda policy: policy.body.compile(backend="aot_eager_decomp_partition"))
 
 
-def test_a_checkpoint_in_the_graph_is_one_with_it_where_torch_is_told_to_repeat_no_side_effect() -> None:
-    for part in ("encoder", "head"):
-        both(lambda part=part: Called(part), full_method, lambda policy: policy.compile(backend="aot_eager"))  # type: ignore[misc]
-        with config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True):
-            both(lambda part=part: Called(part), every_method, whole)  # type: ignore[misc]
+@pytest.mark.parametrize("part", ["encoder", "head"])
+def test_a_checkpoint_in_the_graph_is_one_with_it_where_torch_is_told_to_repeat_no_side_effect(part: str) -> None:
+    assert_steps_of_eager(lambda: Called(part), every_method, in_graphs)
+    with config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True):
+        assert_steps_of_eager(lambda: Called(part), every_method, whole)
 
 
 def test_sampling_between_steps_is_one_graph_and_guided_where_it_is_asked() -> None:
@@ -242,7 +180,7 @@ def test_another_thread_that_compiles_changes_nothing(reentrant: bool, monkeypat
     for compiles in (False, True):
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda compiles=compiles: compiles)  # torch 2.13 tells all
         torch.manual_seed(0)
-        found.append(stepped(Called("head", reentrant), full_method(), None))
+        found.append(stepped(Called("head", reentrant), full_method()))
     torch.testing.assert_close(*found)
 
 
@@ -264,11 +202,11 @@ def test_a_compiled_copy_is_guided_before_and_after_it_is_bare() -> None:
 
 def test_a_copy_that_was_compiled_and_run_bare_is_guided_or_an_error() -> None:
     policy, observation = Policy(), batch()["observation"]
-    ema, other = copy.deepcopy(policy), copy.deepcopy(policy)
+    ema = copy.deepcopy(policy)
     cotrain = CoTrain(policy, Method(guidance=DomainGuidance(4)), seam=SEAM)
     nn.init.constant_(cotrain.guidance.table, 0.5)  # type: ignore[arg-type,union-attr]
-    with cotrain.guided(other, scale=3.0):
-        other.sample(observation)
+    with cotrain.guided(scale=3.0):
+        policy.sample(observation)
     ema.sample = torch.compile(ema.sample, backend="eager")  # type: ignore[method-assign]
     ema.sample(observation)
     with pytest.raises(RuntimeError, match="compiled and run before"), cotrain.guided(ema, scale=3.0):
@@ -279,26 +217,38 @@ def test_a_check_of_a_compiled_policy_says_what_one_of_the_policy_says() -> None
     found = []
     for compiled in (False, True):
         torch.manual_seed(0)
-        policy = Called()
-        cotrain = CoTrain(policy, full_method(), seam=SEAM, loss="__call__")
-        if compiled:
-            policy.compile(backend="aot_eager")
-            cotrain(batch(), domain=HALF, step=0).total.backward()
+        cotrain = wrapped(Called(), full_method(), in_graphs if compiled else None)
+        cotrain(batch(), domain=HALF, step=0).total.backward()
         found.append(cotrain.check(batch(), domain=HALF))
     assert found[0] == found[1] and not found[0].told
 
 
-def test_a_head_compiled_alone_reaches_the_module_that_takes_its_output_on() -> None:
-    found = []
+class Decoded(Policy):
+    """A head whose output another module takes on, in another graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(2, 2).double()
+
+    def forward(self, b: dict[str, Tensor]) -> Tensor:
+        time = torch.full_like(b["action"][:, 0], 0.5)
+        between = self.head(b["action"], time, condition=self.encoder(b["observation"]))
+        graph_break()
+        return (self.decoder(between) - b["action"]).square().mean()
+
+
+def test_a_head_in_one_graph_reaches_the_module_that_takes_its_output_on_in_another() -> None:
+    found, seam = [], replace(SEAM, prediction="decoder", time=None)
     for compiled in (False, True):
-        c = case("starvla-8")
-        cotrain = joined("starvla-8", c, Method(weights=lambda samples: 1.0 + samples.is_target.float()))
+        torch.manual_seed(0)
+        policy = Decoded()
+        cotrain = CoTrain(policy, Method(weights=heavier), seam=seam, loss="__call__")
         if compiled:
-            c.policy.action_model.model.compile(backend="eager")
-        torch.manual_seed(1)
-        cotrain(c.batch, domain=torch.arange(c.samples) % 2 == 0).total.backward()
+            policy.compile(backend="eager")
+        cotrain(batch(), domain=HALF).total.backward()
         found.append(gradients(cotrain))
     torch.testing.assert_close(*found)
+    assert graphs() == 2
 
 
 def test_what_acts_on_rows_is_on_the_policys_device_before_a_graph_runs() -> None:
@@ -318,9 +268,7 @@ def test_what_acts_on_rows_is_on_the_policys_device_before_a_graph_runs() -> Non
 
 def test_a_loss_taken_outside_of_a_step_is_the_policys_own() -> None:
     policy = Called()
-    cotrain = CoTrain(policy, full_method(), seam=SEAM, loss="__call__")
-    nn.init.constant_(cotrain.guidance.table, 0.5)  # type: ignore[arg-type,union-attr]
-    policy.compile(backend="eager")
+    cotrain = wrapped(policy, full_method(), lambda policy: policy.compile(backend="eager"))
     cotrain(batch(), domain=HALF, step=0).total.backward()
     bare = noiseless(policy, batch()).mean()
     torch.testing.assert_close(policy(batch()), bare)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cotrain_losses import MMD, CoTrain, DomainClassifier, DomainGuidance, Method, Seam
+from tests.compiled import Called, assert_steps_of_eager
 from tests.lives import full_method, gradients, heavier_target
 from tests.processes import in_group, in_processes
 from tests.toy import Policy, batch
-from tests.training import HALF, SEAM, noiseless
+from tests.training import HALF, SEAM
 
 
 @pytest.fixture(autouse=True)
@@ -72,31 +73,13 @@ def test_features_inside_reentrant_checkpointing_are_an_error_that_says_so() -> 
     assert gradients(kept)
 
 
-class Called(Policy):
-    """A policy whose loss is its call, as torch.compile and DistributedDataParallel want it."""
-
-    def forward(self, b: dict[str, Tensor]) -> Tensor:
-        return noiseless(self, b).mean()
-
-
 dynamo_warns = pytest.mark.filterwarnings("ignore")  # of its own doings, while it traces
 
 
 @dynamo_warns
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_policy_compiled_after_wrapping_does_all_the_same(backend: str) -> None:
-    totals = []
-    for compiled in (False, True):
-        torch.manual_seed(0)
-        policy = Called()
-        cotrain = CoTrain(policy, full_method(), seam=SEAM, loss="__call__")
-        if compiled:
-            policy.compile(backend=backend)
-        for step in range(3):
-            losses = cotrain(batch(step), domain=HALF, step=step)
-            losses.total.backward()
-        totals.append([losses.total.detach(), *gradients(cotrain)])
-    torch.testing.assert_close(*totals)
+    assert_steps_of_eager(Called, full_method, lambda policy: policy.compile(backend=backend))
 
 
 @dynamo_warns

@@ -59,7 +59,7 @@ def moved(x: Tensor, device: torch.device) -> Tensor:
             f"a captured step reads nothing from the CPU, got {tuple(x.shape)} numbers there that belong on {device}.\n"
             "Put the batch, its labels, weights and indices on the device before the capture."
         )
-    if x.device.type == "cpu" and device.type == "cuda" and not torch.compiler.is_compiling():
+    if x.device.type == "cpu" and device.type == "cuda" and not torch.compiler.is_dynamo_compiling():
         x = x.pin_memory()
     return x.to(device, non_blocking=device.type != "cpu")
 

@@ -68,7 +68,7 @@ class Sinkhorn(Term):
             return self._solved(pair.present())
         value = None
         if launched.holds(pair, self.settings):
-            value = launched.evaluated("Sinkhorn", pair, None, self.settings, scale=0.5, debiased=True)
+            value = launched.evaluated("Sinkhorn", pair, pair.features, self.settings, scale=0.5, debiased=True)
         return self._elsewhere(pair) if value is None else value
 
     def _solved(self, pair: Pair) -> Tensor:

@@ -33,17 +33,14 @@ def holds(pair: Pair, settings: Settings) -> bool:
 def evaluated(
     name: str,
     pair: Pair,
-    rows: tuple[Tensor, Tensor] | None,
+    rows: tuple[Tensor, Tensor],
     settings: Settings,
     *,
     scale: float = 1.0,
     debiased: bool = False,
     linear: bool = False,
 ) -> Tensor | None:
-    """Transport at cost scale |x - y|^2 with its gradients, debiased: less half of each side's own; None: not here.
-
-    `rows` stand for the features, if given.
-    """
+    """Transport at cost scale |x - y|^2 with its gradients, debiased: less half of each side's own; None: not here."""
     found = kernels.attempted(lambda: _moved(pair, rows, settings, scale, debiased, linear))
     if found is None:
         return None
@@ -72,7 +69,7 @@ def solved(cost: Tensor, a: Tensor, b: Tensor, settings: Settings, same: Tensor 
 
 
 def _moved(
-    pair: Pair, rows: tuple[Tensor, Tensor] | None, settings: Settings, scale: float, debiased: bool, linear: bool
+    pair: Pair, rows: tuple[Tensor, Tensor], settings: Settings, scale: float, debiased: bool, linear: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The value, the marginals' error and the mass carried."""
     pooled = Pooled.of(pair, sides=rows)

@@ -169,11 +169,10 @@ class OptimalTransport(Term):
         """The value from Triton kernels; None where they do not take this problem."""
         if self.pairing or self.reference == "diagonal" or not launched.holds(pair, self.settings):
             return None
-        rows = None
-        if self.cost != (Block(),):  # not the features as they are
-            rows = joined_rows(self.cost, pair.source, pair.target)
-            if rows is None or not kernels.usable(*rows):
-                return None
+        as_they_are = self.cost == (Block(),)
+        rows = pair.features if as_they_are else joined_rows(self.cost, pair.source, pair.target)
+        if rows is None or not kernels.readable(*rows):
+            return None
         linear = self.value == "linear"
         return launched.evaluated("OptimalTransport", pair, rows, self.settings, linear=linear)
 
